@@ -1,0 +1,339 @@
+"""The vocabulary of calclab: question, method, answer. No logic lives here, and nothing but torch is imported.
+
+A *function* is the question, a *topic* the method, an *outcome* the answer. A topic is a scan: ``init() -> state``
+and ``step(state, k) -> (state, values)``. A state is a dict of tensors and holds all that is needed to go on.
+Values are tensors by name; their rank says what they are: 0 a scalar, 1 a row of a trajectory, 2 a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from calclab.errors import UserError
+
+State = dict[str, Any]  # names to tensors, or to further states
+Values = Mapping[str, Tensor]
+Labels = Mapping[str, tuple[Sequence[str], ...]]  # of a value: the names along each of its axes
+
+
+# --- evidence -------------------------------------------------------------------------------------------------------
+
+
+class Verdict(Enum):
+    """What a check says of a number, from best to worst; the value is the sentence shown to the user."""
+
+    CERTIFIED = "certified: proven to lie within the bound"
+    CONSISTENT = "consistent: independent estimates agree"
+    INCONCLUSIVE = "inconclusive: the estimates are too rough to tell"
+    UNDEFINED = "undefined: the derivative does not exist here (a kink)"
+    SUSPECT = "suspect: floating point loses digits here"
+    REFUTED = "refuted: independent evidence contradicts the number"
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A rigorous enclosure: the true number lies within ``rad`` of ``mid`` (both float64, one shape).
+
+    ``rad`` is infinite where nothing could be proven, and ``mid`` is NaN where the number does not exist.
+    """
+
+    mid: Tensor
+    rad: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One row of verify.csv: a number, what it was held against, and what came of it.
+
+    ``gap`` is |value - reference| (for a tensor: the largest over its entries, and value and reference are those of
+    that entry); ``bound`` is how far from the truth the value can be, as far as this method knows; ``tolerance`` is
+    the largest gap that passes.
+    """
+
+    step: int
+    quantity: str
+    method: str
+    value: float
+    reference: float
+    gap: float
+    bound: float
+    tolerance: float
+    verdict: Verdict
+    note: str = ""
+
+
+# --- the question ---------------------------------------------------------------------------------------------------
+
+
+class Exact(Protocol):
+    """What is known of a function beyond its float program. Points are (n,) tensors, taken as exact numbers."""
+
+    latex: str
+
+    def derivative_latex(self, order: int) -> list[str]:
+        """Closed forms to typeset, one equation a string (order 1 or 2); empty when they would be too long to read."""
+        ...
+
+    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
+        """The closed-form derivative evaluated at 50 digits, rounded to float64; None where there is none."""
+        ...
+
+    def enclose(self, x: Tensor, order: int) -> Ball:
+        """The derivative tensor of ``order`` 0, 1, 2: (), (n,), (n, n); with m outputs (m,), (m, n), (m, n, n)."""
+        ...
+
+    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first partial derivatives from the left and from the right, each of the shape of order 1."""
+        ...
+
+    def eigenvalues(self, x: Tensor) -> Ball:
+        """Eigenvalues of the Hessian of a scalar function, ascending, (n,)."""
+        ...
+
+    def singular_values(self, x: Tensor) -> Ball:
+        """Singular values of the Jacobian of a vector function, descending, (min(m, n),)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Function:
+    """A differentiable map and what is known of it.
+
+    ``call`` takes (n,) to () or to (m,) and works under ``torch.func`` transforms; ``start`` is (n,) and fixes dtype
+    and device; ``variables`` names the n inputs, ``outputs`` the m outputs (empty for a scalar function); ``domain``
+    is (n, 2); ``minima`` is (p, n). ``links`` are the parts of a composition, innermost first, where it was given as
+    one: each takes the outputs of the one before.
+    """
+
+    name: str
+    call: Callable[[Tensor], Tensor]
+    start: Tensor
+    variables: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    domain: Tensor | None = None
+    minima: Tensor | None = None
+    source: str = ""
+    exact: Exact | None = None
+    links: tuple[Function, ...] = ()
+
+    @property
+    def scalar(self) -> bool:
+        return not self.outputs
+
+    def objective(self) -> Function:
+        """The scalar function that descent and curvature look at: this one."""
+        if not self.scalar:
+            raise UserError(
+                f"{self.name} has {len(self.outputs)} outputs, and this topic needs a scalar function. "
+                "Type one formula (function.expr='x0**2 + x1'), or ask for topic=jacobian."
+            )
+        return self
+
+    def response(self) -> Function:
+        """The map whose Jacobian is asked for: this one."""
+        return self
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to learn from. ``inputs`` is (B, *shape) in the dtype of the run; ``targets`` is (B,) of class numbers
+    (int64) for classification, (B, m) for regression. ``features`` names the inputs, flattened; ``classes`` the
+    classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    classification: bool
+    notes: tuple[str, ...] = ()
+
+
+# --- the method -----------------------------------------------------------------------------------------------------
+
+
+class Status(Enum):
+    """How a run ended; the value is the sentence shown to the user."""
+
+    COMPLETED = "took all its steps"
+    CONVERGED = "converged: the gradient norm fell below tol"
+    DIVERGED = "diverged: the iterates run away; try a smaller lr"
+    NONFINITE = "left the finite numbers; try a smaller lr or another start"
+    INTERRUPTED = "was interrupted"
+    FAILED = "failed"
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values of one name over a block of steps: ``data`` is (len(steps), *shape of the value), on the CPU."""
+
+    steps: Sequence[int]
+    data: Tensor
+
+
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a topic found: the sentence to show, the numbers and words asked for, and formulas to typeset (LaTeX)."""
+
+    sentence: str
+    values: Mapping[str, Tensor | str]
+    latex: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name)."""
+
+    name: str
+    columns: tuple[str, ...]
+    against: str = "step"
+    log: str = "y"  # which axes are logarithmic: "", "x", "y" or "xy"
+
+
+@dataclass(frozen=True)
+class Contours:
+    """The trajectory ``path`` of two variables over filled contours of ``function``."""
+
+    name: str
+    path: str
+    function: Function
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The matrix ``matrix`` of the last step at which it was logged, annotated with its numbers where they fit."""
+
+    name: str
+    matrix: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar for each entry of the vector ``vector``, by its last row, largest first when ``ranked``."""
+
+    name: str
+    vector: str
+    ranked: bool = False
+
+
+Picture = Curves | Contours | Heatmap | Bars
+
+
+@runtime_checkable
+class Topic(Protocol):
+    """A method as a pure scan over k = 0, 1, ..., ``steps``. Its fields are its hyperparameters."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def init(self) -> State:
+        """The state before k = 0."""
+        ...
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        """The state after step k, and what is logged there; the state passed in is left as it was."""
+        ...
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        """The first step of this block at which the run ends early, and how; None to go on."""
+        ...
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        """Evidence for what was logged at step k, given the state after it. May be empty where there is nothing new."""
+        ...
+
+    def answer(self, state: State) -> Answer:
+        """The answer, given the state after the last step."""
+        ...
+
+    def labels(self) -> Labels:
+        """Names along the axes of every value of rank 1 (columns) and 2 (rows, columns)."""
+        ...
+
+    def pictures(self) -> Sequence[Picture]:
+        """What to draw when the run has ended."""
+        ...
+
+
+class Rule(Protocol):
+    """An optimizer as a pure pair. ``update`` returns the move x_{k+1} - x_k and the rule's next state."""
+
+    def init(self, x: Tensor) -> State: ...
+
+    def update(self, gradient: Tensor, state: State, x: Tensor) -> tuple[Tensor, State]: ...
+
+
+# --- the answer -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number or word that a study promised, and whether the run shows it."""
+
+    text: str
+    expected: str
+    found: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a sink may know of a run before it starts; ``config`` is plain: dicts, lists, scalars."""
+
+    topic: str
+    subject: str
+    title: str
+    folder: Path
+    steps: int
+    labels: Labels
+    pictures: Sequence[Picture]
+    config: Mapping[str, Any]
+    latex: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``steps`` is the last k; ``last`` the last value of each scalar and row of each trajectory."""
+
+    status: Status
+    steps: int
+    seconds: float
+    last: Values
+    answer: Answer | None = None
+    evidence: Sequence[Evidence] = ()
+    claims: Sequence[Claim] = ()
+    error: str = ""
+    notes: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Writes what comes out of a scan. A sink sees columns, never single numbers, and is closed whatever happens."""
+
+    def open(self, run: Run) -> None: ...
+
+    def write(self, columns: Columns) -> None: ...
+
+    def evidence(self, rows: Sequence[Evidence]) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self, outcome: Outcome) -> None: ...

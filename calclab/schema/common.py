@@ -1,0 +1,21 @@
+"""Knobs that every run has, at the root of the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calclab.schema.knob import Schema, knob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Schema):
+    seed: int = knob("seed of every random choice: initial weights, probes, synthetic data", 0, at_least=0)
+    dtype: str = knob("precision of the computation", "float64", choices=("float32", "float64"))
+    device: str = knob(
+        "where to compute; auto takes cuda, then mps, then cpu", "auto", choices=("cpu", "cuda", "mps", "auto")
+    )
+    train: int = knob(
+        "steps of Adam on the data before a network is looked at; 0 leaves it as initialised", 200, at_least=0
+    )
+    figures: bool = knob("draw pictures", "false")
+    outputs: str = knob("the folder that holds all runs", "outputs")

@@ -1,0 +1,142 @@
+"""A knob: one value that the user may set. Its meaning, type and range stand in a schema, its default in conf/.
+
+Schemas are dataclasses whose fields are made by ``knob``. The help page takes its text from them and ``Knob.check``
+its ranges, before a sweep's first job as well as in every constructor, so the three can never disagree. No torch
+is imported here: help must be quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from calclab.errors import UserError
+
+
+def knob(
+    meaning: str,
+    example: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with a meaning, a range, and an example to show when a value is refused."""
+    return field(
+        metadata={
+            "meaning": meaning,
+            "example": example,
+            "above": above,
+            "at_least": at_least,
+            "below": below,
+            "at_most": at_most,
+            "choices": choices,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One field of a schema, ready to be shown or checked."""
+
+    name: str
+    type: Any
+    meaning: str
+    example: Any
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def optional(self) -> bool:
+        return type(None) in typing.get_args(self.type)
+
+    @property
+    def base(self) -> Any:
+        """The type without ``None``."""
+        if typing.get_origin(self.type) in (typing.Union, types.UnionType):
+            return next(t for t in typing.get_args(self.type) if t is not type(None))
+        return self.type
+
+    @property
+    def kind(self) -> str:
+        """The type and range in words: "number > 0", "whole number from 0 to 100", "one of gd, adam"."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices) + (", or null" if self.optional else "")
+        words = {float: "number", int: "whole number", bool: "true or false", str: "text", Any: "any value"}
+        word = words.get(self.base) or ("list" if typing.get_origin(self.base) is list else "mapping")
+        if self.at_least is not None and self.at_most is not None:
+            word += f" from {self.at_least:g} to {self.at_most:g}"
+        else:
+            bounds = ((">", self.above), (">=", self.at_least), ("<", self.below), ("<=", self.at_most))
+            word += " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        return word + (", or null" if self.optional else "")
+
+    def check(self, value: Any, key: str = "") -> None:
+        """Raise UserError unless ``value`` has the type and lies in the range; ``key`` is what the user types."""
+        if value is None and (self.optional or self.base is Any):
+            return
+        if not (self._has_type(value) and self._in_range(value)):
+            key = key or self.name
+            raise UserError(
+                f"{key}={'null' if value is None else value}: {key} is a {self.kind} ({self.meaning}). "
+                f"Type for example {key}={self.example}"
+            )
+
+    def _has_type(self, value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.base is float:
+            return number and math.isfinite(value)
+        if self.base is int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        if self.base is bool:
+            return isinstance(value, bool)
+        if self.base is str:
+            return isinstance(value, str)
+        if typing.get_origin(self.base) is list:
+            return isinstance(value, list | tuple)
+        if typing.get_origin(self.base) is dict:
+            return isinstance(value, dict)
+        return True
+
+    def _in_range(self, value: Any) -> bool:
+        return (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+            and (not self.choices or value in self.choices)
+        )
+
+
+def knobs(schema: type) -> dict[str, Knob]:
+    """The knobs of a schema by name, in the order of its fields; fields that are no knobs are left out."""
+    hints = typing.get_type_hints(schema)
+    return {
+        entry.name: Knob(entry.name, hints[entry.name], **entry.metadata)
+        for entry in dataclasses.fields(schema)
+        if "meaning" in entry.metadata
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Base of every schema: a value out of range is refused on construction, whoever constructs."""
+
+    def __post_init__(self) -> None:
+        for name, entry in _own_knobs(type(self)).items():
+            entry.check(getattr(self, name))
+
+
+def _own_knobs(cls: type) -> dict[str, Knob]:
+    """The knobs that ``cls`` takes from its schema; a topic's other fields are not read."""
+    schema = next(base for base in cls.__mro__ if base.__module__.startswith("calclab.schema"))
+    return knobs(schema)
