@@ -244,6 +244,11 @@ class Topic(Protocol):
     @property
     def steps(self) -> int: ...
 
+    @property
+    def checks(self) -> int:
+        """At about how many of the steps evidence is gathered; the last is always among them."""
+        ...
+
     def init(self) -> State:
         """The state before k = 0."""
         ...

@@ -1,0 +1,29 @@
+"""The command line: the only package that knows Hydra. Exit status: 0 done (converged and diverged are results),
+1 crash, 2 wrong input, 3 evidence refuted or a claim that does not hold, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from calclab.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer the question in ``argv`` (default: the process's own arguments) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.path.insert(0, os.getcwd())  # a user's own my.module.Net is found, also by the console script
+    try:
+        if "-h" in words or "--help" in words:
+            from calclab.app.help import page
+
+            print(page([word for word in words if not word.startswith("-")]))
+            return 0
+        from calclab.app.command import run
+
+        return run(words)
+    except UserError as mistake:
+        print(f"calclab: {mistake}", file=sys.stderr)
+        return 2

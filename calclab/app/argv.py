@@ -1,0 +1,66 @@
+"""The words typed, made ready for Hydra: what the shell passed is what the lab gets.
+
+Hydra's grammar would read the commas of ``x0**2+x1, x0*x1`` as a sweep, ``sin(x)`` as an unknown function and ``3`` as
+a number, so the values of the formula keys are quoted before Hydra sees them. And naming a part of a subject names
+its kind: ``function.expr=...`` means ``function=formula``, ``network._target_=...`` means ``network=custom``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from calclab.errors import UserError
+
+FORMULA_KEYS = ("function.expr", "function.links")
+IMPLIED = {
+    "function.expr": "function=formula",
+    "function.links": "function=links",
+    "function._target_": "function=custom",
+    "network._target_": "network=custom",
+}
+
+
+def prepare(argv: Sequence[str]) -> list[str]:
+    """The arguments as Hydra should see them."""
+    words = [quote(word) for word in argv]
+    keys = [key_of(word) for word in words]
+    for key, choice in IMPLIED.items():
+        group = choice.partition("=")[0]
+        if key not in keys:
+            continue
+        named = [word for word in words if word.startswith(f"{group}=")]
+        if named and named != [choice]:
+            raise UserError(f"{named[0]} and {key}=... name two subjects. Leave one of them out.")
+        if not named:
+            words.append(choice)
+    if "function._target_" in keys:
+        words = ["function.callable" + word[len("function._target_") :] if key_of(word) == "function._target_" else word
+                 for word in words]
+    if "network=custom" in words:
+        words = [open_key(word) for word in words]
+    return words
+
+
+def key_of(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~") if "=" in word else ""
+
+
+def quote(word: str) -> str:
+    """A formula's value in quotes, so that Hydra passes it on letter by letter; anything else as it is."""
+    key, equals, value = word.partition("=")
+    if not equals or key.lstrip("+") not in FORMULA_KEYS:
+        return word
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return word  # already quoted, for Hydra or for a sweep over formulas
+    # Hydra halves only the backslashes that stand before a quote
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value).replace("${", "\\${")
+    return f'{key}="{escaped}"'
+
+
+def open_key(word: str) -> str:
+    """A keyword argument of the user's own network: no configuration can know it, so it is added."""
+    known = ("_target_", "weights", "parameters", "loss")
+    key = key_of(word)
+    own = key.startswith("network.") and key.removeprefix("network.") not in known
+    return f"+{word}" if own and not word.startswith(("+", "~")) else word

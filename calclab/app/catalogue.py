@@ -1,0 +1,104 @@
+"""What there is to choose from, read from conf/ and the schemas alone: no Hydra, no torch, so that help is quick."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from calclab import schema
+from calclab.schema import Knob
+
+GROUPS = ("topic", "function", "network", "data", "optimizer", "experiment")
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def home(name: str) -> Path:
+    """The lab's own ``conf`` or ``experiments``: inside an installed package, or beside it in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def study_folders() -> list[Path]:
+    """Every folder of studies: the user's own ``experiments/`` in the current folder first, then the lab's."""
+    found = [Path.cwd() / "experiments", home("experiments")]
+    return [folder for i, folder in enumerate(found) if folder.is_dir() and folder not in found[:i]]
+
+
+def folders(group: str) -> list[Path]:
+    return study_folders() if group == "experiment" else [home("conf") / group]
+
+
+def options(group: str) -> list[str]:
+    """The options of a group, by name: "rosenbrock"; of studies "notebook/cubic"."""
+    found = {
+        str(path.relative_to(folder).with_suffix("")) for folder in folders(group) for path in folder.rglob("*.yaml")
+    }
+    return sorted(found)
+
+
+def path(group: str, option: str) -> Path | None:
+    places = (folder / f"{option}.yaml" for folder in folders(group))
+    return next((place for place in places if place.is_file()), None)
+
+
+def description(group: str, option: str) -> str:
+    """The first comment line of an option that says what it is."""
+    place = path(group, option)
+    if place is None:
+        return ""
+    with place.open(encoding="utf-8") as lines:
+        for line in lines:
+            text = line.strip()
+            if not text.startswith("#"):
+                return ""
+            if not text.lstrip("# ").startswith("@package"):
+                return text.lstrip("# ").rstrip(".")
+    return ""
+
+
+@cache
+def values(group: str, option: str) -> dict[str, Any]:
+    """What an option's YAML says, unresolved."""
+    import yaml
+
+    place = path(group, option) if group else home("conf") / f"{option}.yaml"
+    return (yaml.load(place.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}) if place else {}
+
+
+def knobs(group: str, option: str) -> dict[str, Knob]:
+    return {knob.name: knob for knob in schema.find(group, option).values()}
+
+
+def root_knobs(topic: str) -> dict[str, Knob]:
+    """What may be set at the root of the configuration: the topic's own knobs, then those that every run has."""
+    return knobs("topic", topic) | knobs("common", "common")
+
+
+# --- what to say of a name that is not there ---
+
+
+def nearest(wrong: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(wrong, allowed, n=3, cutoff=0.6)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"There are: {', '.join(allowed)}." if allowed else ""
+
+
+def unknown(group: str, option: str) -> str:
+    """No such option: the nearest one, or all of them."""
+    return f"{group}={option}: there is no such {group}. {nearest(option, options(group))}"
+
+
+def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:
+    """No such knob: the nearest one; or the topics that have it."""
+    others = [name for name in options("topic") if key in knobs("topic", name)]
+    mine = [*root_knobs(topic), *GROUPS, *known]
+    if others:
+        own = ", ".join(knobs("topic", topic)) or "none of its own"
+        return f"{key}: topic={topic} has no such knob; it is one of topic={' and '.join(others)}. Knobs of {topic}: {own}."
+    if "." in key and (group := key.partition(".")[0]) in GROUPS:
+        return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}"
+    return f"{key}: there is no such knob. {nearest(key, mine)}"

@@ -1,0 +1,85 @@
+"""The help page: what to type, and for the chosen topic every knob with its meaning, type, range and default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from calclab.app import catalogue
+from calclab.errors import UserError
+from calclab.schema import Knob
+
+EXAMPLES = """\
+  python -m calclab topic=descent lr=0.001
+  python -m calclab topic=hessian network=mlp data=iris
+  python -m calclab topic=jacobian function.expr='[x0**2 + x1, x0*x1]' function.at='[1,2]'
+  python -m calclab -m topic=descent lr=0.0005,0.001,0.002      a sweep
+  python -m calclab experiment=notebook/bowl                   a study with its claims
+  tensorboard --logdir outputs"""
+
+FLAGS = """\
+  -m, --multirun   run every combination of the values given as a,b,c
+  -c, --cfg job    print the configuration and stop
+  -h, --help       this page; with topic=<name> for that topic
+      -sc install=bash   tab completion: eval "$(calclab -sc install=bash)\""""
+
+
+def page(words: Sequence[str]) -> str:
+    """The help page for the choices among ``words`` (topic=, network=, data=, ...); UserError for an unknown one."""
+    chosen: dict[str, str] = {"topic": "descent"}
+    for word in words:
+        group, _, option = word.partition("=")
+        if group in catalogue.GROUPS:
+            if option not in catalogue.options(group):
+                raise UserError(catalogue.unknown(group, option))
+            chosen[group] = option
+    topic = chosen["topic"]
+    own = catalogue.values("topic", topic)
+    everyone = catalogue.values("", "config")
+    parts = [
+        "calclab: a lab for the calculus under neural networks. Every number carries its evidence.",
+        f"Type\n{EXAMPLES}",
+        "Topics\n" + listing("topic"),
+        f"Knobs of topic={topic}: {catalogue.description('topic', topic)}\n"
+        + table(catalogue.knobs("topic", topic), own),
+        "Knobs of every run\n" + table(catalogue.knobs("common", "common"), everyone | own),
+    ]
+    for group in ("function", "network", "data", "optimizer"):
+        if option := chosen.get(group):
+            knobs = catalogue.knobs(group, option)
+            heading = f"Knobs of {group}={option}: {catalogue.description(group, option)}\n"
+            parts.append(heading + table(knobs, catalogue.values(group, option), f"{group}."))
+    names = [f"  {group:<11}{wrapped(catalogue.options(group))}" for group in catalogue.GROUPS[1:]]
+    parts += ["Choices (group=name; add --help to a choice for its knobs)\n" + "\n".join(names), f"Flags\n{FLAGS}"]
+    return "\n\n".join(parts)
+
+
+def listing(group: str) -> str:
+    return "\n".join(f"  {name:<11} {catalogue.description(group, name)}" for name in catalogue.options(group))
+
+
+def table(knobs: Mapping[str, Knob], defaults: Mapping[str, object], prefix: str = "") -> str:
+    if not knobs:
+        return "  none"
+    rows = [(f"{prefix}{knob.name}={show(defaults.get(knob.name))}", knob.kind, knob.meaning) for knob in knobs.values()]
+    first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
+    first, second = min(first, 32), min(second, 44)
+    return "\n".join(f"  {a:<{first}}  {b:<{second}}  {c}" for a, b, c in rows)
+
+
+def show(value: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, list):
+        return f"[{','.join(map(show, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
+
+
+def wrapped(names: Sequence[str], width: int = 105) -> str:
+    lines, line = [], ""
+    for name in names:
+        if line and len(line) + len(name) + 2 > width:
+            lines.append(line)
+            line = ""
+        line += f"{', ' if line else ''}{name}"
+    return ("\n" + " " * 13).join([*lines, line])

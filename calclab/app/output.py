@@ -1,0 +1,49 @@
+"""What a user gets of a run: its sinks while it goes on, the table of a sweep at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from calclab.core import Sink
+from calclab.sink.csv import CsvSink
+from calclab.sink.progress import ProgressSink
+from calclab.sink.tensorboard import TensorBoardSink
+
+SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
+
+
+def make_sinks(*, figures: bool, progress: bool) -> list[Sink]:
+    """CSV and TensorBoard always; pictures before TensorBoard, which shows them and is closed after them."""
+    board = TensorBoardSink()
+    pictures: list[Sink] = []
+    if figures:
+        from calclab.sink.figures import FiguresSink
+
+        pictures = [FiguresSink(board)]
+    bar: list[Sink] = [ProgressSink()] if progress else []
+    return [CsvSink(), *pictures, board, *bar]
+
+
+def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
+    """The jobs of a sweep as a table, failures last and loud."""
+    failed = [row for row in rows if row["status"] == "failed"]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*(name for name in SHOWN if any(row.get(name) not in (None, "") for row in rows)))
+        for row in [*(row for row in rows if row not in failed), *failed]:
+            cells = [text(row.get(column.header)) for column in table.columns]
+            table.add_row(*cells, style="bold red" if row in failed else None)
+        Console().print(table)
+    else:
+        for row in rows:
+            print("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
+    print(f"{len(rows) - len(failed)} of {len(rows)} jobs done, {len(failed)} failed; table: {place / 'sweep.csv'}")
+
+
+def text(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

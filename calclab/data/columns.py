@@ -1,0 +1,155 @@
+"""Columns of a table: what they hold, what is missing in them, and how they become numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANY = 50  # more different texts than that are refused as a category
+SHOWN = 5
+DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([ T]\d{1,2}:\d{2}.*)?")
+
+
+def kind_of(column: pd.Series) -> str:
+    """What a column holds: number, boolean, text or date ("other" for anything else)."""
+    from pandas.api import types
+
+    if types.is_bool_dtype(column.dtype):
+        return "boolean"
+    if types.is_complex_dtype(column.dtype):
+        return "other"
+    if types.is_numeric_dtype(column.dtype):
+        return "number"
+    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
+        return "date"
+    values = column.dropna()
+    if not len(values):
+        return "number"
+    return _kind_of_objects(list(values))
+
+
+def _kind_of_objects(values: list[Any]) -> str:
+    import datetime
+    from decimal import Decimal
+
+    if all(isinstance(value, bool | np.bool_) for value in values):
+        return "boolean"
+    if all(isinstance(value, str) for value in values):
+        return "date" if all(DATE.fullmatch(value.strip()) for value in values) else "text"
+    if all(isinstance(value, int | float | Decimal | np.number) for value in values):
+        return "number"
+    if any(isinstance(value, datetime.date | datetime.time | datetime.timedelta) for value in values):
+        return "date"
+    return "text" if all(isinstance(value, str | int | float | bool) for value in values) else "other"
+
+
+def complete(frame: pd.DataFrame, features: list[str], target: str, missing: str) -> tuple[pd.DataFrame, list[str]]:
+    """The table without missing or infinite values or empty columns, and notes on what was done."""
+    frame = frame.copy()
+    for name in frame.columns:
+        if kind_of(frame[name]) == "number":
+            numbers = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            frame[name] = np.where(np.isfinite(numbers), numbers, np.nan)
+    notes = []
+    if empty := [name for name in features if frame[name].isna().all()]:
+        frame = frame.drop(columns=empty)
+        notes.append(f"columns without any value are left out: {listed(empty)}")
+    if len(empty) == len(features):
+        raise UserError(f"the columns {listed(features)} hold no values at all. Choose others by data.features")
+    counts = frame.isna().sum()
+    gaps = [f"{name} ({counts[name]})" for name in frame.columns if counts[name]]
+    if not gaps:
+        return frame, notes
+    if missing == "error":
+        raise UserError(
+            f"data.missing=error: values are missing in {listed(gaps)}. Type data.missing=drop or data.missing=mean"
+        )
+    before = len(frame)
+    if missing == "mean":
+        frame = frame.dropna(subset=[target])
+        for name in frame.columns:
+            if frame[name].isna().any():
+                frame[name] = filled(frame[name])
+        dropped = f"{before - len(frame)} rows without a target dropped, " if len(frame) < before else ""
+        notes.append(f"missing values in {listed(gaps)}: {dropped}means put in (of texts the most frequent)")
+    else:
+        frame = frame.dropna()
+        notes.append(f"missing values in {listed(gaps)}: {before - len(frame)} of {before} rows dropped")
+    if not len(frame):
+        advice = (
+            "Type data.missing=mean, or leave columns out by data.features" if missing == "drop" else "Choose another"
+        )
+        raise UserError(f"no row is left: values are missing in {listed(gaps)}. {advice}")
+    return frame, notes
+
+
+def filled(column: pd.Series) -> pd.Series:
+    """The column with its mean, or its most frequent value, in place of missing ones."""
+    if kind_of(column) == "number":
+        return column.fillna(column.mean())
+    return column.fillna(column.mode().iloc[0])
+
+
+def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str]]:
+    """Inputs (B, d) in float64 with their names. UserError, for all columns at once, where one cannot be used."""
+    problems: list[str] = []
+    usable: list[str] = []
+    for name in frame.columns:
+        problem = unusable(frame[name])
+        (problems if problem else usable).append(f"{name} {problem}" if problem else name)
+    if problems:
+        rest = f"leave out: data.features='[{', '.join(usable)}]'" if usable else "choose others by data.features"
+        raise UserError(
+            f"columns that cannot be inputs: {'; '.join(problems)}. Turn them into numbers first, or {rest}"
+        )
+    blocks, labels = [], []
+    for name in frame.columns:
+        column = frame[name]
+        if kind_of(column) == "text":
+            texts = column.astype(str).to_numpy()
+            values = np.unique(texts)
+            blocks += [(texts == value).astype(np.float64) for value in values]
+            labels += [f"{name}={value}" for value in values]
+        else:
+            blocks.append(column.to_numpy(dtype=np.float64))
+            labels.append(name)
+    return np.stack(blocks, axis=1), labels
+
+
+def unusable(column: pd.Series) -> str:
+    """Why a column cannot be an input; empty when it can."""
+    kind = kind_of(column)
+    if kind == "date":
+        return "holds dates (turn them into a year, or days since the first one)"
+    if kind == "other":
+        return "holds neither numbers nor texts"
+    if kind != "text":
+        return ""
+    texts = column.astype(str)
+    values = texts.unique()
+    numbers = [value for value in values if is_number(value)]
+    if 2 * len(numbers) > len(values) > 2:
+        odd = next((value for value in values if not is_number(value)), values[0])
+        return f"holds numbers and texts such as {odd!r} (if that means missing, type data.na='{odd}')"
+    if len(values) > MANY:
+        return f"has {len(values)} different texts, too many for categories"
+    return ""
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

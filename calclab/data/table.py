@@ -1,0 +1,142 @@
+"""The user's own table, CSV or Parquet: columns become inputs and a target, and what was done to them is noted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calclab.core import Data
+from calclab.data import columns
+from calclab.data.finish import finish
+from calclab.data.read import read
+from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEW = 20  # so many different whole numbers are still taken for classes,
+MANY = 100  # and more classes than that are refused
+
+
+def table(
+    *,
+    path: str | None,
+    target: str | None,
+    features: Sequence[str] | None,
+    missing: str,
+    na: str | None,
+    separator: str | None,
+    task: str,
+    rows: int | None,
+    standardize: bool,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    seed: int,
+) -> Data:
+    """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).
+
+    Numbers stay, booleans become 0 and 1, a text column becomes one input for each of its values ("colour=red").
+    Rows with missing values are dropped (``missing`` = drop), filled (mean), or refused (error); rows whose target is
+    missing are dropped or refused.
+    """
+    if path is None:
+        raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
+    frame = read(path, na, separator)
+    names = [str(name) for name in frame.columns]
+    if target is None:
+        raise UserError(
+            f"data=table needs the column to predict. Type data.target={names[-1]}, or another of {listed(names)}"
+        )
+    wanted = choose(names, target, features)
+    frame = frame[[*wanted, target]]
+    frame, notes = columns.complete(frame, wanted, target, missing)
+    wanted = [name for name in wanted if name in frame.columns]
+    inputs, labels = columns.encode(frame[wanted], target)
+    targets, classes, classification = to_targets(frame[target], target, task)
+    if task == "auto":
+        kind = f"classes ({len(classes)})" if classification else "a number to predict"
+        other = (
+            "; data.task=regression takes it for a number" if classification and classes_are_numbers(classes) else ""
+        )
+        notes.append(f"{target} is taken for {kind}{other}")
+    return finish(
+        "table",
+        torch.from_numpy(inputs),
+        targets,
+        features=labels,
+        classes=classes,
+        classification=classification,
+        standardize=standardize,
+        rows=rows,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        notes=notes,
+    )
+
+
+def choose(names: list[str], target: str, features: Sequence[str] | None) -> list[str]:
+    """The columns to predict from; UserError with the nearest name for one that is not there."""
+    chosen = [name for name in names if name != target] if features is None else [str(name) for name in features]
+    for key, name in [("target", target), *(("features", name) for name in chosen)]:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={names[0]}"
+            raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
+    if target in chosen:
+        raise UserError(f"data.features holds the target {target} itself. Leave it out of data.features")
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"data.features={listed(chosen)}: a column stands there twice. Name each once")
+    if not chosen:
+        raise UserError(
+            f"no column is left to predict {target} from. Type data.features='[...]', some of {listed(names)}"
+        )
+    return chosen
+
+
+def to_targets(column: pd.Series, name: str, task: str) -> tuple[Tensor, list[str], bool]:
+    """Class numbers (B,) with the classes, or numbers (B, 1) with the column's name, and which of the two."""
+    kind = columns.kind_of(column)
+    if kind == "date":
+        raise UserError(
+            f"data.target={name} holds dates. Turn them into numbers first, such as days since the first one"
+        )
+    texts = kind == "text"
+    values = column.astype(str).to_numpy() if texts else column.to_numpy(dtype=np.float64)
+    different = np.unique(values)
+    whole = kind == "number" and bool((different == np.round(different)).all()) and len(different) <= FEW
+    if task == "regression" and texts:
+        raise UserError(
+            f"data.task=regression: the target {name} holds texts such as {different[0]!r}. Type data.task=auto"
+        )
+    if task == "regression" or (task == "auto" and not (texts or kind == "boolean" or whole)):
+        if len(different) < 2:
+            raise UserError(f"data.target={name} has one value only, {different[0]:g}: there is nothing to learn")
+        return torch.from_numpy(values.copy()).unsqueeze(1), [name], False
+    if len(different) < 2:
+        raise UserError(f"data.target={name} has one class only, {different[0]}: there is nothing to tell apart")
+    if len(different) > MANY:
+        advice = "Group them first" if texts else "Type data.task=regression"
+        raise UserError(f"data.target={name} has {len(different)} different values: too many for classes. {advice}")
+    numbers = np.searchsorted(different, values)
+    return torch.from_numpy(numbers).long(), class_names(different, kind), True
+
+
+def class_names(different: np.ndarray, kind: str) -> list[str]:
+    if kind == "boolean":
+        return ["true" if value else "false" for value in different]
+    return [str(value) if kind == "text" else f"{value:.12g}" for value in different]
+
+
+def classes_are_numbers(classes: Sequence[str]) -> bool:
+    return all(columns.is_number(name) for name in classes)
+
+
+def listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown

@@ -1,0 +1,93 @@
+"""The only loop: it carries a topic's scan in blocks and hands whole columns to the sinks.
+
+Values of a block stay where they were computed and are stacked and moved once. A topic is asked once a block whether
+the run should have stopped; if so inside the block, the block is run again from its first state up to that step, so
+that the state in hand is always the state after the last step logged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calclab.core import Column, Columns, Evidence, Sink, State, Status, Topic, Values
+
+BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
+BLOCK_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What came of a scan: how it ended, the last step k, the state after it, the last values, the evidence."""
+
+    status: Status
+    step: int
+    state: State
+    last: Values
+    evidence: Sequence[Evidence]
+
+
+def drive(topic: Topic, sinks: Sequence[Sink]) -> Scan:
+    """Run ``topic`` from k = 0 to its end. KeyboardInterrupt ends the scan at the last whole block."""
+    scan = Scan(Status.INTERRUPTED, -1, topic.init(), {}, ())
+    size = 1
+    try:
+        while scan.step < topic.steps and scan.status is Status.INTERRUPTED:
+            began = time.perf_counter()
+            scan = advance(topic, scan, size, sinks)
+            seconds = max(time.perf_counter() - began, 1e-9)
+            size = max(1, min(2 * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
+    except KeyboardInterrupt:
+        return scan
+    return scan
+
+
+def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink]) -> Scan:
+    """One block: at most ``size`` further steps, checked and written."""
+    first = scan.step + 1
+    stop = min(first + size, topic.steps + 1)
+    state, due, columns = block(topic, scan.state, range(first, stop))
+    end = topic.stop(columns)
+    if end is None and stop > topic.steps:
+        end = (topic.steps, Status.COMPLETED)
+    if end is not None:
+        if end[0] + 1 < stop:
+            stop = end[0] + 1
+            state, due, columns = block(topic, scan.state, range(first, stop))
+        due[stop - 1] = state
+    evidence = [row for k, seen in due.items() for row in topic.verify(seen, k)]
+    for sink in sinks:
+        sink.write(columns)
+        sink.evidence(evidence)
+        sink.flush()
+    last = {**scan.last, **{name: column.data[-1] for name, column in columns.items()}}
+    return Scan(end[1] if end else scan.status, stop - 1, state, last, [*scan.evidence, *evidence])
+
+
+def block(topic: Topic, state: State, steps: range) -> tuple[State, dict[int, State], Columns]:
+    """The state after ``steps``, the states at those of them where evidence is due, and the values in columns."""
+    found: dict[str, tuple[list[int], list[Tensor]]] = {}
+    due: dict[int, State] = {}
+    half = max(1, topic.checks // 2)  # the first steps, and as many again spread over the rest
+    stride = max(1, -(-topic.steps // half))
+    for k in steps:
+        state, values = topic.step(state, k)
+        for name, value in values.items():
+            entry = found.get(name)
+            if entry is None:
+                entry = found[name] = ([], [])
+            entry[0].append(k)
+            entry[1].append(value)
+        if k < half or k % stride == 0:
+            due[k] = state
+    return state, due, gather(found)
+
+
+def gather(found: dict[str, tuple[list[int], list[Tensor]]]) -> Columns:
+    """Stack the values of each name and bring them to the CPU, one transfer a name."""
+    with torch.no_grad():
+        return {name: Column(steps, torch.stack(values).detach().cpu()) for name, (steps, values) in found.items()}

@@ -1,0 +1,210 @@
+"""Arb balls through a formula: values, gradients by reverse mode, Hessians by sparse forward over reverse.
+
+Every operation on balls encloses the true result (Johansson, "Arb: efficient arbitrary-precision midpoint-radius
+interval arithmetic", IEEE Trans. Computers 66, 2017), so what comes out is proven. Outside a domain a ball is NaN.
+
+At a kink (two sides of a comparison equal, or not told apart at this precision) every choice of sides is tried. If all
+choices agree on a derivative, the function has it: near the point it is, piecewise, one of these smooth functions. If
+they do not, the derivative does not exist as far as we know, and its ball is NaN.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+from calclab.function.formula.rules import FIRST, SECOND, VALUES, nan
+from calclab.function.formula.tree import Node
+from calclab.function.formula.unroll import Steps
+
+Arb = Any  # flint.arb
+TIES = 4  # kinks at one point of which every combination is tried
+Choice = dict[int, bool]
+
+
+class Tape:
+    """A formula ready for balls: which steps depend on x, and who uses them."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        self.nodes = steps.nodes
+        active: list[bool] = []
+        for node in self.nodes:
+            active.append(node.op == "x" or any(active[a] for a in node.args))
+        self.active = active
+        self.leaf = {int(node.value): k for k, node in enumerate(self.nodes) if node.op == "x"}
+
+    def users(self, chosen: Sequence[tuple[int, ...]]) -> list[list[tuple[int, int]]]:
+        """For every step the (step, place) that it is an argument of."""
+        users: list[list[tuple[int, int]]] = [[] for _ in self.nodes]
+        for k, args in enumerate(chosen):
+            if self.active[k]:
+                for place, a in enumerate(args):
+                    if self.active[a]:
+                        users[a].append((k, place))
+        return users
+
+
+class Sweep:
+    """The formula at one point, at the precision of the moment, with given sides at the kinks."""
+
+    def __init__(self, tape: Tape, x: Sequence[Arb], choice: Choice | None = None, lose: bool = False) -> None:
+        self.lose = lose  # give NaN at every kink instead of choosing
+        self.tape = tape
+        self.values: list[Arb] = []
+        self.chosen: list[tuple[int, ...]] = []  # arguments that count: of a select the side taken
+        self.ties: list[int] = []  # both sides equal, or not told apart
+        self.undecided: list[int] = []  # not told apart
+        self.lost: set[int] = set()  # kinks at which no side was chosen
+        for k, node in enumerate(tape.nodes):
+            if node.op == "x":
+                value, args = x[int(node.value)], ()
+            elif node.op == "select":
+                value, args = self.select(k, node, choice or {})
+            else:
+                args = node.args
+                value = VALUES[node.op](node, [self.values[a] for a in args])
+            self.values.append(value)
+            self.chosen.append(args)
+        self.partials: list[list[Arb] | None] = [None] * len(self.values)
+
+    def select(self, k: int, node: Node, choice: Choice) -> tuple[Arb, tuple[int, ...]]:
+        left, right, then, otherwise = node.args
+        a, b = self.values[left], self.values[right]
+        difference = a - b
+        equal = difference.is_zero()
+        decided = equal or difference > 0 or difference < 0
+        if difference.is_nan() or (self.lose and not decided):
+            self.lost.add(k)
+            return difference * float("nan"), (then, otherwise)
+        if not decided or equal:
+            self.ties.append(k)
+            if self.lose:
+                self.lost.add(k)
+        if not decided:
+            self.undecided.append(k)
+        if k in choice:
+            yes = choice[k]
+        else:
+            yes = COMPARED[node.text](0 if equal else 1 if difference > 0 else -1) if decided else True
+        taken = then if yes else otherwise
+        return self.values[taken], (taken,)
+
+    def first(self, k: int) -> list[Arb]:
+        """The partial derivatives of a step by its arguments."""
+        found = self.partials[k]
+        if found is None:
+            node = self.tape.nodes[k]
+            if node.op == "select":
+                found = [nan() if k in self.lost else 1] * len(self.chosen[k])
+            else:
+                args = self.chosen[k]
+                live = [self.tape.active[a] for a in args]
+                found = FIRST[node.op](node, [self.values[a] for a in args], self.values[k], live)
+            self.partials[k] = found
+        return found
+
+    def adjoints(self, root: int) -> dict[int, Arb]:
+        """∂root/∂step for every step that root depends on."""
+        adjoint: dict[int, Arb] = {root: 1}
+        pending = [-root] if self.tape.active[root] else []
+        while pending:
+            k = -heapq.heappop(pending)
+            for a, partial in zip(self.chosen[k], self.first(k), strict=True):
+                if self.tape.active[a]:
+                    if a in adjoint:
+                        adjoint[a] = adjoint[a] + adjoint[k] * partial
+                    else:
+                        adjoint[a] = adjoint[k] * partial
+                        heapq.heappush(pending, -a)
+        return adjoint
+
+    def gradient(self, root: int) -> dict[int, Arb]:
+        """The nonzero partial derivatives of ``root`` by coordinate."""
+        adjoint = self.adjoints(root)
+        return {i: adjoint[k] for i, k in self.tape.leaf.items() if k in adjoint}
+
+    def hessian(self, root: int, users: list[list[tuple[int, int]]]) -> dict[tuple[int, int], Arb]:
+        """The nonzero second derivatives (i, j): one sparse forward and one sparse backward pass for each j."""
+        adjoint = self.adjoints(root)
+        place = {k: i for i, k in self.tape.leaf.items()}
+        found: dict[tuple[int, int], Arb] = {}
+        for j, leaf in self.tape.leaf.items():
+            if leaf in adjoint:
+                for k, value in self.column(leaf, adjoint, users).items():
+                    if k in place:
+                        found[place[k], j] = value
+        return found
+
+    def column(self, leaf: int, adjoint: dict[int, Arb], users: list[list[tuple[int, int]]]) -> dict[int, Arb]:
+        """d(adjoint)/dx_j for the steps where it is not zero."""
+        tangent: dict[int, Arb] = {leaf: 1}
+        pending, order = [leaf], []
+        while pending:
+            k = heapq.heappop(pending)
+            order.append(k)
+            for user, where in users[k]:
+                if user in adjoint:
+                    move = self.first(user)[where] * tangent[k]
+                    if user in tangent:
+                        tangent[user] = tangent[user] + move
+                    else:
+                        tangent[user] = move
+                        heapq.heappush(pending, user)
+        change: dict[int, Arb] = {}
+        queue = [-k for k in order]
+        heapq.heapify(queue)
+        queued = set(order)
+
+        def push(k: int, value: Arb) -> None:
+            change[k] = change[k] + value if k in change else value
+            if k not in queued:
+                queued.add(k)
+                heapq.heappush(queue, -k)
+
+        nodes, active = self.tape.nodes, self.tape.active
+        while queue:
+            k = -heapq.heappop(queue)
+            args = self.chosen[k]
+            if k in tangent and nodes[k].op in SECOND:
+                live = [active[a] for a in args]
+                seconds = SECOND[nodes[k].op](nodes[k], [self.values[a] for a in args], self.values[k], live)
+                for (p, q), second in seconds.items():
+                    if active[args[p]] and args[q] in tangent:
+                        push(args[p], adjoint[k] * second * tangent[args[q]])
+            if k in change:
+                for a, partial in zip(args, self.first(k), strict=True):
+                    if active[a]:
+                        push(a, change[k] * partial)
+        return change
+
+
+def choices(tape: Tape, x: Sequence[Arb], smooth: bool) -> list[Sweep]:
+    """The sweeps of which all must agree: one where nothing is in doubt, else one for each combination of sides.
+
+    For values (``smooth`` false) two equal sides are no doubt; for derivatives they are.
+    """
+    sweep = Sweep(tape, x)
+    doubts = set(sweep.ties if smooth else sweep.undecided)
+    if not doubts:
+        return [sweep]
+    # Choosing a side may bring new doubts to light further on: extend until there are none.
+    while len(doubts) <= TIES:
+        sweeps = [Sweep(tape, x, dict(zip(doubts, sides, strict=True))) for sides in product((True, False), repeat=len(doubts))]
+        fresh = {k for s in sweeps for k in (s.ties if smooth else s.undecided)} - doubts
+        if not fresh:
+            return sweeps
+        doubts |= fresh
+    return [Sweep(tape, x, lose=True)]
+
+
+COMPARED: dict[str, Callable[[int], bool]] = {
+    "<": lambda s: s < 0,
+    "<=": lambda s: s <= 0,
+    ">": lambda s: s > 0,
+    ">=": lambda s: s >= 0,
+    "==": lambda s: s == 0,
+    "!=": lambda s: s != 0,
+}

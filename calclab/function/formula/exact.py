@@ -1,0 +1,237 @@
+"""What is known of a formula beyond its float program: rigorous balls, closed forms, and the text to typeset.
+
+Precision is doubled until every ball is small beside its midpoint, so that a ball is wide only where the number really
+cannot be told (0 written as a difference, a kink, a hole in the domain).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calclab.core import Ball
+from calclab.errors import UserError
+from calclab.function.formula import closed, spectra, typeset
+from calclab.function.formula.balls import Arb, Sweep, Tape, choices
+from calclab.function.formula.bind import Bound
+from calclab.function.formula.rules import flint, nan
+from calclab.function.formula.unroll import TooLarge, unroll
+
+PRECISIONS = (106, 212, 424, 848)  # bits
+SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
+ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
+NEAR = 200  # one-sided derivatives are taken 2^-200 away
+NEAR_PRECISION = 1500
+Found = dict[tuple[int, ...], Arb]  # the entries that are not exactly 0
+
+
+class FormulaExact:
+    """Implements ``calclab.core.Exact`` for a formula whose variables are known."""
+
+    def __init__(self, bound: Bound, vector: bool, variables: tuple[str, ...], letter: str = "f") -> None:
+        self.letter = letter  # the function's name in LaTeX
+        self.bound = bound
+        self.vector = vector
+        self.variables = variables
+
+    @cached_property
+    def latex(self) -> str:
+        """The formula as LaTeX, for instance f(x) = x^{2}."""
+        return typeset.formula(self.bound, self.vector, self.variables, self.letter)
+
+    @cached_property
+    def closed(self) -> closed.ClosedForm | None:
+        """The formula in SymPy, where it is short enough to read."""
+        tape = self.tape
+        return None if tape is None else closed.closed_form(tape.steps, self.variables, self.vector, self.letter)
+
+    @cached_property
+    def tape(self) -> Tape | None:
+        try:
+            return Tape(unroll(self.bound))
+        except TooLarge:
+            return None
+
+    def derivative_latex(self, order: int) -> list[str]:
+        """Closed forms to typeset, one equation a string; empty where they would be too long to read."""
+        return [] if self.closed is None else self.closed.latex(order)
+
+    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
+        """The closed form at 50 digits, rounded to float64; None where there is none."""
+        return None if self.closed is None else self.closed.value(x, order)
+
+    def enclose(self, x: Tensor, order: int) -> Ball:
+        """Balls around the derivative tensor of ``order`` 0, 1 or 2 at x, whose entries are taken as exact."""
+        tape = self.tape
+        shape = self.shape(order)
+        if tape is None or (order == 2 and len(tape.nodes) * len(x) * len(tape.steps.roots) > ENTRIES):
+            return unknown(shape)
+        point = x.detach().double().tolist()
+        return climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape))
+
+    def sensitivity(self, x: Tensor, order: int) -> Tensor:
+        """The radius of the derivative tensor when every coordinate is only known to half a unit in its last place."""
+        tape = self.tape
+        if tape is None:
+            return unknown(self.shape(order)).rad
+        point = x.detach().double().tolist()
+        with flint().ctx.workprec(PRECISIONS[1]):
+            blurred = [flint().arb(v, 0.5 * math.ulp(v)) for v in point]
+            return assemble(self.entries(tape, blurred, order), self.shape(order)).rad
+
+    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first partial derivatives at x − 2^-200 e_i and x + 2^-200 e_i: the limits from the left and the right."""
+        here = self.enclose(x, 1)
+        sides = here.mid.clone(), here.mid.clone()
+        tape = self.tape
+        if tape is None:
+            return sides
+        point = x.detach().double().tolist()
+        wanted = {at[-1] for at in (~here.mid.isfinite()).nonzero().tolist()}
+        with flint().ctx.workprec(NEAR_PRECISION):
+            for side, sign in zip(sides, (-1, 1), strict=True):
+                for i in wanted:
+                    near = [arb(v) + (sign * arb(2) ** -NEAR if k == i else 0) for k, v in enumerate(point)]
+                    side[..., i] = assemble(self.entries(tape, near, 1), self.shape(1)).mid[..., i]
+        return sides
+
+    def eigenvalues(self, x: Tensor) -> Ball:
+        """Balls around the eigenvalues of the Hessian, ascending, (n,)."""
+        if self.vector:
+            raise UserError("Eigenvalues of the Hessian need one formula, not a list.")
+        return self.spectrum(x, 2, (len(x),), spectra.eigenvalues)
+
+    def singular_values(self, x: Tensor) -> Ball:
+        """Balls around the singular values of the Jacobian, descending, (min(m, n),)."""
+        return self.spectrum(x, 1, (min(len(self.bound.tree.roots), len(x)),), spectra.singular_values)
+
+    def spectrum(
+        self, x: Tensor, order: int, shape: tuple[int, ...], values: Callable[[list[list[Arb]]], list[Arb]]
+    ) -> Ball:
+        tape = self.tape
+        rows, columns = (len(self.bound.tree.roots) if order == 1 else len(x)), len(x)
+        if tape is None or max(rows, columns) > spectra.LARGEST:
+            return unknown(shape)
+        point = x.detach().double().tolist()
+
+        def balls() -> Ball:
+            found = self.entries(tape, [arb(v) for v in point], order)
+            zero = arb(0)
+            at = (lambda i, j: (i, j)) if order == 2 or self.vector else (lambda i, j: (j,))
+            matrix = [[found.get(at(i, j), zero) for j in range(columns)] for i in range(rows)]
+            if any(not entry.is_finite() for row in matrix for entry in row):
+                return Ball(torch.full(shape, math.nan, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64))
+            return assemble({(k,): value for k, value in enumerate(values(matrix))}, shape)
+
+        return climb(balls, PRECISIONS[1:])
+
+    def shape(self, order: int) -> tuple[int, ...]:
+        lead = (len(self.bound.tree.roots),) if self.vector else ()
+        return lead + (self.bound.n,) * order
+
+    def entries(self, tape: Tape, x: Sequence[Arb], order: int) -> Found:
+        """The entries of the derivative tensor that are not 0 by structure, at the precision of the moment."""
+        sweeps = choices(tape, x, smooth=order > 0)
+        values = agree([self.order(tape, s, 0, []) for s in sweeps])
+        if order == 0:
+            return values
+        broken = {at[:1] if self.vector else () for at, value in values.items() if not value.is_finite()}
+        users = tape.users(sweeps[0].chosen) if len(sweeps) == 1 or order == 1 else []
+        first = agree([self.order(tape, s, 1, users) for s in sweeps])
+        if order == 1:
+            return self.spoil(first, broken, 1)
+        second = agree([self.order(tape, s, 2, users or tape.users(s.chosen)) for s in sweeps])
+        for at in second:
+            lead, pair = at[:-2], at[-2:]
+            if any(not first.get((*lead, i), second[at]).is_finite() for i in pair):
+                second[at] = nan()
+        return self.spoil(second, broken, 2)
+
+    def order(self, tape: Tape, sweep: Sweep, order: int, users: list[list[tuple[int, int]]]) -> Found:
+        found: Found = {}
+        for row, root in enumerate(tape.steps.roots):
+            lead = (row,) if self.vector else ()
+            if order == 0:
+                found[lead] = arb(sweep.values[root])
+            elif order == 1:
+                found.update({(*lead, i): arb(value) for i, value in sweep.gradient(root).items()})
+            else:
+                found.update({(*lead, *at): arb(value) for at, value in sweep.hessian(root, users).items()})
+        return found
+
+    def spoil(self, found: Found, broken: set[tuple[int, ...]], order: int) -> Found:
+        """Where the function itself has no value, it has no derivative either."""
+        for lead in broken:
+            for place in torch.cartesian_prod(*[torch.arange(self.bound.n)] * order).reshape(-1, order).tolist():
+                found[(*lead, *place)] = nan()
+        return found
+
+
+def agree(parts: list[Found]) -> Found:
+    """The hull of enclosures of the same numbers where they overlap, NaN where they contradict each other."""
+    if len(parts) == 1:
+        return parts[0]
+    found: Found = {}
+    for at in {at for part in parts for at in part}:
+        balls = [part.get(at, arb(0)) for part in parts]
+        hull = balls[0]
+        for ball in balls[1:]:
+            hull = hull.union(ball)
+        overlap = all(a.overlaps(b) for k, a in enumerate(balls) for b in balls[:k])
+        found[at] = hull if overlap else nan()
+    return found
+
+
+def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> Ball:
+    """Balls at growing precision, until each is small beside its midpoint."""
+    ball = None
+    for precision in precisions:
+        with flint().ctx.workprec(precision):
+            ball = balls()
+        if bool((ball.rad <= SMALL * ball.mid.abs()).all()):
+            break
+    assert ball is not None
+    return ball
+
+
+def arb(value: float) -> Arb:
+    return flint().arb(value)
+
+
+def unknown(shape: tuple[int, ...]) -> Ball:
+    """Nothing could be proven."""
+    return Ball(torch.zeros(shape, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64))
+
+
+def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
+    """Balls of Arb as float64 midpoints and radii, rounded outward."""
+    mid, rad = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+    if found:
+        rounded = [outward(value) for value in found.values()]
+        places = torch.tensor([list(at) for at in found]).reshape(len(found), -1).unbind(1)
+        if places:
+            mid[places] = torch.tensor([m for m, _ in rounded], dtype=torch.float64)
+            rad[places] = torch.tensor([r for _, r in rounded], dtype=torch.float64)
+        else:
+            mid.fill_(rounded[0][0])
+            rad.fill_(rounded[0][1])
+    return Ball(mid, rad)
+
+
+def outward(ball: Any) -> tuple[float, float]:
+    """(midpoint, radius) in float64 that contain the ball: the radius includes the rounding of the midpoint."""
+    if ball.is_nan():
+        return math.nan, math.inf
+    middle = float(ball.mid())
+    if not math.isfinite(middle):
+        return middle, math.inf
+    away = abs(ball - arb(middle))
+    if away.is_zero():
+        return middle, 0.0
+    bound = float(away.upper())
+    return middle, math.nextafter(math.nextafter(bound, math.inf), math.inf)

@@ -1,0 +1,105 @@
+"""Rigorous eigenvalues and singular values of matrices of balls.
+
+Small matrices: Arb's own certified eigenvalues, which also hold for multiple ones (Johansson's acb_mat_eig_multiple).
+Larger ones, or where that fails: an approximate eigenvector basis Q in float64. With e >= ‖QᵀQ − I‖ < 1 the orthogonal
+polar factor U of Q is within e of Q, so the eigenvalues of H = those of UᵀHU lie within ‖H‖(2e + e²) + ‖off-diagonal of
+QᵀHQ‖ of the diagonal of QᵀHQ, in order (Weyl).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from calclab.function.formula.rules import flint
+
+Arb = Any
+Matrix = list[list[Arb]]
+SMALL = 16  # rows up to which Arb's certified eigenvalues are quick
+LARGEST = 300  # rows beyond which nothing is enclosed
+
+
+def eigenvalues(matrix: Matrix) -> list[Arb]:
+    """Eigenvalues of a symmetric matrix, ascending."""
+    fl = flint()
+    n = len(matrix)
+    if n == 1:
+        return [matrix[0][0]]
+    if is_diagonal(matrix):
+        return ordered([matrix[i][i] for i in range(n)])
+    symmetric = [[matrix[max(i, j)][min(i, j)] for j in range(n)] for i in range(n)]
+    if n <= SMALL:
+        try:
+            found = fl.acb_mat([[fl.acb(entry) for entry in row] for row in symmetric]).eig(multiple=True)
+            return ordered([value.real for value in found])
+        except ValueError:  # clusters that are not told apart at this precision
+            pass
+    return rotated(symmetric)
+
+
+def singular_values(matrix: Matrix) -> list[Arb]:
+    """Singular values, descending: roots of the eigenvalues of J Jᵀ or JᵀJ, whichever is smaller."""
+    rows, columns = len(matrix), len(matrix[0])
+    if rows > columns:
+        matrix = [[matrix[i][j] for i in range(rows)] for j in range(columns)]
+    J = flint().arb_mat(matrix)
+    squares = eigenvalues((J * J.transpose()).tolist())
+    return [root(value) for value in reversed(squares)]
+
+
+def root(value: Arb) -> Arb:
+    """√ of a number known not to be negative."""
+    if value > 0:
+        return value.sqrt()
+    upper = value.upper()
+    if not upper > 0:
+        return flint().arb(0)
+    high = upper.sqrt()
+    return (high / 2).union(flint().arb(0)).union(high)
+
+
+def is_diagonal(matrix: Matrix) -> bool:
+    return all(entry.is_zero() for i, row in enumerate(matrix) for j, entry in enumerate(row) if i != j)
+
+
+def ordered(values: list[Arb]) -> list[Arb]:
+    """Balls for the order statistics: the k-th smallest number lies between the k-th smallest lower and upper ends."""
+    lows = sorted((value.lower() for value in values), key=Key)
+    highs = sorted((value.upper() for value in values), key=Key)
+    return [low.union(high) for low, high in zip(lows, highs, strict=True)]
+
+
+class Key:
+    """Sorts exact balls."""
+
+    def __init__(self, value: Arb) -> None:
+        self.value = value
+
+    def __lt__(self, other: Key) -> bool:
+        return bool(self.value < other.value)
+
+
+def rotated(matrix: Matrix) -> list[Arb]:
+    """Weyl's bounds around the diagonal of QᵀHQ."""
+    fl = flint()
+    H = fl.arb_mat(matrix)
+    n = len(matrix)
+    middle = torch.tensor([[float(entry.mid()) for entry in row] for row in matrix], dtype=torch.float64)
+    Q = fl.arb_mat(torch.linalg.eigh(middle).eigenvectors.tolist())
+    B = (Q.transpose() * H * Q).tolist()
+    G = (Q.transpose() * Q).tolist()
+    e = norm([G[i][j] - (1 if i == j else 0) for i in range(n) for j in range(n)])
+    if not e < 0.5:
+        return [fl.arb(0, float("inf"))] * n
+    slack = norm(H.entries()) * (2 * e + e**2) + norm([B[i][j] for i in range(n) for j in range(n) if i != j])
+    radius = fl.arb(0).union(slack.upper())
+    return ordered([B[i][i] + radius.union(-radius) for i in range(n)])
+
+
+def norm(entries: list[Arb]) -> Arb:
+    """Frobenius norm, at least."""
+    square = flint().arb(0)
+    for entry in entries:
+        square = square + abs(entry).upper() ** 2
+    return square.upper().sqrt().upper() if square.upper() > 0 else flint().arb(0)

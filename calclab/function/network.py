@@ -1,0 +1,336 @@
+"""A network with its data and loss, as functions: of its parameters (the objective) and of its input (the response)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from calclab.core import Data, Function
+from calclab.errors import UserError
+from calclab.network import weights as weight_files
+from calclab.network.attention import Watch, make_plain
+from calclab.network.build import Builder, brief, build, seeded
+from calclab.network.loss import Loss, choose
+from calclab.network.train import adam
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A module, data and loss. θ, (n,), holds the trainable parameters in the module's order, tied ones once.
+
+    The module is in eval mode and is never changed: every call hands it the parameters, and copies of its buffers.
+    ``outputs`` names its m outputs, ``notes`` are sentences for the user. Rows are flat here: (d,), d = Π shape.
+    """
+
+    name: str
+    module: nn.Module
+    data: Data
+    loss: Loss
+    loss_name: str
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    # --- parameters ---
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The trainable parameters by name, detached."""
+        return {name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad}
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        return {name: p.shape for name, p in self.parameters().items()}
+
+    def flatten(self, parameters: Parameters) -> Tensor:
+        """θ (n,) of parameters by name."""
+        return torch.cat([parameters[name].reshape(-1) for name in self.shapes])
+
+    def unflatten(self, θ: Tensor) -> dict[str, Tensor]:
+        """Parameters by name of θ (n,), as views."""
+        pieces = torch.split(θ, [shape.numel() for shape in self.shapes.values()])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """A name for each entry of θ: hidden.0.weight[1,2]."""
+        return tuple(entry for name, shape in self.shapes.items() for entry in entries(name, shape))
+
+    # --- calls ---
+
+    def evaluate(self, inputs: Tensor, parameters: Parameters | None = None) -> Tensor:
+        """Outputs (B, m) for inputs (B, *shape), with the parameters given or the module's own."""
+        parameters = self.parameters() if parameters is None else parameters
+        given = {**parameters, **{alias: parameters[name] for alias, name in self._tied.items()}, **self._buffers()}
+        result: Tensor = functional_call(self.module, given, (inputs,), tie_weights=False)
+        return result.reshape(len(result), -1)
+
+    def batch_outputs(self, inputs: Tensor) -> Tensor:
+        """Outputs (B, m) for flat rows (B, d)."""
+        return self.evaluate(self._shaped(inputs))
+
+    def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each row, (B,), for flat rows (B, d)."""
+        return self.loss.rows(self.batch_outputs(inputs), targets)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """All rows of the data, flat: (B, d)."""
+        return self.data.inputs.flatten(1)
+
+    @cached_property
+    def _tied(self) -> dict[str, str]:
+        """Further names of tied parameters, to the first. One *module* under two names is left out: it needs one name
+        only, and torch 2.13's own tying would put plain tensors in the place of its parameters for good.
+        """
+        names = {id(p): name for name, p in self.module.named_parameters()}
+        every = (
+            (f"{path}." * bool(path) + name, p)
+            for path, m in self.module.named_modules()
+            for name, p in m._parameters.items()
+        )
+        return {
+            alias: names[id(p)] for alias, p in every if p is not None and p.requires_grad and names[id(p)] != alias
+        }
+
+    def _shaped(self, rows: Tensor) -> Tensor:
+        return rows.reshape(len(rows), *self.data.inputs.shape[1:])
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Copies, so that a module that writes to its buffers even in eval mode is still a function."""
+        return {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
+
+    # --- functions ---
+
+    def objective(self) -> Function:
+        """θ (n,) to the mean loss over all rows (of the loss ``sum``, to the sum)."""
+        if not self.shapes:
+            raise UserError(f"{self.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
+
+        def call(θ: Tensor) -> Tensor:
+            return self.loss(self.evaluate(self.data.inputs, self.unflatten(θ)), self.data.targets)
+
+        title = f"{self.loss_name} of {self.name} on {self.data.name}"
+        return Function(name=title, call=call, start=self.flatten(self.parameters()), variables=self.variables)
+
+    def response(self) -> Function:
+        """x (d,) to the outputs (m,), at row 0."""
+        return self.row_response(0)
+
+    def row_response(self, row: int) -> Function:
+        """x (d,) to the outputs (m,), at the row given."""
+
+        def call(x: Tensor) -> Tensor:
+            return self.batch_outputs(x.unsqueeze(0))[0]
+
+        return Function(
+            name=f"{self.name} at row {row} of {self.data.name}",
+            call=call,
+            start=self._row(row),
+            variables=self.data.features,
+            outputs=self.outputs,
+        )
+
+    def layer_response(self, layer: str, row: int) -> Function:
+        """x (d,) to the flattened output of the module called ``layer``, at the row given."""
+        if layer not in self._modules():
+            raise UserError(f"layer={layer}: {self.name} has the layers {', '.join(name for name, _ in self.layers())}")
+
+        with torch.no_grad():
+            found = self.activations(self.data.inputs[:1])
+        if layer not in found:
+            raise UserError(f"layer={layer} of {self.name} is never called, or gives no tensor. Choose another layer")
+
+        def call(x: Tensor) -> Tensor:
+            return self.activations(self._shaped(x.unsqueeze(0)))[layer].reshape(-1)
+
+        return Function(
+            name=f"{layer} of {self.name} at row {row} of {self.data.name}",
+            call=call,
+            start=self._row(row),
+            variables=self.data.features,
+            outputs=tuple(entries(layer, found[layer].shape[1:])),
+        )
+
+    def _row(self, row: int) -> Tensor:
+        if not 0 <= row < len(self.rows):
+            raise UserError(f"row={row}: {self.data.name} has the rows 0 to {len(self.rows) - 1}. Type row=0")
+        return self.rows[row].detach().clone()
+
+    # --- layers ---
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """All modules by name; the whole goes by the name of the network."""
+        return {name or self.name: module for name, module in self.module.named_modules()}
+
+    def activations(self, inputs: Tensor, parameters: Parameters | None = None) -> dict[str, Tensor]:
+        """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph.
+
+        A module called several times is listed with its first call; of several outputs the first is taken.
+        """
+        found: dict[str, Tensor] = {}
+
+        def hook(name: str) -> Any:
+            def note(module: nn.Module, args: Any, output: Any) -> None:
+                first = output[0] if isinstance(output, tuple | list) and output else output
+                if isinstance(first, Tensor):
+                    found.setdefault(name, first)
+
+            return note
+
+        handles = [module.register_forward_hook(hook(name)) for name, module in self._modules().items()]
+        try:
+            self.evaluate(inputs, parameters)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        """The modules that do the work, in order of their first call: those that call no further ones."""
+        modules = self._modules()
+        with torch.no_grad():
+            called = list(self.activations(self.data.inputs[:1]))
+        inner = [name for name in called if not any(self._inside(other, name) for other in called)]
+        return [(name, modules[name]) for name in inner]
+
+    def _inside(self, other: str, name: str) -> bool:
+        return other != name and (name == self.name or other.startswith(f"{name}."))
+
+
+def entries(name: str, shape: torch.Size) -> list[str]:
+    """Names of the entries of a tensor, row by row: b[0], b[1]; of a number, its own name."""
+    if not shape:
+        return [name]
+    indices = itertools.product(*(map(str, range(size)) for size in shape))
+    return [f"{name}[{','.join(index)}]" for index in indices]
+
+
+def network(
+    module: Builder,
+    data: Data | None,
+    *,
+    name: str,
+    weights: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    loss: str | None = None,
+    train: int = 0,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Network:
+    """A network ready to be looked at.
+
+    ``module`` is a torch.nn.Module (copied, and left as found) or what makes one: a class or a ``functools.partial``
+    with its knobs. Weights come from the seed, then from the file ``weights``, then by name from ``parameters``
+    (nested lists); then ``train`` steps of full-batch Adam follow. Random state outside is left as it was.
+    """
+    if data is None:
+        raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
+    with seeded(seed):
+        own = build(module, data, dtype=dtype, device=device)
+        outputs, fused = probe(own, data)
+        if fused:
+            make_plain(own)
+        if weights is not None:
+            weight_files.load(own, weights)
+        if parameters:
+            weight_files.put(own, parameters)
+        chosen = choose(loss, data, outputs)
+        result = Network(name, own, data, chosen, chosen.name, name_outputs(data, outputs))
+        notes = check(result)
+    result = replace(result, notes=notes)
+    return trained(result, train) if train else result
+
+
+def probe(module: nn.Module, data: Data) -> tuple[int, bool]:
+    """How many outputs a row has, and whether fused attention is called; UserError where module and data do not fit."""
+    inputs, shape = data.inputs[:2], tuple(data.inputs.shape[1:])
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers() if not nn.parameter.is_lazy(buffer)}
+    hint = f"A row of {data.name} has the shape {shape}, and there are {len(data.classes)} outputs to give"
+    try:
+        with torch.no_grad(), Watch() as watch:
+            if any(nn.parameter.is_lazy(tensor) for tensor in itertools.chain(module.parameters(), module.buffers())):
+                module(inputs)  # a lazy module takes its sizes from the first rows it sees
+            result = functional_call(module, buffers, (inputs,))
+    except Exception as error:
+        raise UserError(f"the network does not take this data: {brief(error)}. {hint}") from error
+    if not isinstance(result, Tensor):
+        raise UserError(
+            f"the network gives a {type(result).__name__}, and one tensor (rows, outputs) is needed. {hint}"
+        )
+    if result.ndim == 0 or len(result) != len(inputs) or not result.is_floating_point() or result.numel() == 0:
+        found = f"{tuple(result.shape)} of {result.dtype}"
+        raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
+    return math.prod(result.shape[1:]), watch.fused
+
+
+def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:
+    if outputs == len(data.classes):
+        return data.classes
+    if outputs == 1 and data.classification and len(data.classes) == 2:
+        return (data.classes[1],)
+    return tuple(f"output.{i}" for i in range(outputs))
+
+
+def check(network: Network) -> tuple[str, ...]:
+    """Notes on what is unusual; UserError where the network is no function of its parameters and input."""
+    inputs = network.data.inputs[:2]
+    if inputs.is_meta:
+        return ()
+    notes = []
+    with torch.no_grad():
+        first, second = network.evaluate(inputs), network.evaluate(inputs)
+        if not torch.equal(first.nan_to_num(), second.nan_to_num()):
+            raise UserError(
+                f"{network.name} is random: two calls on the same rows differ. Draw nothing in eval mode: "
+                "use nn.Dropout, or pass training=self.training to functional.dropout"
+            )
+        try:
+            alone = network.evaluate(inputs[:1])
+            mixed = not torch.allclose(alone, first[:1], rtol=1e-4, atol=1e-6, equal_nan=True)
+        except (ValueError, RuntimeError):
+            mixed = True
+    if mixed:
+        notes.append(f"{network.name} mixes rows (batch statistics?): the outputs for one row depend on the others")
+    if not bool(first.isfinite().all()):
+        notes.append(f"{network.name} gives outputs that are not finite on the first rows")
+    if frozen := sum(p.numel() for p in network.module.parameters() if not p.requires_grad):
+        notes.append(f"{frozen} frozen parameters are held fixed")
+    return tuple(notes)
+
+
+def trained(network: Network, steps: int) -> Network:
+    """The same network with its parameters after ``steps`` steps of Adam, and a note of what came of it."""
+    objective = network.objective()
+    before = objective.call(objective.start).detach()
+    θ = adam(objective.call, objective.start, steps)
+    after = objective.call(θ).detach()
+    if not bool(after.isfinite()):
+        raise UserError(
+            f"train={steps}: the loss left the finite numbers while {network.name} was trained. "
+            "Type data.standardize=true, or train=0"
+        )
+    with torch.no_grad():
+        for name, value in network.unflatten(θ).items():
+            network.module.get_parameter(name).copy_(value)
+    note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
+    if network.data.classification and network.loss_name != "sum":
+        note += f", {float(accuracy(network)):.1%} of the rows right"
+    return replace(network, notes=(*network.notes, note))
+
+
+def accuracy(network: Network) -> Tensor:
+    """The fraction of rows whose class is predicted right, ()."""
+    with torch.no_grad():
+        outputs = network.batch_outputs(network.rows)
+    predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
+    return (predicted == network.data.targets).to(outputs.dtype).mean()

@@ -1,0 +1,73 @@
+"""From a module, or what makes one, to a module ready to be looked at: own copy, seeded, in eval mode, in one dtype."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from calclab.core import Data
+from calclab.errors import UserError
+
+Builder = nn.Module | Callable[..., nn.Module]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws of the block come from ``seed``; afterwards torch's random state is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def build(builder: Builder, data: Data, *, dtype: torch.dtype, device: torch.device | str) -> nn.Module:
+    """The module in eval mode; a given module is copied and itself left alone.
+
+    What makes a module gets ``shape`` and ``outputs`` if it has parameters of these names. The weights are drawn in
+    torch's default dtype whatever ``dtype`` is, so that runs in float32 and float64 start at the same place.
+    """
+    try:
+        module = copy.deepcopy(builder) if isinstance(builder, nn.Module) else construct(builder, data)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the network could not be made: {type(error).__name__}: {brief(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"network._target_ gives a {type(module).__name__}, and a torch.nn.Module is needed. "
+            "Type for example network._target_=my.module.Net, with Net a subclass of torch.nn.Module"
+        )
+    if any(p.is_complex() for p in module.parameters()):
+        raise UserError("the network has complex parameters, and derivatives here are by real ones")
+    return module.to(device=device, dtype=dtype).eval()
+
+
+def construct(builder: Callable[..., Any], data: Data) -> Any:
+    """Call ``builder`` with what it asks for; UserError for knobs that it does not have or misses."""
+    function = builder.func if isinstance(builder, functools.partial) else builder
+    placed, given = (builder.args, builder.keywords) if isinstance(builder, functools.partial) else ((), {})
+    known = {"shape": tuple(data.inputs.shape[1:]), "outputs": max(1, len(data.classes))}
+    parameters = inspect.signature(function).parameters
+    wanted = {name: value for name, value in known.items() if name in parameters and name not in given}
+    try:
+        inspect.signature(function).bind(*placed, **given, **wanted)
+    except TypeError as error:
+        own = [
+            f"network.{name}"
+            for name, entry in parameters.items()
+            if name not in known and entry.kind in (entry.POSITIONAL_OR_KEYWORD, entry.KEYWORD_ONLY)
+        ]
+        name = getattr(function, "__name__", "the network")
+        raise UserError(f"{name}: {error}. Its knobs are {', '.join(own) or 'none'}") from error
+    return builder(**wanted)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of a message."""
+    return (str(error).strip() or "no message").splitlines()[0]

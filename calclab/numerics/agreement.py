@@ -1,0 +1,56 @@
+"""Rows of evidence from two floating-point ways to one number, such as the reverse and the forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import inf, isfinite, nan
+
+import torch
+from torch import Tensor
+
+from calclab.core import Evidence, Verdict
+from calclab.numerics.tolerance import tolerance_of
+
+
+def compare(
+    quantity: str,
+    method: str,
+    left: Sequence[Tensor],
+    right: Sequence[Tensor],
+    dtype: torch.dtype,
+    step: int,
+    size: float,
+) -> Evidence:
+    """Two floating-point ways to the same numbers of about ``size``: the worst pair."""
+    rule = tolerance_of(dtype)
+    rows = []
+    for a, b in zip((float(t) for t in left), (float(t) for t in right), strict=True):
+        most, gap = max(abs(a), abs(b), size), abs(a - b)
+        row = Evidence(step, quantity, method, a, b, gap, gap, rule.identity * most, Verdict.CONSISTENT)
+        if not isfinite(a) and not isfinite(b):
+            row = replace(row, bound=inf, verdict=Verdict.UNDEFINED, note="not finite either way")
+        elif not gap <= rule.identity_suspect * most:
+            row = replace(row, verdict=Verdict.REFUTED, note="the two disagree")
+        elif gap > row.tolerance:
+            row = replace(row, verdict=Verdict.SUSPECT, note="the two round differently")
+        rows.append(row)
+    return worst_of(rows)
+
+
+def forward_row(
+    quantity: str, method: str, slopes: Sequence[Tensor], push: Callable[[], list[Tensor]], step: int, size: float
+) -> Evidence:
+    """Slopes from the reverse mode against those of the forward mode, which not every operation has."""
+    try:
+        pushed = push()
+    except (RuntimeError, NotImplementedError) as error:
+        reason = f"forward mode does not know this function: {[*str(error).strip().splitlines(), ''][0][:120]}"
+        return Evidence(step, quantity, method, float(slopes[0]), nan, nan, inf, 0.0, Verdict.INCONCLUSIVE, reason)
+    return compare(quantity, method, slopes, pushed, pushed[0].dtype, step, size)
+
+
+def worst_of(rows: Iterable[Evidence]) -> Evidence:
+    """The row with the worst verdict; among equals the one with the largest bound."""
+    order = list(Verdict)
+    return max(rows, key=lambda row: (order.index(row.verdict), row.bound))

@@ -1,0 +1,205 @@
+"""Evidence for formulas: the number against a rigorous Arb ball, and against the closed form.
+
+certified: gap + radius <= tolerance · max(largest proven entry, scale). Where it is further off it is suspect, with
+the digits that floating point has kept; refuted, if autograd itself is right here and the number is not; undefined
+where the derivative does not exist. A truth that half an ulp in the inputs could turn to zero is zero to working
+precision, and there a gap of that size is certified too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isfinite, isnan, log10, nan
+
+import torch
+from torch import Tensor
+
+from calclab.core import Ball, Evidence, Exact, Function, Verdict
+from calclab.numerics import operators
+from calclab.numerics.tolerance import ZERO, Tolerance, tolerance_of
+
+QUANTITIES = ("value", "gradient", "hessian")
+BALL, CLOSED = "Arb ball", "closed form"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Proven numbers for a tensor, all flat float64: within ``rad`` of ``mid``, and what half an ulp of x does."""
+
+    mid: Tensor
+    rad: Tensor
+    sensitivity: Tensor
+    method: str
+
+
+def derivative(
+    function: Function, x: Tensor, value: Tensor, step: int, *, order: int, scale: float = 0.0, each: bool = False
+) -> list[Evidence]:
+    """Evidence for the derivative of ``order`` 0, 1 or 2 of a formula; ``value`` has the shape of ``enclose``."""
+    exact = function.exact
+    assert exact is not None
+    quantity = "jacobian" if order == 1 and not function.scalar else QUANTITIES[order]
+    ball = exact.enclose(x, order)
+    sensitivity = sensitivity_of(exact, x, order, ball)
+    closed = exact.closed_form(x, order)
+    references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL)]
+    if closed is not None:
+        half_ulp = flat(closed).abs() * torch.finfo(torch.float64).eps / 2
+        references.append(Reference(flat(closed), half_ulp, sensitivity, CLOSED))
+    kinks = kink_notes(exact, x, order, ball, function.variables)
+    judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))
+    numbers = flat(value)
+    names = {quantity: torch.arange(len(numbers))}
+    if each and order == 1 and function.scalar:
+        names = {f"∂f/∂{name}": torch.tensor([i]) for i, name in enumerate(function.variables)}
+    return [row for ref in references for name, index in names.items() for row in judge.rows(name, numbers, ref, index)]
+
+
+def spectrum(function: Function, quantity: str, numbers: Tensor, ball: Ball, step: int) -> list[Evidence]:
+    """Evidence for eigenvalues or singular values against proven ones in the same order."""
+    mid = flat(ball.mid)
+    reference = Reference(mid, flat(ball.rad), torch.zeros_like(mid), BALL)
+    return Judge(tolerance_of(numbers.dtype), 0.0, step, {}, None).rows(
+        quantity, flat(numbers), reference, torch.arange(len(mid))
+    )
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Turns entries of a tensor and of its reference into rows; ``recompute`` gives autograd's own numbers."""
+
+    tolerance: Tolerance
+    scale: float
+    step: int
+    kinks: dict[int, str]
+    recompute: Callable[[], Tensor] | None
+
+    def rows(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> list[Evidence]:
+        """One row for the entries ``index`` that exist, the worst of them, and one for those that do not."""
+        missing = ref.mid[index].isnan()
+        found = []
+        if bool(missing.any()) and ref.method == BALL:
+            found.append(self.undefined(quantity, numbers, ref, index[missing]))
+        if not bool(missing.all()):
+            found.append(self.worst(quantity, numbers, ref, index[~missing]))
+        return found
+
+    def undefined(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> Evidence:
+        i = int(index[0])
+        notes = list(dict.fromkeys(self.kinks.get(int(j), "not defined here") for j in index[:4]))
+        number = float(numbers[i])
+        return self.evidence(quantity, ref, number, nan, nan, inf, 0.0, Verdict.UNDEFINED, "; ".join(notes))
+
+    def worst(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> Evidence:
+        finite = ref.mid[ref.mid.isfinite()].abs()
+        size = max(float(finite.max()) if len(finite) else 0.0, self.scale)
+        allowed = self.tolerance.certified * size
+        value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
+        gaps = torch.where(value == mid, 0.0, (value - mid).abs()).nan_to_num(nan=inf)
+        bounds = gaps + rad
+        zero = (mid.abs() <= ZERO * ref.sensitivity[index]) & (bounds <= ZERO * ref.sensitivity[index])
+        excess = torch.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
+        j = int(excess.argmax())
+        number, truth, gap, bound = float(value[j]), float(mid[j]), float(gaps[j]), float(bounds[j])
+        if not isfinite(float(rad[j])):
+            note = "no finite bound could be proven here"
+            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.INCONCLUSIVE, note)
+        if bool(zero[j]):
+            allowed = max(allowed, float(ZERO * ref.sensitivity[index][j]))
+            note = "" if bound <= self.tolerance.certified * size else "zero to working precision"
+            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.CERTIFIED, note)
+        if bound <= allowed:
+            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.CERTIFIED, "")
+        verdict, note = self.explain(number, truth, gap, allowed, int(index[j]))
+        return self.evidence(quantity, ref, number, truth, gap, bound, allowed, verdict, note)
+
+    def explain(self, number: float, truth: float, gap: float, allowed: float, i: int) -> tuple[Verdict, str]:
+        """Suspect or refuted: floating point loses digits here, unless autograd, asked again, does not."""
+        if gap <= allowed:
+            return Verdict.INCONCLUSIVE, "the proven bound is wider than the tolerance"
+        if self.recompute is not None:
+            own = float(self.recompute()[i])
+            if abs(own - truth) <= min(allowed, gap / 100):
+                return Verdict.REFUTED, f"autograd gives {own:.10g} here, and the proven value is {truth:.10g}"
+        kind = "float" + str({16: 64, 7: 32}.get(self.tolerance.digits, 16))
+        digits = kept(gap, truth, self.tolerance.digits)
+        what = f"keeps about {digits} of {self.tolerance.digits} digits" if digits else "keeps no digit"
+        what = what if isfinite(number) else f"gives {number}"
+        return Verdict.SUSPECT, f"{kind} {what} here; proven value {truth:.10g}"
+
+    def evidence(
+        self,
+        quantity: str,
+        ref: Reference,
+        value: float,
+        truth: float,
+        gap: float,
+        bound: float,
+        allowed: float,
+        verdict: Verdict,
+        note: str,
+    ) -> Evidence:
+        return Evidence(self.step, quantity, ref.method, value, truth, gap, bound, allowed, verdict, note)
+
+
+def kept(gap: float, truth: float, digits: int) -> int:
+    """How many decimal digits a number has right, 0 to ``digits``."""
+    if not isfinite(gap) or truth == 0:
+        return 0
+    return max(0, min(digits, int(-log10(gap / abs(truth))))) if gap else digits
+
+
+def sensitivity_of(exact: Exact, x: Tensor, order: int, ball: Ball) -> Tensor:
+    """How far the true derivative moves when every input moves by half an ulp, to first order; flat float64.
+
+    Σ_j |∂/∂x_j of the derivative| ulp(x_j)/2, by the exact object itself or from the derivative one order higher.
+    """
+    own = getattr(exact, "sensitivity", None)
+    if own is not None:
+        return flat(own(x, order)).nan_to_num(nan=0.0, posinf=0.0)
+    if order > 1:
+        return torch.zeros_like(flat(ball.mid))
+    higher = exact.enclose(x, order + 1).mid.detach().to("cpu", torch.float64)
+    half_ulp = flat(x).abs() * torch.finfo(x.dtype).eps / 2
+    return (higher.abs() @ half_ulp).reshape(-1).nan_to_num(nan=0.0, posinf=0.0)
+
+
+def kink_notes(exact: Exact, x: Tensor, order: int, ball: Ball, variables: tuple[str, ...]) -> dict[int, str]:
+    """For every flat entry that does not exist: why, with the slopes from both sides where they differ."""
+    missing = ball.mid.isnan().reshape(-1).nonzero().reshape(-1).tolist()
+    if not missing:
+        return {}
+    if order == 0:
+        return dict.fromkeys(missing, "the function is not defined here")
+    left, right = (flat(side) for side in exact.one_sided(x))
+    n = len(x)
+    if order == 1:
+        return {i: one_sided_note(float(left[i]), float(right[i]), variables[i % n]) for i in missing}
+    kink = [
+        one_sided_note(float(a), float(b), variables[i % n]) for i, (a, b) in enumerate(zip(left, right, strict=True))
+    ]
+    differ = [text for text, a, b in zip(kink, left.tolist(), right.tolist(), strict=True) if a != b]
+    note = differ[0] if differ else "the first derivative has a kink or jump here: no second derivative"
+    return dict.fromkeys(missing, note)
+
+
+def one_sided_note(left: float, right: float, variable: str) -> str:
+    if isnan(left) and isnan(right):
+        return f"no slope in {variable} from either side"
+    return f"kink in {variable}: slope {left:.10g} from the left, {right:.10g} from the right"
+
+
+def again(function: Function, x: Tensor, order: int) -> Tensor:
+    """What the float program and autograd give, computed anew; flat float64."""
+    if order == 0:
+        return flat(function.call(x))
+    dense = operators.dense_jacobian if order == 1 else operators.dense_hessian
+    if order == 2 and not function.scalar:
+        return torch.full((len(function.outputs) * len(x) ** 2,), nan, dtype=torch.float64)
+    return flat(dense(function.call, x))
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """All entries, float64, on the CPU: evidence is made of plain numbers."""
+    return tensor.detach().cpu().double().reshape(-1)

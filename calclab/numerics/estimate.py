@@ -1,0 +1,151 @@
+"""Evidence for callables that are no formula: networks, Python functions. It refutes or supports, and never proves.
+
+Every check goes along a few seeded directions, never the full basis: networks have up to 10^6 parameters. A matrix
+is looked at through weights u on its rows: φ = u·f has the gradient Jᵀu, and φ = u·∇f has Hu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf, isfinite
+
+import torch
+from torch import Tensor
+
+from calclab.core import Evidence, Function, Verdict
+from calclab.numerics import operators, taylor
+from calclab.numerics.agreement import compare, forward_row
+from calclab.numerics.slopes import richardson_row, taylor_row
+from calclab.numerics.taylor import Phi, dot
+from calclab.numerics.tolerance import tolerance_of
+
+DIRECTIONS = 3
+SEED = 20_160
+SMALL = 256  # eigenvalues of larger matrices are not computed a second time
+
+
+def value(function: Function, x: Tensor, number: Tensor, step: int) -> list[Evidence]:
+    """The program evaluated again: dropout left on, or state that changes, shows here."""
+    with torch.no_grad():
+        again = function.call(x)
+    a, b = (t.detach().cpu().double().reshape(-1) for t in (number, again))
+    gaps = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, (a - b).abs()).nan_to_num(nan=inf)
+    i = int(gaps.argmax())
+    gap, tolerance = float(gaps[i]), tolerance_of(x.dtype).identity * float(b.abs().max())
+    verdict, note = (Verdict.CONSISTENT, "") if gap <= tolerance else (Verdict.REFUTED, "another value each time")
+    if gap == 0 and not bool(a.isfinite().all()):
+        i, verdict, note = int((~a.isfinite()).double().argmax()), Verdict.UNDEFINED, "the function is not finite here"
+    return [Evidence(step, "value", "evaluated again", float(a[i]), float(b[i]), gap, gap, tolerance, verdict, note)]
+
+
+def gradient(function: Function, x: Tensor, g: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
+    """Taylor order, reverse against forward mode, and Richardson, for ∇f (n,)."""
+    call = function.call
+    ds = taylor.directions(x, DIRECTIONS, SEED)
+    size, slopes = max(size_of(g, x), scale), [dot(g, d) for d in ds]
+    seen = [taylor.sample(call, x, d) for d in ds]
+    return at_kink(
+        taylor_row("gradient", seen, [g] * len(ds), step, size),
+        forward_row("gradient", "reverse against forward", slopes, pushes(call, x, ds), step, size),
+        richardson_row("gradient", seen, slopes, step, size),
+    )
+
+
+def jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Evidence]:
+    """u·J d in seeded directions: Taylor, reverse mode and the matrix, reverse against forward, Richardson."""
+
+    def call(p: Tensor) -> Tensor:
+        return function.call(p).reshape(-1)
+
+    us, ds = pairs(J, x)
+    size, gammas = size_of(J.norm(dim=0), x), [J.T @ u for u in us]
+    slopes = [dot(gamma, d) for gamma, d in zip(gammas, ds, strict=True)]
+    seen = [taylor.sample(weighted(call, u), x, d) for u, d in zip(us, ds, strict=True)]
+    vjp = torch.func.vjp(call, x)[1]
+    pulled = [dot(vjp(u)[0], d) for u, d in zip(us, ds, strict=True)]
+    return at_kink(
+        taylor_row("jacobian", seen, gammas, step, size),
+        compare("jacobian", "matrix = reverse mode", slopes, pulled, x.dtype, step, size),
+        forward_row("jacobian", "⟨u, Jd⟩ = ⟨Jᵀu, d⟩", pulled, pushes(call, x, ds, us), step, size),
+        richardson_row("jacobian", seen, slopes, step, size),
+    )
+
+
+def hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[Evidence]:
+    """u·H d in seeded directions: the gradient's own Taylor order and Richardson."""
+
+    def slope(p: Tensor) -> Tensor:
+        return operators.value_and_gradient(function.call, p)[1]
+
+    us, ds = pairs(H, x)
+    size, gammas = size_of(H.norm(dim=0), x), [H.T @ u for u in us]
+    slopes = [dot(gamma, d) for gamma, d in zip(gammas, ds, strict=True)]
+    seen = [taylor.sample(weighted(slope, u), x, d) for u, d in zip(us, ds, strict=True)]
+    return at_kink(taylor_row("hessian", seen, gammas, step, size), richardson_row("hessian", seen, slopes, step, size))
+
+
+def at_kink(taylor_: Evidence, *others: Evidence) -> list[Evidence]:
+    """At a kink no slope is right or wrong: nothing else is held against the number there."""
+    if taylor_.verdict is not Verdict.UNDEFINED:
+        return [taylor_, *others]
+    undefined = [replace(row, verdict=Verdict.UNDEFINED, note=taylor_.note) for row in others]
+    return [taylor_, *undefined]
+
+
+def eigenvalues(function: Function, x: Tensor, λ: Tensor, step: int) -> list[Evidence]:
+    """Σλ = tr H and Σλ² = ‖H‖², for matrices small enough to form a second time."""
+    if len(λ) > SMALL or not bool(λ.isfinite().all()):
+        return []
+    H = operators.dense_hessian(function.call, x)
+    squares = λ.square().sum()
+    return [
+        total("eigenvalues", "Σλ = tr H", λ.sum(), H.trace(), λ.abs().sum(), step),
+        total("eigenvalues", "Σλ² = ‖H‖²", squares, H.square().sum(), squares, step),
+    ]
+
+
+def singular_values(function: Function, x: Tensor, σ: Tensor, step: int) -> list[Evidence]:
+    """Σσ² = ‖J‖², for matrices small enough to form a second time."""
+    if len(σ) > SMALL or not bool(σ.isfinite().all()):
+        return []
+    J = operators.dense_jacobian(function.call, x)
+    squares = σ.square().sum()
+    return [total("singular values", "Σσ² = ‖J‖²", squares, J.square().sum(), squares, step)]
+
+
+def total(quantity: str, method: str, left: Tensor, right: Tensor, size: Tensor, step: int) -> Evidence:
+    return compare(quantity, method, [left], [right], left.dtype, step, float(size))
+
+
+def pairs(matrix: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Seeded weights u on the rows and directions d of the columns of a matrix (m, n): (p, m) and (p, n).
+
+    Every u meets every d where there are few, so that no entry of a small matrix hides; otherwise they go in pairs.
+    """
+    us = taylor.frame(matrix.shape[0], DIRECTIONS, SEED + 1, matrix)
+    ds = taylor.directions(x, DIRECTIONS, SEED)
+    if len(us) == len(ds) == DIRECTIONS:
+        return us, ds
+    return us.repeat_interleave(len(ds), 0), ds.repeat(len(us), 1)
+
+
+def weighted(call: Phi, u: Tensor) -> Phi:
+    """x to u·call(x)."""
+    return lambda p: (u * call(p)).sum()
+
+
+def pushes(call: Phi, x: Tensor, ds: Tensor, us: Tensor | None = None) -> Callable[[], list[Tensor]]:
+    """The forward mode's derivatives along the directions, weighted by u where call gives a vector."""
+
+    def push() -> list[Tensor]:
+        found = [torch.func.jvp(call, (x,), (d,))[1] for d in ds]
+        return found if us is None else [dot(u, y) for u, y in zip(us, found, strict=True)]
+
+    return push
+
+
+def size_of(gradient: Tensor, x: Tensor) -> float:
+    """The root mean square of γ·d over the directions of ``taylor.directions``."""
+    size = float((gradient * x.abs().clamp(min=1)).norm())
+    return size if isfinite(size) else 0.0

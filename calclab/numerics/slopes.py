@@ -1,0 +1,107 @@
+"""Rows of evidence from samples along directions: the Taylor order of the remainder, and Richardson differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf, isfinite, isnan, nan
+
+import torch
+from torch import Tensor
+
+from calclab.core import Evidence, Verdict
+from calclab.numerics import taylor
+from calclab.numerics.agreement import worst_of
+from calclab.numerics.taylor import Samples, dot
+from calclab.numerics.tolerance import RICHARDSON, ROUND, tolerance_of
+
+
+def taylor_row(quantity: str, seen: Sequence[Samples], gammas: Sequence[Tensor], step: int, size: float) -> Evidence:
+    """The worst direction of the test of gradients γ of φ; slopes along the directions are of about ``size``.
+
+    consistent: what is left of the slope at the best steps is below what must be resolved. refuted: the odd part has a
+    plateau. undefined: the even part has one (a kink). inconclusive: rounding hides the order.
+    """
+    rows = [taylor_one(s, gamma, size) for s, gamma in zip(seen, gammas, strict=True)]
+    return replace(worst_of(rows), step=step, quantity=quantity, method="Taylor order")
+
+
+def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
+    rule = tolerance_of(seen.x.dtype)
+    row = Evidence(0, "", "", float(dot(gamma, seen.d)), nan, nan, inf, rule.resolve * rms, Verdict.INCONCLUSIVE)
+    if not seen.finite:
+        return replace(row, verdict=Verdict.UNDEFINED, note="the function is not finite here")
+    if not bool(gamma.isfinite().all()):
+        return not_finite(seen, row)
+    found = taylor.remainder(seen, gamma)
+    if found is None or not found.h:
+        return replace(row, note="the function stands still, or is not finite nearby")
+    kink, wrong = (taylor.plateau(part, found.noise) for part in (found.even, found.odd))
+    slope = found.slope
+    middle = slope + (wrong or 0.0)
+    size = max(rms, abs(slope), abs(middle))
+    if kink is not None and abs(kink) > rule.refute * size:
+        note = kink_note(middle - kink, middle + kink)
+        return replace(row, reference=middle, gap=abs(kink), verdict=Verdict.UNDEFINED, note=note)
+    if wrong is not None and abs(wrong) > rule.refute * size:
+        note = f"the remainder falls like h, not h²: the slope is off by {abs(wrong) / size:.2g} relative"
+        row = replace(row, reference=middle, gap=abs(wrong), bound=abs(wrong))
+        return replace(row, verdict=Verdict.REFUTED, note=note)
+    left = found.resolution
+    row = replace(row, reference=slope, gap=left, bound=left)
+    if left <= rule.resolve * rms:
+        how = "is rounding only" if isnan(found.order) else f"falls like h^{found.order:.2f}"
+        return replace(row, verdict=Verdict.CONSISTENT, note=f"the remainder {how}")
+    if rms <= left <= ROUND * found.variation or rms == left == 0:
+        note = "zero to within the rounding of the function"
+        return replace(row, tolerance=left, verdict=Verdict.CONSISTENT, note=note)
+    return replace(row, note="rounding hides the order of the remainder")
+
+
+def kink_note(one: float, other: float) -> str:
+    return f"kink: along a seeded direction the slope is {one:.6g} on one side and {other:.6g} on the other"
+
+
+def not_finite(seen: Samples, row: Evidence) -> Evidence:
+    """A gradient of inf or NaN: is it the function that has none here, or the program that loses it?"""
+    found = taylor.remainder(seen, torch.zeros_like(seen.x))
+    slope, error = seen.richardson()
+    kink = None if found is None else taylor.plateau(found.even, found.noise)
+    if kink is not None:
+        middle = slope if isfinite(slope) else 0.0
+        return replace(row, verdict=Verdict.UNDEFINED, note=kink_note(middle - kink, middle + kink))
+    variation = 0.0 if found is None else found.variation
+    if isfinite(slope) and error <= 0.1 * max(abs(slope), ROUND * variation):
+        note = f"not finite, and the function has a slope: about {slope:.6g} along a seeded direction"
+        return replace(row, reference=slope, gap=inf, verdict=Verdict.REFUTED, note=note)
+    return replace(row, verdict=Verdict.UNDEFINED, note="the gradient is not finite here")
+
+
+def richardson_row(
+    quantity: str, seen: Sequence[Samples], slopes: Sequence[Tensor], step: int, size: float
+) -> Evidence:
+    """Slopes along the directions against extrapolated central differences: the worst direction.
+
+    The bound is 10 times the differences' own estimate of their error. It is consistent when that resolves the slope
+    and the slope is within it, refuted when it resolves the slope and the slope is elsewhere.
+    """
+    rows = [richardson_one(s, float(slope), size) for s, slope in zip(seen, slopes, strict=True)]
+    return replace(worst_of(rows), step=step, quantity=quantity, method="Richardson")
+
+
+def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
+    rule = tolerance_of(seen.x.dtype)
+    estimate, error = seen.richardson()
+    bound, gap, most = RICHARDSON * error, abs(number - estimate), max(size, abs(number))
+    allowed = bound + rule.refute * most
+    row = Evidence(0, "", "", number, estimate, gap, bound, allowed, Verdict.INCONCLUSIVE)
+    if not isfinite(number):
+        return replace(row, note="not finite" + (", where differences are" if isfinite(estimate) else ""))
+    if gap > allowed and bound <= rule.resolve * max(most, abs(estimate)):
+        return replace(row, verdict=Verdict.REFUTED, note="the difference quotients settle elsewhere")
+    if gap <= allowed and bound <= rule.resolve * most:
+        return replace(row, verdict=Verdict.CONSISTENT)
+    variation = float((seen.ahead[0] - seen.base).abs().maximum((seen.behind[0] - seen.base).abs()))
+    if gap <= allowed and (most <= bound <= ROUND * variation or gap == variation == 0):
+        return replace(row, verdict=Verdict.CONSISTENT, note="zero to within the rounding of the function")
+    return replace(row, note="the difference quotients do not settle well enough to tell")

@@ -1,0 +1,117 @@
+"""What eigenvalues and singular values say, and how sure that is: κ with its own bound, inertia, rank.
+
+Computed eigenvalues are off by up to n eps max|λ| (Weyl; LAPACK's backward error), so that κ = max/min has a bound of
+its own, and where the smallest is within that error of zero κ is only known to be large: never a random number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calclab.core import Ball
+
+
+@dataclass(frozen=True)
+class Condition:
+    """κ = largest / smallest: the computed ``value``, and ``low`` <= κ <= ``high`` (``high`` may be infinite).
+
+    ``singular``: the smallest cannot be told from zero, so that only ``low`` means anything.
+    """
+
+    value: float
+    low: float
+    high: float
+    singular: bool
+
+    def sentence(self, threshold: float) -> str:
+        """κ and the verdict on it, in words."""
+        if self.value != self.value:
+            return "the condition number is undefined: not all entries are finite"
+        if self.singular:
+            if self.low == float("inf"):
+                return "condition number infinite: singular"
+            return f"condition number at least {self.low:.2g}: singular to working precision"
+        word = "well-conditioned" if self.value <= threshold else "ill-conditioned"
+        spread = (self.high - self.low) / 2
+        bound = f" ± {spread:.1g}" if spread > 5e-7 * self.value else ""
+        return f"condition number {self.value:.6g}{bound}: {word} (threshold {threshold:g})"
+
+
+def condition_of_eigenvalues(eigenvalues: Tensor, ball: Ball | None = None) -> Condition:
+    """κ = max|λ| / min|λ| of a symmetric matrix with eigenvalues (n,); proven where their ball is given."""
+    return condition(eigenvalues.abs(), len(eigenvalues), ball)
+
+
+def condition_of_singular_values(singular_values: Tensor, ball: Ball | None = None) -> Condition:
+    """κ = σ_max / σ_min with singular values (min(m, n),); proven where their ball is given."""
+    return condition(singular_values, len(singular_values), ball)
+
+
+def condition(sizes: Tensor, n: int, ball: Ball | None = None) -> Condition:
+    """κ of the sizes (n,) >= 0, each known to n eps max, or of the proven ones."""
+    if ball is not None and bool(ball.mid.isfinite().all() & ball.rad.isfinite().all()):
+        sizes, radius = ball.mid.detach().double().abs(), ball.rad.detach().double()
+    else:
+        radius = torch.full_like(sizes, n * torch.finfo(sizes.dtype).eps) * sizes.max()
+        sizes, radius = sizes.detach().to("cpu", torch.float64), radius.detach().to("cpu", torch.float64)
+    if not bool(sizes.isfinite().all()):
+        return Condition(torch.nan, torch.nan, torch.nan, True)
+    below, above = (sizes - radius).clamp(min=0), sizes + radius
+    largest, smallest = float(sizes.max()), float(sizes.min())
+    most, least = float(above.max()), float(below.min())
+    low = ratio(float(below.max()), float(above.min()))
+    return Condition(ratio(largest, smallest), low, ratio(most, least), least <= 0)
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else float("inf")
+
+
+@dataclass(frozen=True)
+class Inertia:
+    """How many eigenvalues are negative, zero to working precision, and positive."""
+
+    negative: int
+    zero: int
+    positive: int
+
+    @property
+    def word(self) -> str:
+        """The kind of stationary point that such a Hessian makes: minimum, maximum, saddle or degenerate.
+
+        Degenerate: some direction is flat to second order and no two signs occur, so that H cannot tell.
+        """
+        if self.negative and self.positive:
+            return "saddle"
+        if self.zero:
+            return "degenerate"
+        return "minimum" if self.positive else "maximum"
+
+    @property
+    def curvature(self) -> str:
+        """The definiteness of the matrix, true at any point."""
+        if self.negative and self.positive:
+            return "indefinite"
+        if not self.negative and not self.positive:
+            return "zero"
+        sign = "positive" if self.positive else "negative"
+        return f"{sign} semidefinite" if self.zero else f"{sign} definite"
+
+
+def inertia(eigenvalues: Tensor) -> Inertia:
+    """Signs of the eigenvalues (n,); |λ| <= n eps max|λ| counts as zero (Weyl's bound on their error)."""
+    n = len(eigenvalues)
+    zero = n * torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().max()
+    negative, positive = int((eigenvalues < -zero).sum()), int((eigenvalues > zero).sum())
+    return Inertia(negative, n - negative - positive, positive)
+
+
+def rank(singular_values: Tensor, shape: tuple[int, ...]) -> int:
+    """How many σ exceed max(m, n) eps σ_max (Golub and Van Loan, section 5.4.1; LAPACK's habit)."""
+    if not len(singular_values):
+        return 0
+    least = max(shape) * torch.finfo(singular_values.dtype).eps * singular_values.max()
+    return int((singular_values > least).sum())

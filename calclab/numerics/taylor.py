@@ -1,0 +1,202 @@
+"""The Taylor-order test: with the right gradient γ of φ, φ(x + h d) - φ(x) - h γ·d falls like h², and only then.
+
+The remainder is taken apart. Its odd part (φ(x+hd) - φ(x-hd))/2 - h γ·d falls like h³ for a right gradient, and a
+wrong one leaves h times its error: divided by h, a *plateau* while h shrinks 16 times and more. Its even part
+(φ(x+hd) + φ(x-hd))/2 - φ(x) falls like h²; a kink leaves h times half the jump. A plateau needs no threshold that
+would have to know curvature or noise, and tells gradients wrong by 1e-4 from right ones (the test itself: Farrell,
+Ham, Funke and Rognes 2013, section 6).
+Rounding of x + h d is no error here: the displacements are those that the floating-point points really have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, isfinite, log, nan
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from calclab.numerics import differences
+
+Phi = Callable[[Tensor], Tensor]
+
+SHRINK = 4.0
+WINDOW = 3  # a plateau spans this many steps at least
+FLAT = 0.1  # and its values agree this well; a smooth remainder would change 16-fold from one step to the next
+ABOVE = 8.0  # times the noise: smaller remainders say nothing
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """Both parts of the remainder along one direction: steps h descending, parts divided by h, noise divided by h."""
+
+    slope: float
+    h: tuple[float, ...]
+    odd: tuple[float, ...]
+    even: tuple[float, ...]
+    noise: tuple[float, ...]
+    order: float  # the observed power of h in the whole remainder; nan where all of it is noise, as for linear φ
+
+    @property
+    def resolution(self) -> float:
+        """The smallest error of the slope that could have been seen: odd part and noise at the best two steps."""
+        sizes = [max(abs(o), ABOVE / 2 * s) for o, s in zip(self.odd, self.noise, strict=True)]
+        return min((max(pair) for pair in pairwise(sizes)), default=inf)
+
+    @property
+    def variation(self) -> float:
+        """The steepest that φ is, less γ·d, on the way out along the direction: what its slopes are small against."""
+        return max((abs(e) + abs(o) for e, o in zip(self.even, self.odd, strict=True)), default=0.0)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Scalar φ at x and at x ± h d for h = 1, 1/4, 1/16, ...: ``base`` (), ``ahead`` and ``behind`` (k,)."""
+
+    x: Tensor
+    d: Tensor
+    base: Tensor
+    ahead: Tensor
+    behind: Tensor
+
+    @property
+    def steps(self) -> list[float]:
+        return [SHRINK**-k for k in range(len(self.ahead))]
+
+    @property
+    def finite(self) -> bool:
+        return bool(self.base.isfinite())
+
+    def richardson(self) -> tuple[float, float]:
+        """The slope of φ along d extrapolated from central quotients, and an estimate of its error."""
+        k = len(self.ahead) * 3 // 4  # smaller steps only show rounding
+        ahead, behind = self.ahead[:k], self.behind[:k]
+        h = torch.tensor(self.steps[:k], dtype=self.x.dtype, device=self.x.device)
+        noise = torch.finfo(self.x.dtype).eps * (ahead.abs() + behind.abs() + 2 * self.base.abs()) / h
+        slope, error = differences.extrapolate((ahead - behind) / (2 * h), noise, SHRINK)
+        return float(slope), float(error)
+
+
+@torch.no_grad()
+def sample(phi: Phi, x: Tensor, d: Tensor) -> Samples:
+    """φ at x (n,) and on both sides along d (n,), from h = 1 down to where rounding is all that is left."""
+    levels = 19 if x.dtype == torch.float64 else 12
+    base = phi(x)
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for k in range(levels):
+        for side, h in zip(sides, (SHRINK**-k, -(SHRINK**-k)), strict=True):
+            side.append(phi(x + h * d))
+    return Samples(x, d, base, torch.stack(sides[0]), torch.stack(sides[1]))
+
+
+@torch.no_grad()
+def remainder(seen: Samples, gamma: Tensor) -> Remainder | None:
+    """The remainder for the claimed gradient γ (n,); None where φ is not finite."""
+    x, d, dots = seen.x, seen.d, [dot(gamma, seen.d)]
+    for h in seen.steps:
+        dots += [dot(gamma, (x + h * d) - x), dot(gamma, (x - h * d) - x)]
+    wide = dots[0].dtype
+    pairs = torch.stack([seen.ahead, seen.behind], 1).reshape(-1)
+    numbers = torch.cat([seen.base.reshape(1), pairs]).to(wide).tolist()
+    return split(numbers, torch.stack(dots).tolist(), seen.steps, torch.finfo(x.dtype).eps)
+
+
+class Triple(NamedTuple):
+    """φ(x + h d), φ(x - h d), and what of each is left when φ(x) and γ·(displacement) are taken away."""
+
+    h: float
+    ahead: float
+    behind: float
+    ahead_left: float
+    behind_left: float
+
+
+def split(values: list[float], moved: list[float], steps: list[float], eps: float) -> Remainder | None:
+    """The parts from φ(x), φ(x + h d), φ(x - h d), ... and slope, γ·(displacement ahead), γ·(behind), ..."""
+    base, slope = values[0], moved[0]
+    if not isfinite(base) or not isfinite(slope):
+        return None
+    triples = [
+        Triple(h, ahead, behind, ahead - base - a, behind - base - b)
+        for h, ahead, behind, a, b in zip(steps, values[1::2], values[2::2], moved[1::2], moved[2::2], strict=True)
+        if isfinite(ahead) and isfinite(behind)
+    ]
+    if not triples:
+        return None
+    level = noise_level(base, triples, eps)
+    moving = [t for t in triples if slope == 0 or not t.ahead == base == t.behind]  # standing still tells nothing
+    return Remainder(
+        slope,
+        tuple(t.h for t in moving),
+        tuple((t.ahead_left - t.behind_left) / 2 / t.h for t in moving),
+        tuple((t.ahead_left + t.behind_left) / 2 / t.h for t in moving),
+        tuple((level + 2 * eps * max(abs(t.ahead), abs(t.behind))) / t.h for t in moving),
+        observed_order([(t.h, t.ahead_left) for t in triples], level),
+    )
+
+
+def noise_level(base: float, triples: list[Triple], eps: float) -> float:
+    """Rounding in φ near x: an ulp of its value, the remainder at the smallest steps, or the stairs φ moves on.
+
+    Stairs: φ stands still where γ says that it moves by more than an ulp, as a loss that has saturated does; their
+    height is the least change seen.
+    """
+    last = max(max(abs(t.ahead_left), abs(t.behind_left)) for t in triples[-2:])
+    level = max(2 * eps * abs(base), last)
+    if any(t.ahead == base == t.behind and abs(t.ahead_left) > 2 * eps * abs(base) for t in triples):
+        seen = sorted({base, *(t.ahead for t in triples), *(t.behind for t in triples)})
+        level = max(level, min((b - a for a, b in pairwise(seen)), default=0.0))
+    return level
+
+
+def observed_order(parts: list[tuple[float, float]], level: float) -> float:
+    """The median power of h between neighbouring steps, over those where the remainder is well above the noise."""
+    clear = [(h, abs(r)) for h, r in parts if abs(r) > 4 * ABOVE * level]
+    powers = [log(r / s) / log(h / k) for (h, r), (k, s) in pairwise(clear) if r and s and h > k]
+    return median(powers[-5:]) if powers else nan
+
+
+def plateau(parts: tuple[float, ...], noise: tuple[float, ...]) -> float | None:
+    """The value on which parts/h settle at the smallest steps that stand out of the noise; None where they do not."""
+    clear = [k for k, (p, s) in enumerate(zip(parts, noise, strict=True)) if abs(p) > ABOVE * s]
+    if len(clear) < WINDOW:
+        return None
+    last = clear[-WINDOW:]
+    if last[-1] - last[0] != WINDOW - 1:
+        return None
+    window = [parts[k] for k in last]
+    middle = median(window)
+    return middle if max(abs(p - middle) for p in window) <= FLAT * abs(middle) else None
+
+
+def directions(x: Tensor, count: int, seed: int) -> Tensor:
+    """``frame`` for the variables, times max(1, |x_i|) so that every variable moves: (min(count, n), n)."""
+    return frame(len(x), count, seed, x) * x.abs().clamp(min=1)
+
+
+def frame(n: int, count: int, seed: int, like: Tensor) -> Tensor:
+    """Seeded orthogonal directions of length about sqrt(n), (min(count, n), n), with the dtype and device of ``like``.
+
+    Orthogonal, so that up to ``count`` variables no error can hide between them; their lengths differ by odd factors,
+    so that steps in powers of 4 do not beat with a period of the function.
+    """
+    maker = torch.Generator(device=like.device).manual_seed(seed)
+    z = torch.randn(min(count, n), n, generator=maker, dtype=like.dtype, device=like.device)
+    found: list[Tensor] = []
+    for row in z:
+        for _ in range(2):  # Gram and Schmidt, twice is enough
+            for earlier in found:
+                row = row - (earlier @ row) * earlier
+        found.append(row / row.norm())
+    lengths = 0.75 + torch.rand(len(z), 1, generator=maker, dtype=like.dtype, device=like.device) / 2
+    return torch.stack(found) * (lengths * n**0.5)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """a·b in float64, where the device has it: a float32 dot is off by 8e-5 at 272 thousand parameters."""
+    wide = torch.float64 if a.device.type != "mps" else a.dtype
+    return a.to(wide) @ b.to(wide)

@@ -1,0 +1,105 @@
+"""Evidence for numbers that a topic reports: proofs where the function is a formula, estimates where it is not.
+
+A formula is held against its Arb ball and its closed form (``certify.py``); any other callable against Taylor's
+theorem, forward mode and Richardson differences (``estimate.py``), which can refute and support but never prove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from calclab.core import Evidence, Function, Verdict
+from calclab.numerics import certify, estimate
+from calclab.numerics.tolerance import tolerance_of
+
+
+def check_value(function: Function, x: Tensor, value: Tensor, step: int) -> list[Evidence]:
+    """Evidence for f(x), () or (m,)."""
+    if function.exact is not None:
+        return certify.derivative(function, x, value, step, order=0)
+    return estimate.value(function, x, value, step)
+
+
+def check_gradient(
+    function: Function, x: Tensor, gradient: Tensor, step: int, *, scale: float = 0.0, each: bool = False
+) -> list[Evidence]:
+    """Evidence for ∇f(x) (n,). Gaps are relative to the largest entry or to ``scale``, whichever is larger: the
+    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own.
+    """
+    if function.exact is not None:
+        return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
+    return estimate.gradient(function, x, gradient, step, scale=scale)
+
+
+def check_hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[Evidence]:
+    """Evidence for ∇²f(x) (n, n)."""
+    if function.exact is not None:
+        return certify.derivative(function, x, H, step, order=2)
+    return [identity("hessian", "symmetry: H = Hᵀ", H, H.T, step), *estimate.hessian(function, x, H, step)]
+
+
+def check_jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Evidence]:
+    """Evidence for J (m, n) of a vector function."""
+    if function.exact is not None:
+        return certify.derivative(function, x, J, step, order=1)
+    return estimate.jacobian(function, x, J, step)
+
+
+def check_eigenvalues(function: Function, x: Tensor, eigenvalues: Tensor, step: int) -> list[Evidence]:
+    """Evidence for the eigenvalues (n,) of the Hessian, ascending."""
+    if function.exact is not None:
+        return certify.spectrum(function, "eigenvalues", eigenvalues, function.exact.eigenvalues(x), step)
+    return estimate.eigenvalues(function, x, eigenvalues, step)
+
+
+def check_singular_values(function: Function, x: Tensor, singular_values: Tensor, step: int) -> list[Evidence]:
+    """Evidence for the singular values (min(m, n),) of the Jacobian, descending."""
+    if function.exact is not None:
+        return certify.spectrum(function, "singular values", singular_values, function.exact.singular_values(x), step)
+    return estimate.singular_values(function, x, singular_values, step)
+
+
+def identity(
+    quantity: str,
+    method: str,
+    left: Tensor,
+    right: Tensor,
+    step: int,
+    *,
+    tolerance: float | None = None,
+    note: str = "",
+) -> Evidence:
+    """Two ways to one number: consistent when they agree within ``tolerance``, refuted otherwise.
+
+    By default the tolerance is 2^13 eps times the largest entry, and a gap up to sqrt(eps) is called suspect:
+    rounding, magnified by an ill-conditioned problem.
+    """
+    given = tolerance_of(left.dtype)
+    left, right = (side.detach().to("cpu", left.dtype).double().reshape(-1) for side in (left, right))
+    scale = float(left.abs().max().maximum(right.abs().max())) if left.numel() else 0.0
+    allowed = given.identity * scale if tolerance is None else tolerance
+    suspect = allowed if tolerance is not None else given.identity_suspect * scale
+    if left.numel() == 0:
+        return Evidence(step, quantity, method, 0.0, 0.0, 0.0, 0.0, allowed, Verdict.CONSISTENT, "no entries")
+    gaps = (left - right).abs()
+    same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN
+    if not bool((left.isfinite() & right.isfinite()).all()):
+        worst_entry = (
+            int((~same).double().argmax()) if not bool(same.all()) else int((~left.isfinite()).double().argmax())
+        )
+        verdict = Verdict.UNDEFINED if bool(same.all()) else Verdict.REFUTED
+        note = note or "not finite"
+        a, b = float(left[worst_entry]), float(right[worst_entry])
+        return Evidence(step, quantity, method, a, b, abs(a - b), float("inf"), allowed, verdict, note)
+    i = int(gaps.argmax())
+    gap = float(gaps[i])
+    verdict = Verdict.CONSISTENT if gap <= allowed else Verdict.SUSPECT if gap <= suspect else Verdict.REFUTED
+    return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, gap, allowed, verdict, note)
+
+
+def worst(evidence: Iterable[Evidence]) -> Verdict:
+    """The worst verdict among the rows, in the order of ``Verdict``; without any row inconclusive."""
+    order = list(Verdict)
+    return max((row.verdict for row in evidence), key=order.index, default=Verdict.INCONCLUSIVE)

@@ -1,0 +1,1 @@
+"""What a finished run says of itself: in the terminal, as Markdown, and as outcome.json."""

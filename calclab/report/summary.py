@@ -1,0 +1,98 @@
+"""The summary of a run in Markdown: for TensorBoard's text tab and as summary.md.
+
+TensorBoard shows Markdown without mathematics, so a formula stands here as it was typed (or as LaTeX code); the typeset
+one is the picture ``formula``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from calclab.core import Evidence, Outcome, Run, Verdict
+from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
+from calclab.report.outcome import replace_file
+
+ROWS = 20
+PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "python", "host", "started")
+
+
+def markdown(run: Run, outcome: Outcome) -> str:
+    """Title, answer, formula, numbers, evidence, claims, how it ended, and how to run it again."""
+    parts = [f"# {run.title}"]
+    if outcome.answer is not None:
+        parts.append(f"**{escape(outcome.answer.sentence)}**")
+    if outcome.error:
+        parts.append(f"**Failed:** {code(outcome.error)}")
+    parts += [code(text) for text in formulas(run)]
+    values: Mapping[str, Any] = outcome.last if outcome.answer is None else outcome.answer.values
+    if values:
+        parts += ["## Numbers", table(("name", "value"), ((code(k), escape(quantity(v))) for k, v in values.items()))]
+    parts += ["## Evidence", *evidence(outcome.evidence)]
+    if outcome.claims:
+        rows = [(c.text, c.expected, c.found, "holds" if c.holds else "**DOES NOT HOLD**") for c in outcome.claims]
+        parts += ["## Claims", table(("claim", "expected", "found", ""), [(*map(escape, r[:3]), r[3]) for r in rows])]
+    ended = f"The run {outcome.status.value}, after step {outcome.steps} and {seconds(outcome.seconds)}."
+    parts += ["## Run", ended, *(f"- {escape(note)}" for note in outcome.notes)]
+    if "command" in outcome.provenance:
+        parts.append(f"Run it again:\n\n    {outcome.provenance['command']}")
+    made = [(name, str(outcome.provenance[name])) for name in PROVENANCE if outcome.provenance.get(name) is not None]
+    if made:
+        parts.append(table(("made with", ""), ((name, escape(value)) for name, value in made)))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_summary(folder: Path, run: Run, outcome: Outcome) -> Path:
+    """Write summary.md into ``folder``."""
+    return replace_file(folder / "summary.md", markdown(run, outcome))
+
+
+def formulas(run: Run) -> list[str]:
+    """The formula as it was typed, or else as LaTeX code; empty for a network or a callable."""
+    function = run.config.get("function")
+    typed = function.get("expr") if isinstance(function, Mapping) else None
+    if isinstance(typed, str):
+        return [typed]
+    if isinstance(typed, Sequence) and typed:
+        return [f"[{', '.join(map(str, typed))}]"]
+    return list(run.latex)
+
+
+def evidence(rows: Sequence[Evidence]) -> list[str]:
+    """The verdict, and the rows that are not good, worst first; what is refuted is said first and loudly."""
+    verdict = worst(rows)
+    if verdict is None:
+        return ["Nothing was checked."]
+    sentence = verdict_sentence(rows)
+    loud = f"**REFUTED.** {sentence}" if verdict is Verdict.REFUTED else sentence[0].upper() + sentence[1:]
+    parts = [f"{loud}. Overall: {verdict.value}."]
+    found = bad(rows, ROWS)
+    if found:
+        head = ("step", "quantity", "method", "value", "reference", "gap", "tolerance", "verdict", "note")
+        cells = (
+            (str(r.step), r.quantity, r.method, *map(number, (r.value, r.reference)), f"{r.gap:.2g}",
+             f"{r.tolerance:.2g}", r.verdict.word, r.note)
+            for r in found
+        )  # fmt: skip
+        parts.append(table(head, (tuple(map(escape, row)) for row in cells)))
+    return parts
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, also in a cell of a table."""
+    for mark in "\\`*_|<>":
+        text = text.replace(mark, {"<": "&lt;", ">": "&gt;", "|": "&#124;"}.get(mark, "\\" + mark))
+    return " ".join(text.split())
+
+
+def code(text: str) -> str:
+    """Inline code that survives backquotes and table cells."""
+    text = " ".join(text.split()).replace("|", "¦") if "|" in text else " ".join(text.split())
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text}{fence}"

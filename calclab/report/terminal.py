@@ -1,0 +1,90 @@
+"""The end of a run in the terminal: the answer, its numbers, the evidence, where the rest lies. At most 15 lines or so.
+
+Colours only where the stream is a terminal; the words alone carry the meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from calclab.core import Outcome, Run, Status, Verdict
+from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+NUMBERS, ROWS = 5, 3
+COLOURS = {
+    Verdict.CERTIFIED: "green",
+    Verdict.CONSISTENT: "green",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.UNDEFINED: "yellow",
+    Verdict.SUSPECT: "yellow",
+    Verdict.REFUTED: "bold red",
+}
+Line = tuple[str, str, str]  # heading, text, style
+
+
+def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
+    """What to say, in order; the heading of a line that goes on is empty."""
+    yield run.title, "", "bold"
+    if outcome.answer is not None:
+        yield "answer", outcome.answer.sentence, "bold"
+        shown = [(name, value) for name, value in outcome.answer.values.items() if simple(quantity(value))]
+        for i, (name, value) in enumerate(shown[:NUMBERS]):
+            yield "numbers" if i == 0 else "", f"{name} = {quantity(value)}", ""
+    failed = outcome.status in (Status.FAILED, Status.INTERRUPTED)
+    style = "bold red" if failed else "" if outcome.status in (Status.COMPLETED, Status.CONVERGED) else "yellow"
+    yield "status", f"{outcome.status.value} (step {outcome.steps}, {seconds(outcome.seconds)})", style
+    if outcome.error:
+        yield "error", outcome.error, "bold red"
+    verdict = worst(outcome.evidence)
+    if verdict is not None:
+        yield "evidence", verdict_sentence(outcome.evidence), COLOURS[verdict]
+        for row in bad(outcome.evidence, ROWS):
+            word = "REFUTED" if row.verdict is Verdict.REFUTED else row.verdict.word
+            text = f"{word}: {row.quantity} at step {row.step} is {number(row.value)}, {row.method} says "
+            text += f"{number(row.reference)} (gap {row.gap:.2g}, allowed {row.tolerance:.2g})"
+            yield "", f"{text}{f'; {row.note}' if row.note else ''}", COLOURS[row.verdict]
+    kept = [claim for claim in outcome.claims if claim.holds]
+    if outcome.claims:
+        style = "green" if len(kept) == len(outcome.claims) else "bold red"
+        yield "claims", f"{len(kept)} of {len(outcome.claims)} hold", style
+    for claim in [claim for claim in outcome.claims if not claim.holds][:ROWS]:
+        yield "", f"DOES NOT HOLD: {claim.text}: expected {claim.expected}, found {claim.found}", "bold red"
+    for note in outcome.notes:
+        yield "note", note, "yellow"
+    yield "folder", str(run.folder), ""
+    yield "see it", f"tensorboard --logdir {run.folder}", "dim"
+
+
+def simple(text: str) -> bool:
+    """Short enough for a line; the rest is in summary.md and the CSVs."""
+    return len(text) <= 90
+
+
+def show(run: Run, outcome: Outcome, stream: TextIO | None = None) -> None:
+    """Print the summary to ``stream`` (stdout): in colour on a terminal, as plain lines elsewhere."""
+    stream = sys.stdout if stream is None else stream
+    if not stream.isatty():
+        stream.writelines(f"{join(heading, text)}\n" for heading, text, _ in lines(run, outcome))
+        return
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    for heading, text, style in lines(run, outcome):
+        console.print(styled(heading, text, style), soft_wrap=True)
+
+
+def join(heading: str, text: str) -> str:
+    return f"{heading:<9} {text}" if text else heading
+
+
+def styled(heading: str, text: str, style: str) -> Text:
+    from rich.text import Text
+
+    if not text:
+        return Text(heading, style=style)
+    return Text.assemble((f"{heading:<9} ", "dim"), (text, style))

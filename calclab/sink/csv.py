@@ -1,0 +1,151 @@
+"""CSV files in the run's folder, each readable with one `pandas.read_csv`.
+
+``scalars.csv``    step and one column for every value of rank 0; a cell is empty where the name was not logged
+``<name>.csv``     step and the entries of a value of rank 1, one row a step: a trajectory
+``<name>.<k>.csv`` the matrix of rank 2 logged at step k, its row names first (``index_col=0``)
+``verify.csv``     the evidence
+
+Files are made at their first row and only appended to, whole lines in one call, so that a killed run leaves whole
+rows. The columns of scalars.csv are those of the first block; a name that first appears later gets its column at the
+end: that rewrites the file once, atomically, with empty cells in the rows before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from torch import Tensor
+
+from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
+from calclab.sink.cells import axis, line, quoted, rows, texts
+
+SCALARS, VERIFY = "scalars", "verify"
+
+
+class CsvSink:
+    """See the module's docstring. A block costs one system call for each file."""
+
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._files: dict[str, BinaryIO] = {}
+        self._names: list[str] = []  # the columns of scalars.csv after step
+
+    def open(self, run: Run) -> None:
+        self._run = run
+
+    def write(self, columns: Columns) -> None:
+        scalars = {name: column for name, column in columns.items() if column.data.ndim == 1 and len(column.steps)}
+        if scalars:
+            self._write_scalars(scalars)
+        for name, column in columns.items():
+            if column.data.ndim == 2:
+                self._write_rows(name, column)
+            elif column.data.ndim == 3:
+                for k, matrix in zip(column.steps, column.data, strict=True):
+                    self._write_matrix(name, k, matrix)
+            elif column.data.ndim > 3:
+                raise ValueError(f"{name!r} has rank {column.data.ndim - 1}; a topic logs values of rank 0, 1 and 2.")
+
+    def evidence(self, rows: Sequence[Evidence]) -> None:
+        if not rows:
+            return
+        fields = [entry.name for entry in dataclasses.fields(Evidence)]
+        words = [[cell(getattr(row, name)) for name in fields] for row in rows]
+        self._append(VERIFY, line(fields), "".join(map(line, words)))
+
+    def flush(self) -> None:
+        """Nothing is held back: every write is a system call of its own."""
+
+    def close(self, outcome: Outcome) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    @property
+    def _folder(self) -> Path:
+        assert self._run is not None, "open comes first"
+        return self._run.folder
+
+    def _append(self, stem: str, header: str, text: str) -> None:
+        file = self._files.get(stem)
+        if file is None:
+            file = self._files[stem] = open(self._folder / f"{stem}.csv", "wb", buffering=0)  # noqa: SIM115
+            text = header + text
+        file.write(text.encode())
+
+    def _write_rows(self, name: str, column: Column) -> None:
+        stem = filename(name)
+        header = ""
+        if stem not in self._files:
+            header = line(["step", *axis(self._labels(name), 0, column.data.shape[1])])
+        body = "".join(f"{k},{row}\n" for k, row in zip(column.steps, rows(column.data), strict=True))
+        self._append(stem, header, body)
+
+    def _write_matrix(self, name: str, k: int, matrix: Tensor) -> None:
+        names = self._labels(name)
+        down, across = axis(names, 0, matrix.shape[0]), axis(names, 1, matrix.shape[1])
+        body = "".join(f"{row},{cells}\n" for row, cells in zip(quoted(down), rows(matrix), strict=True))
+        (self._folder / f"{filename(name)}.{k}.csv").write_bytes((line(["", *across]) + body).encode())
+
+    def _labels(self, name: str) -> tuple[Sequence[str], ...] | None:
+        assert self._run is not None, "open comes first"
+        return self._run.labels.get(name)
+
+    def _write_scalars(self, scalars: Columns) -> None:
+        late = [name for name in scalars if name not in self._names]
+        if late and self._names:
+            self._widen(late)
+        self._names += late
+        steps, cells = align(self._names, scalars)
+        body = "\n".join(map(",".join, zip(map(str, steps), *cells, strict=True)))
+        self._append(SCALARS, line(["step", *self._names]), body + "\n")
+
+    def _widen(self, late: Sequence[str]) -> None:
+        """Give scalars.csv the columns ``late``, empty so far; readers see the old file or the new one."""
+        self._files.pop(SCALARS).close()
+        path = self._folder / f"{SCALARS}.csv"
+        temporary = path.with_suffix(".csv.part")
+        with open(path, encoding="utf-8", newline="") as old, open(temporary, "w", encoding="utf-8", newline="") as new:
+            old.readline()
+            new.write(line(["step", *self._names, *late]))
+            new.writelines(row.rstrip("\n") + "," * len(late) + "\n" for row in old)
+        os.replace(temporary, path)
+        self._files[SCALARS] = open(path, "ab", buffering=0)  # noqa: SIM115
+
+
+def cell(value: object) -> str:
+    """A field of the evidence as a word."""
+    return value.word if isinstance(value, Verdict) else str(value)
+
+
+def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[list[str]]]:
+    """The steps of a block, ascending, and for each name its cells at them (empty where it was not logged)."""
+    longest = max(scalars.values(), key=lambda column: len(column.steps)).steps
+    if all(column.steps == longest for column in scalars.values()):
+        steps = longest
+    else:
+        steps = sorted({k for column in scalars.values() for k in column.steps})
+    cells: list[list[str]] = []
+    for name in names:
+        column = scalars.get(name)
+        if column is None:
+            cells.append([""] * len(steps))
+        elif column.steps == steps:
+            cells.append(texts(column.data))
+        else:
+            known = dict(zip(column.steps, texts(column.data), strict=True))
+            cells.append([known.get(k, "") for k in steps])
+    return steps, cells
+
+
+def filename(name: str) -> str:
+    """The file's stem for a value; names that would leave the folder or hide another file are changed or refused."""
+    stem = re.sub(r"[^\w.+\-\[\]()]+", "_", name).lstrip(".")
+    if stem in ("", SCALARS, VERIFY):
+        raise ValueError(f"{name!r} cannot name a trajectory or a matrix: {stem or 'that'}.csv has another use.")
+    return stem

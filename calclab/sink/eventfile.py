@@ -1,0 +1,103 @@
+"""One TensorBoard event file: made by tensorboard's own EventFileWriter, then appended to in whole records.
+
+The writer's queue and thread cost more than a step of most scans, and it opens the file anew for each event. So it
+makes and names the file, writes the version event and is closed; what follows is appended here: blocks of scalars
+already encoded (see `records`), rare events (text, images, hyperparameters) through tensorboard's RecordWriter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calclab.sink.records import scalar_records
+
+Plain = bool | int | float | str
+
+
+class EventFile:
+    """Appends events to a new event file in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        before = set(folder.glob("events.out.tfevents.*"))
+        EventFileWriter(str(folder)).close()
+        (self.path,) = set(folder.glob("events.out.tfevents.*")) - before
+        self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._records = RecordWriter(self._stream)
+        self._last = time.time()
+
+    def scalars(self, steps: Sequence[int], tags: Sequence[str], values: NDArray[np.float32]) -> None:
+        """``values`` (N, tags) at ``steps`` (N,); their wall times are spread evenly since the call before."""
+        now = time.time()
+        times = np.linspace(self._last, now, len(steps) + 1)[1:]
+        self._stream.write(scalar_records(np.asarray(steps, dtype=np.int64), times, tags, values))
+
+    def tick(self) -> None:
+        """The block is written: the next one's wall times begin now."""
+        self._last = time.time()
+
+    def text(self, tag: str, markdown: str, step: int) -> None:
+        from tensorboard.plugins.text import metadata
+
+        self._tensor(tag, [markdown.encode()], [], metadata.create_summary_metadata(tag, ""), step)
+
+    def image(self, tag: str, png: bytes, step: int) -> None:
+        """A PNG file's bytes; width and height are read from its header."""
+        from tensorboard.plugins.image import metadata
+
+        width, height = (str(int.from_bytes(png[i : i + 4], "big")).encode() for i in (16, 20))
+        self._tensor(tag, [width, height, png], [3], metadata.create_summary_metadata(tag, ""), step)
+
+    def session_start(self, knobs: Mapping[str, Plain]) -> None:
+        """The run's hyperparameters, without an experiment record: TensorBoard infers the rest."""
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in knobs.items():
+            if isinstance(value, bool):
+                start.hparams[name].bool_value = value
+            elif isinstance(value, int | float):
+                start.hparams[name].number_value = value
+            else:
+                start.hparams[name].string_value = value
+        self._session(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start))
+
+    def session_end(self, status: str) -> None:
+        """``status`` is SUCCESS, FAILURE or UNKNOWN."""
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        code = api_pb2.Status.Value(f"STATUS_{status}")
+        end = plugin_data_pb2.SessionEndInfo(status=code, end_time_secs=time.time())
+        self._session(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _session(self, tag: str, content: Any) -> None:
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.plugins.hparams import metadata
+
+        about = metadata.create_summary_metadata(content)
+        self._add(summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR), 0)
+
+    def _tensor(self, tag: str, words: Sequence[bytes], shape: Sequence[int], about: Any, step: int) -> None:
+        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+        dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
+        form = tensor_shape_pb2.TensorShapeProto(dim=dims)
+        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=form, string_val=words)
+        self._add(summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=tensor), step)
+
+    def _add(self, value: Any, step: int) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=[value]))
+        self._records.write(event.SerializeToString())

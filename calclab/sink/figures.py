@@ -1,0 +1,124 @@
+"""Draws the pictures a topic asks for, when the run has ended: PNG files in its folder, and images in TensorBoard.
+
+Only what the pictures need is kept: trajectories thinned to at most 2,000 points (the first and the last are always
+among them), of vectors and matrices for bars and heat maps the last.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from calclab.core import Bars, Column, Columns, Contours, Curves, Evidence, Heatmap, Outcome, Run
+from calclab.sink.csv import filename
+
+POINTS = 2000
+
+
+class Gallery(Protocol):
+    """Shows images elsewhere too, such as `TensorBoardSink`."""
+
+    def image(self, tag: str, png: bytes) -> None: ...
+
+
+class FiguresSink:
+    """See the module's docstring. This sink is closed before its ``gallery`` is."""
+
+    def __init__(self, gallery: Gallery | None = None) -> None:
+        self._gallery = gallery
+        self._run: Run | None = None
+        self._tracks: dict[str, Track] = {}
+
+    def open(self, run: Run) -> None:
+        self._run = run
+        for picture in run.pictures:
+            match picture:
+                case Curves():
+                    names = [*picture.columns, picture.against]
+                case Contours():
+                    names = [picture.path]
+                case Heatmap():
+                    names = [picture.matrix]
+                case Bars():
+                    names = [picture.vector]
+            points = POINTS if isinstance(picture, Curves | Contours) else 1
+            for name in names:
+                track = self._tracks.setdefault(name, Track())
+                track.points = max(points, track.points)
+
+    def write(self, columns: Columns) -> None:
+        for name, track in self._tracks.items():
+            if name in columns:
+                track.add(columns[name])
+
+    def evidence(self, rows: Sequence[Evidence]) -> None:
+        """Not drawn."""
+
+    def flush(self) -> None:
+        """Pictures are drawn at the end."""
+
+    def close(self, outcome: Outcome) -> None:
+        if self._run is None:
+            return
+        from calclab.figure.draw import draw
+        from calclab.figure.formula import draw_formulas
+        from calclab.figure.panels import panel
+
+        run, kept = self._run, {name: track.column() for name, track in self._tracks.items()}
+        columns = {name: column for name, column in kept.items() if column is not None}
+        latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
+        if latex:
+            self._show("formula", partial(draw_formulas, latex))
+        for picture in run.pictures:
+            record = panel(picture, columns, run.labels, run.title)
+            if record is not None:
+                self._show(picture.name, partial(draw, record))
+
+    def _show(self, name: str, drawn: Callable[[], bytes]) -> None:
+        """A picture that cannot be drawn must not take the numbers with it: it is a warning."""
+        assert self._run is not None, "open comes first"
+        try:
+            png = drawn()
+        except Exception as error:
+            warnings.warn(f"the picture {name!r} could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+            return
+        (self._run.folder / f"{filename(name)}.png").write_bytes(png)
+        if self._gallery is not None:
+            self._gallery.image(name if "/" in name else f"figures/{name}", png)
+
+
+class Track:
+    """At most ``points`` (and the last) of the values of one name, evenly spaced in the order they came."""
+
+    def __init__(self) -> None:
+        self.points = 1
+        self.steps: list[int] = []
+        self._data: Tensor | None = None
+        self._stride, self._seen = 1, 0
+        self._last: Column | None = None
+
+    def add(self, column: Column) -> None:
+        count = len(column.steps)
+        if not count:
+            return
+        self._last = Column(column.steps[-1:], column.data[-1:].clone())
+        if self.points == 1:
+            return
+        first = -self._seen % self._stride  # of this block, so that all kept are multiples of the stride
+        self._seen += count
+        kept = column.data[first :: self._stride]
+        self.steps += column.steps[first :: self._stride]
+        self._data = kept.clone() if self._data is None else torch.cat([self._data, kept])
+        while len(self.steps) > self.points:
+            self.steps, self._data, self._stride = self.steps[::2], self._data[::2], 2 * self._stride
+
+    def column(self) -> Column | None:
+        """What was kept, and the last value; None where nothing was logged."""
+        if self._last is None or self._data is None or self.steps[-1] == self._last.steps[-1]:
+            return self._last if self._data is None else Column(self.steps, self._data)
+        return Column([*self.steps, *self._last.steps], torch.cat([self._data, self._last.data]))

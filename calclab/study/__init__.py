@@ -1,0 +1,1 @@
+"""Studies: what a named experiment promises, held against what its run found."""

@@ -1,0 +1,117 @@
+"""Claims: numbers and words that a study promises, held against what its run found.
+
+    claims:
+      - {quantity: value, equals: 19}
+      - {quantity: direction, equals: increase w}                       # a word of the answer
+      - {quantity: eigenvalues, equals: ['(3-sqrt(2))/2', '(3+sqrt(2))/2']}  # formulas, entry by entry
+      - {quantity: x, steps: all, equals: ['1-0.8**k', '2*(1-0.8**k)']}   # at every step k that was logged
+      - {quantity: jacobian, same_as: weight}                             # another quantity of the same run
+      - {quantity: gradient_norm, at_most: 0.01}
+
+A quantity is a name of the topic's answer, a logged value (its last row), or status or steps.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calclab.core import Answer, Claim, Columns, Outcome
+from calclab.errors import UserError
+from calclab.function.formula import evaluate
+
+KINDS = ("equals", "same_as", "at_most", "at_least")
+KEYS = ("quantity", "steps", "within", *KINDS)
+WITHIN = 1e-12
+
+
+def check_form(claims: Sequence[Any]) -> None:
+    """Raise UserError for a claim that cannot be read; asked before the run."""
+    for claim in claims:
+        if not isinstance(claim, Mapping) or "quantity" not in claim or sum(kind in claim for kind in KINDS) != 1:
+            raise UserError(f"claim {claim}: a claim names a quantity and one of {', '.join(KINDS)}.")
+        for key in claim:
+            if key not in KEYS:
+                raise UserError(f"claim {claim}: no such key {key}. There are: {', '.join(KEYS)}.")
+
+
+def check_claims(claims: Sequence[Mapping[str, Any]], answer: Answer, columns: Columns, outcome: Outcome) -> list[Claim]:
+    """One Claim for each entry of ``claims``, in order; ``columns`` is all that was logged."""
+    last = {name: column.data[-1] for name, column in columns.items()}
+    found: dict[str, Tensor | str] = {
+        **last, **answer.values, "status": outcome.status.word, "steps": torch.tensor(float(outcome.steps))
+    }
+    return [check(claim, found, columns) for claim in claims]
+
+
+def check(claim: Mapping[str, Any], found: Mapping[str, Tensor | str], columns: Columns) -> Claim:
+    name = claim["quantity"]
+    text = describe(claim)
+    if name not in found:
+        near = difflib.get_close_matches(name, list(found), n=1)
+        return Claim(text, show(claim), f"nothing of this name{f' (did you mean {near[0]}?)' if near else ''}", False)
+    if claim.get("steps") == "all":
+        return check_all(claim, columns)
+    value = found[name]
+    if isinstance(value, str):
+        return Claim(text, show(claim), value, value == str(claim.get("equals")))
+    value = value.detach().cpu().double()
+    other = found.get(claim["same_as"]) if "same_as" in claim else None
+    expected = other.detach().cpu().double() if isinstance(other, Tensor) else evaluate(bound(claim), {})
+    return Claim(text, show(claim), listing(value), holds(claim, value, expected))
+
+
+def check_all(claim: Mapping[str, Any], columns: Columns) -> Claim:
+    """The claim at every step k at which the quantity was logged; the first miss is shown."""
+    text = describe(claim)
+    if claim["quantity"] not in columns:
+        return Claim(text, show(claim), "not logged step by step", False)
+    column = columns[claim["quantity"]]
+    for k, value in zip(column.steps, column.data.double(), strict=True):
+        if not holds(claim, value, evaluate(bound(claim), {"k": float(k)})):
+            return Claim(text, show(claim), f"{listing(value)} at step {k}", False)
+    return Claim(text, show(claim), f"so at all {len(column.steps)} steps", True)
+
+
+def holds(claim: Mapping[str, Any], value: Tensor, expected: Tensor) -> bool:
+    """Whether every entry agrees within ``within``, relative to the larger of 1 and what is expected."""
+    value, expected = squeeze(value), squeeze(expected)
+    if "at_most" in claim:
+        return bool((value <= expected).all())
+    if "at_least" in claim:
+        return bool((value >= expected).all())
+    if value.shape != expected.shape:
+        return False
+    allowed = float(claim.get("within", WITHIN)) * expected.abs().clamp(min=1)
+    return bool(((value - expected).abs() <= allowed).all())
+
+
+def squeeze(value: Tensor) -> Tensor:
+    """A one-entry tensor as a number, so that a study need not write brackets around it."""
+    return value.reshape(()) if value.numel() == 1 else value
+
+
+def bound(claim: Mapping[str, Any]) -> Any:
+    return next(claim[kind] for kind in KINDS if kind in claim)
+
+
+def describe(claim: Mapping[str, Any]) -> str:
+    kind = next(kind for kind in KINDS if kind in claim)
+    words = {"equals": "is", "same_as": "is the same as", "at_most": "is at most", "at_least": "is at least"}
+    every = " at every step" if claim.get("steps") == "all" else ""
+    return f"{claim['quantity']} {words[kind]} {bound(claim)}{every}"
+
+
+def show(claim: Mapping[str, Any]) -> str:
+    return str(bound(claim))
+
+
+def listing(value: Tensor) -> str:
+    """A tensor in six digits, nested as it is."""
+    if value.ndim == 0:
+        return f"{float(value):.6g}"
+    return "[" + ", ".join(listing(entry) for entry in value) + "]" if value.numel() <= 64 else f"shape {tuple(value.shape)}"

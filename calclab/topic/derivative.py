@@ -1,0 +1,110 @@
+"""One derivative: f and f' at a point, which way to go, and how well difference quotients do as h shrinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from calclab import schema
+from calclab.core import Answer, Columns, Curves, Evidence, Function, Labels, Picture, State, Status, Values
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.numerics.operators import value_and_gradient
+from calclab.numerics.verify import check_gradient, check_value
+from calclab.topic import words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivative(schema.topic.Derivative):
+    """f'(x) along one variable, and three difference quotients at h = 2^-k, k = 0, 1, ..., steps.
+
+    forward (f(x+h) - f(x)) / h, error O(h); central (f(x+h) - f(x-h)) / 2h, error O(h²); Richardson, central at h and
+    h/2 combined so that h² drops out, error O(h⁴). Each row holds the three and their distances from autograd's f'.
+    """
+
+    subject: Function | Network
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = self.function.variables
+        if self.variable is not None and self.variable not in names:
+            raise UserError(
+                f"variable={self.variable}: {self.subject.name} has none. {words.nearest(self.variable, names)}"
+            )
+
+    @cached_property
+    def function(self) -> Function:
+        return self.subject.objective()
+
+    @property
+    def index(self) -> int:
+        return 0 if self.variable is None else self.function.variables.index(self.variable)
+
+    @property
+    def name(self) -> str:
+        return self.function.variables[self.index]
+
+    @property
+    def checks(self) -> int:
+        return 1
+
+    def init(self) -> State:
+        f = self.function
+        value, g = value_and_gradient(f.call, f.start)
+        return {"value": value, "gradient": g}
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        f, x = self.function, self.function.start
+        direction = torch.zeros_like(x)
+        direction[self.index] = 1
+        h = 0.5**k
+        points = x + torch.stack([direction * (s * h) for s in (1.0, -1.0, 0.5, -0.5)])
+        ahead, behind, half_ahead, half_behind = (f.call(point) for point in points)
+        central = (ahead - behind) / (2 * h)
+        quotients = {
+            "forward": (ahead - state["value"]) / h,
+            "central": central,
+            "richardson": (4 * (half_ahead - half_behind) / h - central) / 3,
+        }
+        slope = state["gradient"][self.index]
+        errors = {f"{name}_error": (quotient - slope).abs() for name, quotient in quotients.items()}
+        return state, {"h": torch.full_like(slope, h), **quotients, **errors}
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        return None
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        if k > 0:
+            return []
+        f = self.function
+        evidence = check_value(f, f.start, state["value"], k)
+        return evidence + check_gradient(f, f.start, state["gradient"], k, each=len(f.start) <= 16)
+
+    def answer(self, state: State) -> Answer:
+        f, slope = self.function, state["gradient"][self.index]
+        latex = [] if f.exact is None or len(f.start) > 1 else f.exact.derivative_latex(1)
+        direction = self.direction(slope)
+        sentence = (
+            f"f({words.listing(f.start)}) = {words.number(state['value'])}, "
+            f"df/d{self.name} = {words.number(slope)}: {direction} to make f smaller"
+        )
+        if direction == "stay":
+            sentence = sentence.replace("stay to make f smaller", "flat here")
+        values: dict[str, Tensor | str] = {"value": state["value"], "derivative": slope, "direction": direction}
+        return Answer(sentence, values, latex)
+
+    def direction(self, slope: Tensor) -> str:
+        """Which way to move the variable so that f falls."""
+        if not bool(slope.isfinite()) or float(slope) == 0:
+            return "stay"
+        return f"{'decrease' if float(slope) > 0 else 'increase'} {self.name}"
+
+    def labels(self) -> Labels:
+        return {}
+
+    def pictures(self) -> Sequence[Picture]:
+        return [Curves("errors", ("forward_error", "central_error", "richardson_error"), against="h", log="xy")]

@@ -1,0 +1,181 @@
+"""Curvature at a point: the Hessian, its eigenvalues, what they say of the point, and how well conditioned it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from calclab import schema
+from calclab.core import (
+    Answer,
+    Ball,
+    Bars,
+    Columns,
+    Evidence,
+    Function,
+    Heatmap,
+    Labels,
+    Picture,
+    State,
+    Status,
+    Values,
+)
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.numerics.operators import dense_hessian, value_and_gradient
+from calclab.numerics.spectrum import Condition, condition_of_eigenvalues, inertia
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
+from calclab.topic import words
+
+SHOWN = 64  # larger matrices are not written or drawn; their eigenvalues always are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hessian(schema.topic.Hessian):
+    """H_ij = ∂²f/∂x_i∂x_j at the start, (n, n); H = V diag(λ) Vᵀ with λ ascending; κ = max|λ| / min|λ|.
+
+    For a network f is the mean loss over all rows, as a function of all trainable parameters.
+    """
+
+    subject: Function | Network
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        n = self.n
+        if n > self.limit:
+            raise UserError(
+                f"limit={self.limit}: {self.subject.name} has {n:,} variables, and the matrix would have {n * n:,} "
+                f"entries. Type limit={n} to form it all the same, or take a smaller "
+                + ("network" if isinstance(self.subject, Network) else "function")
+            )
+
+    @cached_property
+    def function(self) -> Function:
+        return self.subject.objective()
+
+    @property
+    def n(self) -> int:
+        return len(self.function.start)
+
+    @property
+    def steps(self) -> int:
+        return 0
+
+    @property
+    def checks(self) -> int:
+        return 1
+
+    def init(self) -> State:
+        return {}
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        f = self.function
+        value, g = value_and_gradient(f.call, f.start)
+        raw = dense_hessian(f.call, f.start)
+        H = (raw + raw.T) / 2
+        λ, V = eigen(H)
+        new = {"value": value, "gradient": g, "raw": raw, "hessian": H, "eigenvalues": λ, "eigenvectors": V}
+        values = {"value": value, "gradient_norm": g.norm(), "asymmetry": (raw - raw.T).abs().max(), "eigenvalues": λ}
+        if self.n <= SHOWN:
+            values |= {"gradient": g, "hessian": H, "eigenvectors": V}
+        return new, values
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        return None
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        f, x, raw, H, λ, V = self.function, self.function.start, *(state[key] for key in KEYS)
+        evidence = check_gradient(f, x, state["gradient"], k)
+        evidence += check_hessian(f, x, raw, k)
+        if f.exact is not None:  # otherwise it is among the checks already
+            evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k))
+        if bool(H.isfinite().all()):
+            evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+            evidence += check_eigenvalues(f, x, λ, k)
+        return evidence
+
+    def answer(self, state: State) -> Answer:
+        f, g, λ = self.function, state["gradient"], state["eigenvalues"]
+        told = ("value", "eigenvalues", *(("gradient", "hessian") if self.n <= SHOWN else ()))
+        values: dict[str, Tensor | str] = {key: state[key] for key in told}
+        values |= {"gradient_norm": g.norm(), "trace": state["hessian"].trace()}
+        latex = [] if f.exact is None else f.exact.derivative_latex(2)
+        at = f" ({words.listing(f.start)})" if self.n <= 8 else ""
+        ball = self.ball()
+        if ball is None and not bool(λ.isfinite().all()):
+            values |= {"kind": "undefined", "condition": "undefined", "conditioning": "undefined"}
+            text = f"the Hessian of {f.name} does not exist at the point{at}: a kink, or not finite there"
+            return Answer(text, values, latex)
+        if ball is not None:
+            λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
+        condition = condition_of_eigenvalues(λ, ball)
+        values |= {"kind": self.kind(state, λ), "inertia": self.signs(λ), "curvature": inertia(λ).curvature}
+        values |= condition_values(condition, self.threshold)
+        text = (
+            f"{f.name} at the point{at}: {values['kind']}; {values['inertia']} "
+            f"eigenvalues, {words.ends(λ)}; {condition.sentence(self.threshold)}"
+        )
+        if ball is not None:
+            text += " (by proven eigenvalues)"
+        if not bool(state["eigenvalues"].isfinite().all()):
+            text += "; the float64 program overflows here, so autograd has no Hessian"
+        if self.n > SHOWN:
+            text += f"; the {self.n} × {self.n} matrix is not written (up to {SHOWN} are)"
+        return Answer(text, values, latex)
+
+    def ball(self) -> Ball | None:
+        """Proven eigenvalues, where the function is a formula and they could be proven."""
+        if self.function.exact is None:
+            return None
+        ball = self.function.exact.eigenvalues(self.function.start)
+        return ball if bool(ball.mid.isfinite().all()) and bool(ball.rad.isfinite().all()) else None
+
+    def signs(self, λ: Tensor) -> str:
+        found = inertia(λ)
+        return f"{found.negative} negative, {found.zero} zero, {found.positive} positive"
+
+    def kind(self, state: State, λ: Tensor) -> str:
+        """What the point is. Stationary: the gradient is within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
+        x, g = self.function.start, state["gradient"]
+        rounding = torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
+        found = inertia(λ)
+        return found.word if bool(g.norm() <= rounding) else f"not stationary, curvature {found.curvature}"
+
+    def labels(self) -> Labels:
+        order = tuple(f"λ{i + 1}" for i in range(self.n))
+        labels: dict[str, tuple[Sequence[str], ...]] = {"eigenvalues": (order,)}
+        if self.n <= SHOWN:
+            names = self.function.variables
+            labels |= {"gradient": (names,), "hessian": (names, names), "eigenvectors": (names, order)}
+        return labels
+
+    def pictures(self) -> Sequence[Picture]:
+        matrices = [Heatmap(name, name) for name in ("hessian", "eigenvectors")] if self.n <= SHOWN else []
+        return [*matrices, Bars("eigenvalues", "eigenvalues")]
+
+
+KEYS = ("raw", "hessian", "eigenvalues", "eigenvectors")
+
+
+def eigen(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors; NaN where H is not finite, which LAPACK would refuse."""
+    finite = H.isfinite().all()
+    λ, V = torch.linalg.eigh(torch.where(finite, H, torch.zeros_like(H)))
+    return torch.where(finite, λ, torch.nan), torch.where(finite, V, torch.nan)
+
+
+def condition_values(condition: Condition, threshold: float) -> dict[str, Tensor | str]:
+    """A condition number as an answer's values: a number only where there is one, never a random one."""
+    if condition.singular:
+        return {"condition": "singular to working precision", "conditioning": "singular"}
+    number = torch.tensor(condition.value, dtype=torch.float64)
+    return {
+        "condition": number,
+        "condition_low": torch.tensor(condition.low, dtype=torch.float64),
+        "condition_high": torch.tensor(condition.high, dtype=torch.float64),
+        "conditioning": "well-conditioned" if condition.value <= threshold else "ill-conditioned",
+    }

@@ -1,0 +1,206 @@
+"""The chain rule through the layers of a network: forward values, backward signals, and the gradients they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from calclab.core import Answer, Bars, Columns, Curves, Evidence, Labels, Picture, State, Status, Values
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.numerics.verify import check_gradient, identity
+from calclab.topic import words
+from calclab.topic.tape import Tape, record
+
+SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
+ENTRIES = 10_000  # a gradient with more entries is told by its norm only
+FACTOR, RANGE, FAR = (
+    2.0,
+    10.0,
+    1e3,
+)  # a signal vanishes or explodes by FACTOR a layer and RANGE in all, or by FAR in all
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Step k is layer k, from the inputs to the loss: a_k = layer_k(a_{k-1}), all rows at once.
+
+    The backward signal is δ_k = ∂loss/∂a_k, of the shape of a_k, by one backward pass of the whole. Where the network
+    is a plain sequence of modules the same comes by hand: δ_{k-1} = J_kᵀ δ_k, each layer differentiated on its own.
+    """
+
+    subject: Network
+
+    @cached_property
+    def tape(self) -> Tape:
+        """The layers, found by one pass over two rows."""
+        with torch.no_grad():
+            tape, _ = record(self.subject, self.subject.parameters(), self.subject.data.inputs[:2])
+        if not tape.names:
+            raise UserError(f"{self.subject.name} has no layers that can be followed. Ask for topic=partial instead")
+        return tape
+
+    @cached_property
+    def own(self) -> list[list[str]]:
+        """The parameters of each layer, by their full names."""
+        every = self.subject.parameters()
+        prefixes = [f"{path}." if path else "" for path in self.tape.paths]
+        return [
+            [f"{prefix}{name}" for name, _ in leaf.named_parameters() if f"{prefix}{name}" in every]
+            for prefix, leaf in zip(prefixes, self.tape.modules, strict=True)
+        ]
+
+    @cached_property
+    def weighted(self) -> list[int]:
+        """The layers with a weight matrix: the ones that count in the factor per layer."""
+        shapes = self.subject.parameters()
+        return [i for i, own in enumerate(self.own) if any(shapes[name].ndim > 1 for name in own)]
+
+    @property
+    def steps(self) -> int:
+        return len(self.tape.names) - 1
+
+    @property
+    def checks(self) -> int:
+        return 2 * (self.steps + 1)  # every one of them
+
+    def init(self) -> State:
+        network = self.subject
+        x = network.data.inputs.detach().clone().requires_grad_()
+        parameters = {name: p.detach().clone().requires_grad_() for name, p in network.parameters().items()}
+        tape, result = record(network, parameters, x)
+        loss = network.loss(result, network.data.targets)
+        wanted = [x, *tape.outputs, *parameters.values()]
+        found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+        split = 1 + len(tape.outputs)
+        signals, gradients = found[:split], dict(zip(parameters, found[split:], strict=True))
+        state: State = {
+            "loss": loss.detach(),
+            "forward": torch.stack([a.detach().norm() for a in tape.outputs]),
+            "backward": torch.stack([δ.norm() for δ in signals[1:]]),
+            **{f"gradient.{name}": g for name, g in gradients.items()},
+        }
+        for k, (a, δ) in enumerate(zip(tape.outputs, signals[1:], strict=True)):
+            if a.numel() <= SMALL:
+                state |= {f"a.{k}": a.detach(), f"δ.{k}": δ}
+        if tape.sequential:
+            state |= {f"auto.{k}": δ for k, δ in enumerate(signals)}
+            state |= self.by_hand(tape, parameters, result)
+        return state
+
+    def by_hand(self, tape: Tape, parameters: dict[str, Tensor], result: Tensor) -> State:
+        """The signals hand.k = ∂loss/∂a_{k-1} and each layer's gradients, from the loss down, one layer at a time."""
+        outputs = result.detach().requires_grad_()
+        (δ,) = torch.autograd.grad(self.subject.loss(outputs, self.subject.data.targets), outputs)
+        hand: State = {}
+        shapes = [self.subject.data.inputs.shape, *(a.shape for a in tape.outputs)]
+        for k in reversed(range(len(tape.outputs))):
+            leaf = tape.modules[k]
+            z = tape.inputs[k].detach().requires_grad_()
+            inner = {name.rpartition(".")[2]: parameters[name].detach().requires_grad_() for name in self.own[k]}
+            a = functional_call(leaf, inner, (z.clone(),))
+            pulled = torch.autograd.grad(
+                a, [z, *inner.values()], δ.reshape(a.shape), allow_unused=True, materialize_grads=True
+            )
+            δ = hand[f"hand.{k}"] = pulled[0].reshape(shapes[k])
+            hand |= {f"hand.{k}.{name}": g for name, g in zip(self.own[k], pulled[1:], strict=True)}
+        return hand
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        values: dict[str, Tensor] = {"forward_norm": state["forward"][k], "backward_norm": state["backward"][k]}
+        if self.own[k]:
+            values["gradient_norm"] = torch.cat([state[f"gradient.{name}"].flatten() for name in self.own[k]]).norm()
+        if k < self.steps:
+            values["ratio"] = state["backward"][k] / state["backward"][k + 1]
+        if f"a.{k}" in state:
+            values[f"forward.{self.tape.names[k]}"] = state[f"a.{k}"].flatten(1)
+            values[f"backward.{self.tape.names[k]}"] = state[f"δ.{k}"].flatten(1)
+        if k == self.steps:
+            values |= {"forward_norms": state["forward"], "backward_norms": state["backward"]}
+        return dict(state), values
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        return None
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        evidence, name = [], self.tape.names[k]
+        method = "hand-made chain rule = autodiff"
+        if f"hand.{k}" in state:
+            what = [(f"∂loss/∂(input of {name})", state[f"hand.{k}"], state[f"auto.{k}"])]
+            what += [(f"∂loss/∂{p}", state[f"hand.{k}.{p}"], state[f"gradient.{p}"]) for p in self.own[k]]
+            if len(set(self.tape.paths)) < len(self.tape.paths):
+                what = what[:1]  # a layer used twice gets its gradient from both places
+            evidence = [identity(quantity, method, hand, auto, k) for quantity, hand, auto in what]
+        if k == self.steps:
+            objective = self.subject.objective()
+            gradient = self.subject.flatten({name: state[f"gradient.{name}"] for name in self.subject.parameters()})
+            evidence += check_gradient(objective, objective.start, gradient, k)
+        return evidence
+
+    def answer(self, state: State) -> Answer:
+        names, b = self.tape.names, state["backward"]
+        values: dict[str, Tensor | str] = {
+            "loss": state["loss"],
+            "forward_norms": state["forward"],
+            "backward_norms": b,
+        }
+        small = [name for own in self.own for name in own if state[f"gradient.{name}"].numel() <= ENTRIES]
+        values |= {f"∂loss/∂{name}": state[f"gradient.{name}"] for name in small}
+        for k, own in enumerate(self.own):
+            if own:
+                grads = torch.cat([state[f"gradient.{name}"].flatten() for name in own])
+                values[f"gradient_norm of {names[k]}"] = grads.norm()
+        gaps = [
+            (state[f"hand.{k}"] - state[f"auto.{k}"]).abs().max() for k in range(len(names)) if f"hand.{k}" in state
+        ]
+        if gaps:
+            by_hand = f"the chain rule by hand agrees with autodiff within {words.number(torch.stack(gaps).max())}"
+            values["gap"] = torch.stack(gaps).max()
+        else:
+            by_hand = "no hand-made product: that is for networks that are a plain sequence of modules"
+        word, factor = self.word(b)
+        values["word"] = word
+        signal = f"the backward signal is {word}"
+        if factor is not None:
+            values["factor"] = factor
+            first, last = self.weighted[0], self.weighted[-1]
+            signal += (
+                f" (factor {words.number(factor)} per layer, from {words.number(b[last])} at {names[last]} "
+                f"to {words.number(b[first])} at {names[first]})"
+            )
+        return Answer(f"{len(names)} layers, loss {words.number(state['loss'])}: {signal}; {by_hand}", values)
+
+    def word(self, b: Tensor) -> tuple[str, Tensor | None]:
+        """Vanishing, exploding or steady, and the geometric mean of the factors between weighted layers."""
+        if len(self.weighted) < 2:
+            return "that of one layer: nothing to compare", None
+        first, last = b[self.weighted[0]], b[self.weighted[-1]]
+        total = first / last
+        factor = total ** (1 / (len(self.weighted) - 1))
+        if not bool(total.isfinite()):
+            return "zero or not finite at the last layer", None
+        for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
+            if bool(t > FAR) or (bool(f > FACTOR) and bool(t > RANGE)):
+                return word, factor
+        return "steady", factor
+
+    def labels(self) -> Labels:
+        names = tuple(self.tape.names)
+        labels: dict[str, tuple[Sequence[str], ...]] = {"forward_norms": (names,), "backward_norms": (names,)}
+        rows = words.count(len(self.subject.data.inputs))
+        for name, a in zip(names, self.tape.outputs, strict=True):
+            width = a[0].numel()
+            if len(rows) * width <= SMALL:
+                labels |= {f"{way}.{name}": (rows, words.count(width)) for way in ("forward", "backward")}
+        return labels
+
+    def pictures(self) -> Sequence[Picture]:
+        return [
+            Curves("signals", ("forward_norm", "backward_norm", "gradient_norm")),
+            Bars("backward_norms", "backward_norms"),
+        ]

@@ -1,0 +1,145 @@
+"""The chain rule through the links of a composition: f = f_L ∘ ... ∘ f_1, so J_f = J_L ... J_1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from calclab.core import Answer, Columns, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Status, Values
+from calclab.numerics.operators import dense_jacobian
+from calclab.numerics.verify import check_gradient, check_jacobian, check_value, identity
+from calclab.topic import words
+
+ENTRIES = 10_000  # a Jacobian with more entries is not written
+
+
+@dataclass(frozen=True)
+class Links:
+    """Step k applies link k: z_k = f_k(z_{k-1}), J_k = f_k'(z_{k-1}) (m, n_k), product P_k = J_k P_{k-1} (m, n).
+
+    A function that was not given as links is one link. Where every link takes and gives one number the values are
+    scalars, otherwise vectors and matrices, one name for each link.
+    """
+
+    subject: Function
+
+    @cached_property
+    def links(self) -> tuple[Function, ...]:
+        return self.subject.links or (self.subject,)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The links' own names; numbered where two are alike."""
+        names = [link.name for link in self.links]
+        return tuple(names if len(set(names)) == len(names) else [f"{name}#{i}" for i, name in enumerate(names)])
+
+    @property
+    def scalar(self) -> bool:
+        return all(len(link.variables) == 1 and len(link.outputs) <= 1 for link in self.links)
+
+    @property
+    def steps(self) -> int:
+        return len(self.links) - 1
+
+    @property
+    def checks(self) -> int:
+        return 2 * (self.steps + 1)  # every one of them
+
+    def init(self) -> State:
+        x = self.subject.start
+        return {"value": x, "product": torch.eye(len(x), dtype=x.dtype, device=x.device)}
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        link, name, z = self.links[k], self.names[k], state["value"]
+        value = link.call(z).detach().reshape(-1)
+        local = dense_jacobian(link.call, z).reshape(len(value), len(z))
+        now = {"value": value, "local": local, "product": local @ state["product"]}
+        new = {**state, "input": z, **now, **{f"{key}.{name}": tensor for key, tensor in now.items()}}
+        if self.scalar:
+            return new, {key: tensor.reshape(()) for key, tensor in now.items()}
+        return new, {f"{key}.{name}": tensor for key, tensor in now.items() if tensor.numel() <= ENTRIES}
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        return None
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        link, z = self.links[k], state["input"]
+        value = state["value"].reshape(()) if link.scalar else state["value"]
+        evidence = check_value(link, z, value, k) + check_slopes(link, z, state["local"], k)
+        if k > 0:
+            x, whole = self.subject.start, state["product"]
+            direct = dense_jacobian(self.composed(k), x).reshape(whole.shape)
+            part = " ∘ ".join(reversed(self.names[: k + 1]))
+            evidence.append(identity(f"derivative of {part}", "product of the links = autodiff", whole, direct, k))
+            if k == self.steps:
+                evidence += check_slopes(self.subject, x, whole, k)
+        return evidence
+
+    def composed(self, k: int) -> Function.call:  # type: ignore[valid-type]
+        """Links 0 to k as one map; the last is the function itself."""
+        if k == self.steps:
+            return self.subject.call
+
+        def call(x: Tensor) -> Tensor:
+            for link in self.links[: k + 1]:
+                x = link.call(x).reshape(-1)
+            return x
+
+        return call
+
+    def answer(self, state: State) -> Answer:
+        x, whole = self.subject.start, state["product"]
+        direct = dense_jacobian(self.subject.call, x).reshape(whole.shape)
+        values: dict[str, Tensor | str] = {
+            f"{key} of {name}": state[f"{key}.{name}"].reshape(()) if self.scalar else state[f"{key}.{name}"]
+            for name in self.names
+            for key in ("value", "local", "product")
+        }
+        latex = [text for link in self.links if link.exact is not None for text in link.exact.derivative_latex(1)]
+        if self.scalar:
+            for key in ("value", "local", "product"):
+                values[f"{key}s"] = torch.cat([state[f"{key}.{name}"].reshape(1) for name in self.names])
+        values |= {"derivative": whole.reshape(()) if self.scalar else whole}
+        values |= {"autodiff": direct.reshape(()) if self.scalar else direct, "gap": (whole - direct).abs().max()}
+        return Answer(self.sentence(state, direct), values, latex)
+
+    def sentence(self, state: State, direct: Tensor) -> str:
+        at = ", ".join(
+            f"{name} = {words.number(x)}"
+            for name, x in zip(self.subject.variables[:4], self.subject.start[:4], strict=True)
+        )
+        if self.scalar:
+            links = ", ".join(f"{name} = {words.number(state[f'value.{name}'])}" for name in self.names)
+            factors = " · ".join(words.number(state[f"local.{name}"]) for name in reversed(self.names))
+            return (
+                f"at {at}: {links}; chain rule {factors} = {words.number(state['product'])}, "
+                f"autodiff of the whole {words.number(direct)}"
+            )
+        shapes = " · ".join(f"{words.shape(state[f'local.{name}'])}" for name in reversed(self.names))
+        return (
+            f"at {at}: the product of {len(self.links)} Jacobians {shapes} has shape {words.shape(direct)} and differs "
+            f"from autodiff of the whole by at most {words.number((state['product'] - direct).abs().max())}"
+        )
+
+    def labels(self) -> Labels:
+        labels: dict[str, tuple[Sequence[str], ...]] = {}
+        for name, link in zip(self.names, self.links, strict=True):
+            outputs = link.outputs or (link.name,)
+            labels[f"value.{name}"] = (outputs,)
+            labels[f"local.{name}"] = (outputs, link.variables)
+            labels[f"product.{name}"] = (outputs, self.subject.variables)
+        return {} if self.scalar else labels
+
+    def pictures(self) -> Sequence[Picture]:
+        if self.scalar:
+            return [Curves("chain", ("value", "local", "product"), log="")]
+        return [Heatmap(f"{key}.{name}", f"{key}.{name}") for name in self.names for key in ("local", "product")]
+
+
+def check_slopes(function: Function, x: Tensor, J: Tensor, k: int) -> list[Evidence]:
+    """Evidence for a Jacobian (m, n), which for a scalar function is its gradient as one row."""
+    return check_gradient(function, x, J[0], k) if function.scalar else check_jacobian(function, x, J, k)

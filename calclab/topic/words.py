@@ -1,0 +1,44 @@
+"""The words of an answer: numbers written short, and the nearest name to a misspelt one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor
+
+
+def number(value: Tensor | float) -> str:
+    """Six significant digits; a number that does not exist is called undefined."""
+    x = float(value)
+    return "undefined" if x != x else f"{x:.6g}"
+
+
+def listing(values: Iterable[Tensor | float | str], limit: int = 8) -> str:
+    """The first ``limit`` entries, and how many more there are."""
+    items = [value if isinstance(value, str) else number(value) for value in values]
+    more = f", ... ({len(items)} in all)" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def ends(values: Tensor, limit: int = 8) -> str:
+    """The entries of a sorted vector (n,); of a long one the first three and the last three."""
+    if len(values) <= limit:
+        return listing(values)
+    return f"{listing(values[:3])}, ..., {listing(values[-3:])}"
+
+
+def shape(tensor: Tensor) -> str:
+    """A shape as Python writes it: (2, 3), (2,), ()."""
+    return str(tuple(tensor.shape))
+
+
+def count(n: int) -> tuple[str, ...]:
+    """The names 0, 1, ..., n - 1 of entries that have none of their own."""
+    return tuple(str(i) for i in range(n))
+
+
+def nearest(wrong: str, allowed: Sequence[str]) -> str:
+    """What to type instead: the nearest of the allowed names, or the list of them."""
+    close = difflib.get_close_matches(wrong, allowed, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(close)}?" if close else f"There are: {listing(allowed, 20)}"

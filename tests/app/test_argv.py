@@ -1,0 +1,48 @@
+"""What the shell passed is what the lab gets."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calclab.app.argv import prepare
+from calclab.errors import UserError
+
+
+@pytest.mark.parametrize("text", ["(w*3-10)**2", "sin(x)", "x0**2+x1, x0*x1", "[x0**2 + x1, x0*x1]", "3", "null", "a=b", 'x"y', "x\\", ""])
+def test_formula_reaches_hydra_letter_by_letter(text: str) -> None:
+    word = prepare([f"function.expr={text}"])[0]
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert not override.is_sweep_override()
+    assert override.value() == text
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1).filter(lambda t: t[0] not in "'\"" and "${" not in t))
+def test_any_ascii_text_survives(text: str) -> None:
+    word = prepare([f"function.expr={text}"])[0]
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == text
+
+
+def test_quoted_formulas_may_be_swept() -> None:
+    word = prepare(["function.expr='x**2','x**3'"])[0]
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert [str(value.text) for value in override.sweep_iterator()] == ["x**2", "x**3"]
+
+
+def test_other_words_are_left_alone() -> None:
+    assert prepare(["lr=0.1,0.2", "topic=descent"]) == ["lr=0.1,0.2", "topic=descent"]
+
+
+def test_a_part_names_its_kind() -> None:
+    assert "function=formula" in prepare(["function.expr=x"])
+    assert "function=links" in prepare(["function.links=[h = x]"])
+    assert prepare(["function._target_=a.b"]) == ["function.callable=a.b", "function=custom"]
+    assert prepare(["network._target_=a.B", "network.width=3"]) == ["network._target_=a.B", "+network.width=3", "network=custom"]
+
+
+def test_two_subjects_are_refused() -> None:
+    with pytest.raises(UserError, match="two subjects"):
+        prepare(["function=rosenbrock", "function.expr=x"])

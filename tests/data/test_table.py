@@ -1,0 +1,232 @@
+"""The user's own tables, with all that is found in them."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from calclab.core import Data
+from calclab.data.table import table
+from calclab.errors import UserError
+
+CSV = """age,colour,smoker,price
+30,red,true,1.5
+40,blue,false,2.5
+50,red,true,4.0
+60,green,false,8.25
+"""
+
+
+def made(path: Path | str, target: str | None = "price", **given: Any) -> Data:
+    knobs = {
+        "features": None,
+        "missing": "drop",
+        "na": None,
+        "separator": None,
+        "task": "auto",
+        "rows": None,
+        "standardize": False,
+    }
+    knobs |= {"path": str(path), "target": target, **given}
+    return table(**knobs, dtype=torch.float64, device="cpu", seed=0)
+
+
+def written(tmp_path: Path, text: str, name: str = "t.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_numbers_texts_and_booleans(tmp_path: Path) -> None:
+    data = made(written(tmp_path, CSV))
+    assert data.features == ("age", "colour=blue", "colour=green", "colour=red", "smoker")
+    assert data.inputs.tolist() == [[30, 0, 0, 1, 1], [40, 1, 0, 0, 0], [50, 0, 0, 1, 1], [60, 0, 1, 0, 0]]
+    assert data.targets.tolist() == [[1.5], [2.5], [4.0], [8.25]]
+    assert (data.classes, data.classification) == (("price",), False)
+
+
+def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
+    path = written(tmp_path, CSV)
+    pd.read_csv(path).to_parquet(tmp_path / "t.parquet")
+    one, other = made(path), made(tmp_path / "t.parquet")
+    assert torch.equal(one.inputs, other.inputs)
+    assert torch.equal(one.targets, other.targets)
+    assert one.features == other.features
+
+
+def test_parquet_with_nullable_decimal_and_categorical_columns(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None, 3, 4], dtype="Int64"),
+            "d": [Decimal("1.5"), Decimal("2.5"), Decimal(3), Decimal(4)],
+            "c": pd.Categorical(["u", "v", "u", "u"]),
+            "b": pd.array([True, False, False, True], dtype="boolean"),
+            "price": [1.0, 2.0, 3.5, 4.0],
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = made(tmp_path / "t.parquet", missing="mean")
+    assert data.features == ("n", "d", "c=u", "c=v", "b")
+    assert data.inputs[1].tolist() == [pytest.approx(8 / 3), 2.5, 0, 1, 0]
+    assert made(tmp_path / "t.parquet").inputs[:, 0].tolist() == [1, 3, 4]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_the_separator_is_found(tmp_path: Path, separator: str) -> None:
+    assert len(made(written(tmp_path, CSV.replace(",", separator))).features) == 5
+
+
+def test_relative_paths_start_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, CSV)
+    monkeypatch.chdir(tmp_path)
+    assert len(made("t.csv").inputs) == 4
+
+
+def test_features_are_chosen_and_kept_in_order(tmp_path: Path) -> None:
+    assert made(written(tmp_path, CSV), features=["smoker", "age"]).features == ("smoker", "age")
+
+
+GAPS = "a,b,c,y\n1,u,,1.5\n,u,,2.5\n3,,,3.5\n8,v,,\n5,v,,0.25\n"
+
+
+def test_missing_values_are_dropped_and_counted(tmp_path: Path) -> None:
+    data = made(written(tmp_path, GAPS), "y")
+    assert data.inputs[:, 0].tolist() == [1, 5]
+    assert data.features == ("a", "b=u", "b=v")
+    assert "columns without any value are left out: c" in data.notes
+    assert "missing values in a (1), b (1), y (1): 3 of 5 rows dropped" in data.notes
+
+
+def test_missing_values_are_filled(tmp_path: Path) -> None:
+    data = made(written(tmp_path, GAPS), "y", missing="mean")
+    assert data.inputs[:, 0].tolist() == [1, 3, 3, 5]  # the mean of 1, 3, 5: the row without a target is gone
+    assert data.inputs[2, 1:].tolist() == [1, 0]
+    assert "1 rows without a target dropped" in data.notes[1]
+
+
+def test_missing_values_are_refused_on_request(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a \(1\), b \(1\), y \(1\).*data.missing=drop"):
+        made(written(tmp_path, GAPS), "y", missing="error")
+
+
+def test_no_row_left(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no row is left.*data.missing=mean"):
+        made(written(tmp_path, "a,b,y\n1,,2.5\n,1,3.5\n"), "y")
+
+
+def test_infinite_numbers_count_as_missing(tmp_path: Path) -> None:
+    data = made(written(tmp_path, "a,y\n1,2.5\ninf,3.5\n2,0.5\n"), "y")
+    assert data.inputs.flatten().tolist() == [1, 2]
+
+
+def test_a_mark_for_missing_values(tmp_path: Path) -> None:
+    path = written(tmp_path, "power,y\n100,1.5\n?,2.5\n120,3.5\n90,0.5\n")
+    with pytest.raises(UserError, match=r"power holds numbers and texts such as '\?'.*data.na='\?'"):
+        made(path, "y")
+    assert made(path, "y", na="?").inputs.flatten().tolist() == [100, 120, 90]
+
+
+@pytest.mark.parametrize(
+    ("column", "task", "classes", "numbers"),
+    [
+        (["u", "v", "u"], "auto", ("u", "v"), [0, 1, 0]),
+        (["true", "false", "true"], "auto", ("false", "true"), [1, 0, 1]),
+        (["7", "3", "7"], "auto", ("3", "7"), [1, 0, 1]),
+        (["0.5", "0.25", "0.5"], "classification", ("0.25", "0.5"), [1, 0, 1]),
+    ],
+)
+def test_targets_that_are_classes(
+    tmp_path: Path, column: list[str], task: str, classes: tuple[str, ...], numbers: list[int]
+) -> None:
+    text = "a,y\n" + "".join(f"{k},{value}\n" for k, value in enumerate(column))
+    data = made(written(tmp_path, text), "y", task=task)
+    assert (data.classes, data.targets.tolist(), data.classification) == (classes, numbers, True)
+
+
+def test_targets_that_are_numbers(tmp_path: Path) -> None:
+    few = written(tmp_path, "a,y\n1,7\n2,3\n")
+    assert "data.task=regression" in made(few, "y").notes[0]
+    assert made(few, "y", task="regression").targets.tolist() == [[7], [3]]
+    many = written(tmp_path, "a,y\n" + "".join(f"{k},{3 * k}\n" for k in range(30)))
+    assert not made(many, "y").classification
+
+
+def test_dates_are_refused_with_advice(tmp_path: Path) -> None:
+    path = written(tmp_path, "day,a,y\n2024-01-31,1,0.5\n2024-02-01,2,1.5\n")
+    with pytest.raises(UserError, match=r"day holds dates.*data.features='\[a\]'"):
+        made(path, "y")
+    assert made(path, "y", features=["a"]).features == ("a",)
+    frame = pd.DataFrame({"a": [1.0, 2.0], "t": pd.to_datetime(["2024-01-01", "2024-01-02"]), "y": [0.5, 1.5]})
+    frame["d"] = [datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)]
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t holds dates.*d holds dates"):
+        made(tmp_path / "t.parquet", "y")
+    with pytest.raises(UserError, match=r"data\.target=t holds dates"):
+        made(tmp_path / "t.parquet", "t", features=["a"])
+
+
+def test_names_and_lists_are_refused_all_at_once(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": [f"person {k}" for k in range(60)], "l": [[k] for k in range(60)], "a": range(60)})
+    frame["y"] = frame["a"] / 7
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"name has 60 different texts.*l holds neither.*data.features='\[a\]'"):
+        made(tmp_path / "t.parquet", "y")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target": "prise"}, "Did you mean price"),
+        ({"target": None}, "data.target=price"),
+        ({"features": ["age", "color"]}, r"data.features=color.*Did you mean colour"),
+        ({"features": ["age", "price"]}, "holds the target"),
+        ({"features": ["age", "age"]}, "twice"),
+        ({"features": []}, "no column is left"),
+        ({"target": "colour", "task": "regression"}, "holds texts"),
+    ],
+)
+def test_wrong_columns(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(written(tmp_path, CSV), **given)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,y\n", "empty"),
+        ("", "cannot be read"),
+        ("a,y\n1,2\n3,4,5,6\n", "cannot be read"),
+        ("a,y\n1,2,3\n4,5,6\n", "more fields"),
+        ("a,y\n1,u\n2,u\n", "one class only"),
+        ("a,y\n1,2.5\n2,2.5\n", "one value only"),
+        ("a,y\n,2.5\n,3.5\n", "hold no values"),
+        ("a,y\n" + "".join(f"{k},t{k}\n" for k in range(101)), "too many for classes"),
+    ],
+)
+def test_wrong_tables(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made(written(tmp_path, text), "y")
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs a file"):
+        table(**{**dict.fromkeys(["target", "features", "missing", "na", "separator", "task", "rows"]), "path": None},
+              standardize=False, dtype=torch.float64, device="cpu", seed=0)  # fmt: skip
+    with pytest.raises(UserError, match="no such file"):
+        made(tmp_path / "gone.csv")
+    with pytest.raises(UserError, match="is a folder"):
+        made(tmp_path)
+    with pytest.raises(UserError, match=r"\.csv or \.parquet"):
+        made(written(tmp_path, CSV, "t.xlsx"))
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(UserError, match="cannot be read"):
+        made(tmp_path / "bad.parquet")
+    (tmp_path / "bad.csv").write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(UserError):
+        made(tmp_path / "bad.csv")

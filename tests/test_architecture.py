@@ -1,0 +1,85 @@
+"""The shape of the code is a test: arrows between packages never point back, and start-up stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "calclab"
+ALLOWED = {
+    "errors": set(),
+    "schema": {"errors"},
+    "core": {"errors"},
+    "numerics": {"core", "errors"},
+    "data": {"core", "errors", "schema"},
+    "network": {"errors", "schema", "core"},
+    "optimizer": {"core", "errors", "schema"},
+    "function": {"core", "errors", "schema"},
+    "topic": {"core", "errors", "schema", "numerics", "function"},
+    "drive": {"core"},
+    "sink": {"core", "errors", "figure", "report"},
+    "figure": {"core"},
+    "report": {"core", "errors"},
+    "study": {"core", "errors", "function"},
+}
+FOREIGN = {  # which libraries only some packages may know
+    "hydra": {"app"},
+    "omegaconf": {"app"},
+    "sympy": {"function"},
+    "flint": {"function"},
+    "pandas": {"data"},
+    "sklearn": {"data"},
+    "matplotlib": {"figure"},
+    "tensorboard": {"sink"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_forward(path: Path) -> None:
+    here = layer(path)
+    names = imported(path)
+    inner = {name.split(".")[1] for name in names if name.startswith("calclab.")}
+    if here in ALLOWED:
+        assert inner <= ALLOWED[here] | {here}, f"{here} reaches back to {sorted(inner - ALLOWED[here] - {here})}"
+    for name in names:
+        root = name.split(".")[0]
+        assert here in FOREIGN.get(root, {here}), f"{here} may not know {root}"
+
+
+def test_every_package_has_its_place() -> None:
+    places = {layer(path) for path in FILES} - {"app", "__init__", "__main__"}
+    assert places <= set(ALLOWED)
+
+
+def test_help_needs_no_torch_and_no_hydra() -> None:
+    code = "import sys; from calclab.app.help import page; page([]); print(*(m for m in ('torch', 'hydra') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_no_heavy_import_before_it_is_needed() -> None:
+    code = (
+        "import sys; import calclab.app.command, calclab.app.compose, calclab.app.job\n"
+        "print(*(m for m in ('sympy', 'flint', 'pandas', 'sklearn', 'matplotlib', 'tensorboard') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

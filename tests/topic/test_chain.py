@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from calclab.function.links import links
+from torch import nn
+
+from calclab.core import Verdict
+from calclab.function.formula import formula
+from calclab.topic.chain import Chain
+
+GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
+
+
+def linked(*texts: str, at: list[float]):
+    return links(name="f", links=list(texts), at=at, dtype=torch.float64, device="cpu")
+
+
+def test_the_notebooks_composition_has_links_4_5_125_and_slope_300(walk):
+    found = walk(Chain(subject=linked("h = x**2", "g = h + 1", "f = g**3", at=[2.0])))
+    values = found.answer.values
+    assert values["values"].tolist() == [4, 5, 125]
+    assert values["locals"].tolist() == [4, 1, 75]
+    assert values["products"].tolist() == [4, 4, 300]
+    assert values["derivative"] == values["autodiff"] == 300
+    assert "75 · 1 · 4 = 300" in found.answer.sentence
+    assert [float(row["product"]) for row in found.values] == [4, 4, 300]
+    assert found.verdicts <= GOOD
+    assert Verdict.CERTIFIED in found.verdicts
+    assert {row.step for row in found.evidence} == {0, 1, 2}
+
+
+def test_vector_links_multiply_as_matrices(walk):
+    f = linked("h = [x0*x1, sin(x0), x1**2]", "f = h0*h1 + h2", at=[0.7, -1.3])
+    found = walk(Chain(subject=f))
+    J = found.answer.values["derivative"]
+    a, b = 0.7, -1.3  # f = x0 x1 sin x0 + x1²
+    s, c = torch.sin(torch.tensor(a)).item(), torch.cos(torch.tensor(a)).item()
+    torch.testing.assert_close(
+        J, torch.tensor([[b * s + a * b * c, a * s + 2 * b]], dtype=torch.float64), rtol=1e-6, atol=1e-6
+    )
+    assert float(found.answer.values["gap"]) < 1e-14
+    assert found.verdicts <= GOOD
+
+
+def test_a_function_without_links_is_one_link(walk):
+    f = formula(name="f", expr="sin(x)*x", at=[1.1], dtype=torch.float64, device="cpu")
+    topic = Chain(subject=f)
+    assert topic.steps == 0
+    found = walk(topic)
+    assert float(found.answer.values["derivative"]) == pytest.approx(
+        float(torch.tensor(1.1).sin() + 1.1 * torch.tensor(1.1).cos())
+    )
+
+
+def test_hand_made_chain_rule_of_the_notebooks_network_is_autodiff(walk, make_data, make_network):
+    net = make_network(lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), make_data(4, (2,), 1))
+    topic = Chain(subject=net)
+    assert topic.steps == 2
+    found = walk(topic)
+    by_hand = [row for row in found.evidence if "hand-made" in row.method]
+    assert len(by_hand) == 3 + 4  # a signal for each layer, and four parameters
+    assert all(row.gap < 1e-14 for row in by_hand)
+    assert found.verdicts == {Verdict.CONSISTENT}
+    x, y = net.data.inputs, net.data.targets  # the chain rule written out
+    W1, b1, W2, b2 = net.parameters().values()
+    z = x @ W1.T + b1
+    a = z.clamp(min=0)
+    δ2 = 2 * (a @ W2.T + b2 - y) / y.numel()
+    δ1 = (δ2 @ W2) * (z > 0)
+    for name, hand in {"0.weight": δ1.T @ x, "0.bias": δ1.sum(0), "2.weight": δ2.T @ a, "2.bias": δ2.sum(0)}.items():
+        torch.testing.assert_close(found.answer.values[f"∂loss/∂{name}"], hand, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(found.values[2]["backward_norms"][0], δ1.norm())
+    torch.testing.assert_close(found.values[0]["backward.0"], δ1)
+
+
+def deep(activation: type[nn.Module], depth: int, gain: float) -> nn.Module:
+    torch.manual_seed(1)
+    layers: list[nn.Module] = []
+    for _ in range(depth):
+        linear = nn.Linear(16, 16)
+        nn.init.orthogonal_(linear.weight, gain)
+        layers += [linear, activation()]
+    return nn.Sequential(*layers, nn.Linear(16, 2))
+
+
+@pytest.mark.parametrize(
+    ("activation", "gain", "word"),
+    [(nn.Sigmoid, 1.0, "vanishing"), (nn.Identity, 1.0, "steady"), (nn.Identity, 3.0, "exploding")],
+)
+def test_the_word_for_the_signal(walk, make_data, make_network, activation, gain, word):
+    net = make_network(lambda: deep(activation, 8, gain), make_data(6, (16,), 2))
+    values = walk(Chain(subject=net)).answer.values
+    assert values["word"] == word
+    if activation is nn.Identity:  # orthogonal times gain: each layer but the last multiplies the signal by the gain
+        b = values["backward_norms"]
+        torch.testing.assert_close(b[0] / b[14], torch.tensor(gain**7, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
+class Residual(nn.Module):
+    """Not a plain sequence; its activation is used twice and works in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner, self.head = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        h = self.act(self.stem(x))
+        return self.head(h + self.act(self.inner(h)))
+
+
+def test_a_network_that_is_no_sequence_has_signals_but_no_hand_made_product(walk, make_data, make_network):
+    net = make_network(Residual, make_data(5, (3,), 2))
+    found = walk(Chain(subject=net))
+    assert "plain sequence" in found.answer.sentence
+    assert found.verdicts == {Verdict.CONSISTENT}
+    assert found.evidence
+    p = net.parameters()  # δ at the stem's output, through both branches
+    z = net.data.inputs @ p["stem.weight"].T + p["stem.bias"]
+    h = z.clamp(min=0)
+    u = h @ p["inner.weight"].T + p["inner.bias"]
+    out = (h + u.clamp(min=0)) @ p["head.weight"].T + p["head.bias"]
+    δ = 2 * (out - net.data.targets) / out.numel() @ p["head.weight"]
+    expected = (δ + (δ * (u > 0)) @ p["inner.weight"]) * (z > 0)
+    torch.testing.assert_close(found.answer.values["backward_norms"][0], expected.norm())
+
+
+def test_a_layer_used_twice_in_a_sequence(walk, make_data, make_network):
+    def twice() -> nn.Module:
+        shared = nn.Linear(3, 3)
+        return nn.Sequential(shared, nn.Tanh(), shared)
+
+    found = walk(Chain(subject=make_network(twice, make_data(5, (3,), 3))))
+    assert found.verdicts == {Verdict.CONSISTENT}
+
+
+def test_a_step_reads_no_number_back(meta):
+    topic = Chain(subject=meta(lambda x: (x**2).sum(), 3))
+    _, values = topic.step(topic.init(), 0)
+    assert all(value.device.type == "meta" for value in values.values())

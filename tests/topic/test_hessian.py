@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from calclab.core import Verdict
+from calclab.errors import UserError
+from calclab.function.formula import formula
+from calclab.topic.hessian import SHOWN, Hessian
+
+hessian = partial(Hessian, threshold=100, limit=5000)
+
+GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
+
+
+def f(expr: str, *at: float, **more):
+    return formula(name="f", expr=expr, at=list(at), dtype=torch.float64, device="cpu", **more)
+
+
+def test_the_notebooks_quadratic(walk):
+    found = walk(hessian(subject=f("0.5*(x0**2 + 2*x1**2 + x0*x1)", 1, 2)))
+    values, root = found.answer.values, math.sqrt(2)
+    assert values["value"] == 5.5
+    assert values["hessian"].tolist() == [[1, 0.5], [0.5, 2]]
+    assert values["eigenvalues"].tolist() == pytest.approx([(3 - root) / 2, (3 + root) / 2], rel=1e-14)
+    assert float(values["condition"]) == pytest.approx((3 + root) / (3 - root), rel=1e-14)
+    assert values["conditioning"] == "well-conditioned"
+    assert values["kind"].startswith("not stationary")
+    assert found.verdicts <= GOOD
+    assert Verdict.CERTIFIED in found.verdicts
+    assert "well-conditioned" in found.answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("expr", "at", "kind"),
+    [
+        ("(x-3)**2 + 5*(y+1)**2", (3, -1), "minimum"),
+        ("x*y + 2*x - y", (1, -2), "saddle"),
+        ("-cosh(x-1) - 2*y**2", (1, 0), "maximum"),
+        ("(x-2)**2 + y**4", (2, 0), "degenerate"),
+    ],
+)
+def test_the_kind_of_a_stationary_point(walk, expr, at, kind):
+    values = walk(hessian(subject=f(expr, *at))).answer.values
+    assert kind in values["kind"]
+    assert "not stationary" not in values["kind"]
+
+
+def test_threshold_decides_the_word(walk):
+    subject = f("x**2 + 20*y**2", 1, 1)
+    assert walk(hessian(subject=subject, threshold=100)).answer.values["conditioning"] == "well-conditioned"
+    assert walk(hessian(subject=subject, threshold=10)).answer.values["conditioning"] == "ill-conditioned"
+    with pytest.raises(UserError, match="threshold"):
+        hessian(subject=subject, threshold=0.5)
+
+
+TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "public_functions.json").read_text())["items"]
+
+
+@pytest.mark.parametrize("item", TRUTH, ids=lambda item: item["name"])
+def test_the_condition_number_is_the_true_one_even_where_float64_cannot_give_it(item):
+    subject = formula(
+        name=item["name"],
+        expr=item["expr"],
+        at=item["point"],
+        variables=item["vars"],
+        dtype=torch.float64,
+        device="cpu",
+    )
+    topic = hessian(subject=subject)
+    state, _ = topic.step(topic.init(), 0)
+    answer = topic.answer(state)
+    if item["condition"] is None:
+        assert answer.values["condition"] == "singular to working precision"
+        assert "singular" in answer.sentence
+    else:
+        assert float(answer.values["condition"]) == pytest.approx(item["condition"], rel=1e-8)
+        assert answer.values["condition_low"] <= item["condition"] * (1 + 1e-15)
+        assert answer.values["condition_high"] >= item["condition"] * (1 - 1e-15)
+
+
+def test_singular_is_said_and_not_numbered(walk):
+    found = walk(hessian(subject=f("(x + y)**2", 1, 2)))
+    assert found.answer.values["condition"] == "singular to working precision"
+    assert "singular" in found.answer.sentence
+
+
+def test_a_kink_has_no_hessian(walk):
+    values = walk(hessian(subject=f("sqrt(x**2 + y**2)", 0, 0))).answer.values
+    assert values["kind"] == "undefined"
+
+
+def net(make_network, rows, **more):
+    return make_network(lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)), rows, **more)
+
+
+def test_network_hessian_is_that_of_the_closed_form(walk, make_data, make_network):
+    rows = make_data(6, (3,), 1)
+    found = walk(hessian(subject=make_network(lambda: nn.Linear(3, 1), rows)))
+    X = torch.cat([rows.inputs, torch.ones(6, 1, dtype=torch.float64)], 1)
+    torch.testing.assert_close(found.answer.values["hessian"], 2 * X.T @ X / 6, rtol=1e-12, atol=1e-14)
+    assert found.verdicts <= GOOD
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+def test_network_hessian_with_library_losses(walk, make_data, make_network, loss):
+    found = walk(hessian(subject=net(make_network, make_data(6, (3,), 2), loss=loss)))
+    assert found.verdicts == {Verdict.CONSISTENT}
+    assert found.values[0]["eigenvalues"].shape == (14,)
+
+
+def test_limit_is_said_before_the_matrix_is_formed(make_data, make_network):
+    with pytest.raises(UserError, match=r"limit=10: .*14 variables.*Type limit=14"):
+        hessian(subject=net(make_network, make_data(6, (3,), 2)), limit=10)
+
+
+def test_large_matrices_are_not_written_but_their_eigenvalues_are(walk):
+    n = SHOWN + 1
+    subject = f(" + ".join(f"{i + 1}*x{i}**2" for i in range(n)), *[1.0] * n)
+    found = walk(hessian(subject=subject))
+    assert "hessian" not in found.values[0]
+    torch.testing.assert_close(found.values[0]["eigenvalues"], 2.0 * torch.arange(1, n + 1, dtype=torch.float64))
+
+
+def test_vector_functions_are_refused():
+    subject = formula(name="v", expr=["x0 + x1", "x0*x1"], at=[1.0, 2.0], dtype=torch.float64, device="cpu")
+    with pytest.raises(UserError, match="jacobian"):
+        hessian(subject=subject)
+
+
+def test_a_step_reads_no_number_back(meta):
+    topic = hessian(subject=meta(lambda x: (x**3).sum() * x[0], 4))
+    _, values = topic.step(topic.init(), 0)
+    assert values["hessian"].device.type == "meta"
+    assert values["eigenvalues"].shape == (4,)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from calclab.core import Verdict
+from calclab.errors import UserError
+from calclab.function.formula import formula
+from calclab.topic.jacobian import Jacobian
+
+jacobian = partial(Jacobian, row=0, batch=None, layer=None, threshold=100)
+
+GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
+
+
+def f(expr, *at: float):
+    return formula(name="f", expr=expr, at=list(at), dtype=torch.float64, device="cpu")
+
+
+def test_the_notebooks_vector_function(walk):
+    found = walk(jacobian(subject=f(["x0**2 + x1", "x0*x1", "sin(x0) + cos(x1)"], 1, 2)))
+    values = found.answer.values
+    J = [[2, 1], [2, 1], [math.cos(1), -math.sin(2)]]
+    assert [*map(list, values["jacobian"].tolist())] == [pytest.approx(row, rel=1e-15) for row in J]
+    σ = values["singular_values"]
+    gram = torch.tensor(J, dtype=torch.float64).T @ torch.tensor(J, dtype=torch.float64)
+    assert float(σ.prod() ** 2) == pytest.approx(float(torch.linalg.det(gram)))
+    assert float(σ.square().sum()) == pytest.approx(float(gram.trace()))
+    assert values["shape"] == "(3, 2)"
+    assert int(values["rank"]) == 2
+    assert values["conditioning"] == "well-conditioned"
+    assert float(values["condition"]) == pytest.approx(float(σ[0] / σ[1]), rel=1e-12)
+    assert found.verdicts <= GOOD
+    assert Verdict.CERTIFIED in found.verdicts
+    assert any("⟨u, Jv⟩" in row.quantity for row in found.evidence)
+
+
+def test_a_scalar_function_has_one_row(walk):
+    found = walk(jacobian(subject=f("x**2*y", 1, 2)))
+    assert found.answer.values["jacobian"].tolist() == [[4, 1]]
+    assert found.verdicts <= GOOD
+
+
+def test_a_loss_of_rank_is_singular(walk):
+    values = walk(jacobian(subject=f(["x0 + x1", "2*x0 + 2*x1"], 1, 2))).answer.values
+    assert int(values["rank"]) == 1
+    assert values["condition"] == "singular to working precision"
+
+
+TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "public_jacobians.json").read_text())["items"]
+
+
+@pytest.mark.parametrize("item", TRUTH, ids=lambda item: item["name"])
+def test_singular_values_rank_and_condition_are_the_true_ones(item):
+    subject = formula(
+        name=item["name"],
+        expr=item["exprs"],
+        at=item["point"],
+        variables=item["vars"],
+        dtype=torch.float64,
+        device="cpu",
+    )
+    topic = jacobian(subject=subject)
+    state, _ = topic.step(topic.init(), 0)
+    values = topic.answer(state).values
+    truth = torch.tensor(item["jacobian"], dtype=torch.float64)
+    # a saturated sigmoid loses digits in float64: σ' = σ(1 - σ) is off by eps, whatever its size
+    torch.testing.assert_close(values["jacobian"], truth, rtol=1e-12, atol=max(1e-14, 1e-12 * float(truth.abs().max())))
+    assert int(values["rank"]) == item["rank"]
+    if item["condition"] is None:
+        assert values["condition"] == "singular to working precision"
+    else:
+        assert float(values["condition"]) == pytest.approx(item["condition"], rel=1e-8)
+
+
+def linear(make_data, make_network):
+    return make_network(lambda: nn.Linear(3, 2), make_data(4, (3,), 2))
+
+
+def test_linear_on_a_batch_of_one_is_the_weight_as_1_2_1_3(walk, make_data, make_network):
+    net = linear(make_data, make_network)
+    found = walk(jacobian(subject=net, batch=1))
+    J = found.answer.values["jacobian"]
+    assert found.answer.values["shape"] == "(1, 2, 1, 3)"
+    torch.testing.assert_close(J[0, :, 0, :], net.parameters()["weight"])
+    torch.testing.assert_close(found.answer.values["weight"], J)
+    assert any("the weight" in row.method for row in found.evidence)
+    assert found.verdicts == {Verdict.CONSISTENT}
+
+
+def test_rows_of_a_batch_do_not_mix(walk, make_data, make_network):
+    net = linear(make_data, make_network)
+    found = walk(jacobian(subject=net, batch=2, row=1))
+    J = found.answer.values["jacobian"]
+    assert J.shape == (2, 2, 2, 3)
+    assert not J[0, :, 1].any()
+    assert not J[1, :, 0].any()
+    torch.testing.assert_close(J[1, :, 1], net.parameters()["weight"])
+    assert found.verdicts == {Verdict.CONSISTENT}
+
+
+class Squashed(nn.Module):
+    """One linear layer, and yet its Jacobian is not the weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.tanh(self.inner(x))
+
+
+def test_one_linear_layer_with_something_behind_it_is_not_taken_for_the_weight(walk, make_data, make_network):
+    found = walk(jacobian(subject=make_network(Squashed, make_data(4, (3,), 2))))
+    assert found.verdicts == {Verdict.CONSISTENT}
+    assert not any("the weight" in row.method for row in found.evidence)
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def test_a_networks_jacobian_at_a_row_and_of_a_layer(walk, make_data, make_network):
+    net = make_network(perceptron, make_data(5, (3,), 2))
+    W1, b1, W2, _ = net.parameters().values()
+    x = net.rows[3]
+    slope = 1 - torch.tanh(W1 @ x + b1) ** 2
+    whole = walk(jacobian(subject=net, row=3))
+    torch.testing.assert_close(whole.answer.values["jacobian"], W2 @ (slope[:, None] * W1), rtol=1e-12, atol=1e-14)
+    layer = walk(jacobian(subject=net, row=3, layer="1"))
+    torch.testing.assert_close(layer.answer.values["jacobian"], slope[:, None] * W1, rtol=1e-12, atol=1e-14)
+    assert whole.verdicts == layer.verdicts == {Verdict.CONSISTENT}
+
+
+def test_wrong_knobs(make_data, make_network):
+    net = make_network(perceptron, make_data(5, (3,), 2))
+    for knobs, text in [
+        ({"row": 5}, "row=5.*5 rows, 0 to 4.*row=4"),
+        ({"row": 3, "batch": 3}, "row=2"),
+        ({"layer": "7"}, "layer=7.*0, 1, 2"),
+        ({"layer": "0", "batch": 1}, "do not go together"),
+        ({"row": -1}, "row=-1"),
+        ({"batch": 0}, "batch=0"),
+    ]:
+        with pytest.raises(UserError, match=text):
+            jacobian(subject=net, **knobs)
+    for knobs in ({"row": 1}, {"layer": "0"}, {"batch": 1}):
+        with pytest.raises(UserError, match="is a function"):
+            jacobian(subject=f("x**2", 1), **knobs)
+
+
+def test_a_step_reads_no_number_back(meta):
+    topic = jacobian(subject=meta(lambda x: torch.stack([x.sum(), (x**2).sum()]), 3, ("a", "b")))
+    _, values = topic.step(topic.init(), 0)
+    assert values["jacobian"].device.type == "meta"

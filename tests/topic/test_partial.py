@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from calclab.core import Function, Verdict
+from calclab.errors import UserError
+from calclab.function.formula import formula
+from calclab.topic.partial import ENTRIES, Partial
+
+partials = partial(Partial, layer=None)
+
+
+def test_the_notebooks_formula_has_partials_8_and_5_and_symmetric_mixed_ones(walk):
+    f = formula(name="f", expr="x**2*y + x*y**2", at=[1.0, 2.0], dtype=torch.float64, device="cpu")
+    found = walk(partials(subject=f))
+    values = found.answer.values
+    assert values["value"] == 6
+    assert values["gradient"].tolist() == [8, 5]
+    assert (values["∂f/∂x"], values["∂f/∂y"]) == (8, 5)
+    assert values["mixed_partials"].tolist() == [[4, 6], [6, 2]]  # [[2y, 2x + 2y], [2x + 2y, 2x]]
+    assert values["asymmetry"] == 0
+    assert "∂f/∂x = 8, ∂f/∂y = 5" in found.answer.sentence
+    assert found.answer.latex
+    assert Verdict.CERTIFIED in found.verdicts
+    assert found.verdicts <= {Verdict.CERTIFIED, Verdict.CONSISTENT}
+    assert any("symmetry" in row.method for row in found.evidence)
+
+
+def test_a_wrong_second_derivative_shows_as_asymmetry(walk):
+    class Skewed(torch.autograd.Function):
+        """xy with the gradient (y, 3x): no function has it."""
+
+        @staticmethod
+        def forward(ctx, z):
+            ctx.save_for_backward(z)
+            return z[0] * z[1]
+
+        @staticmethod
+        def backward(ctx, up):
+            (z,) = ctx.saved_tensors
+            return up * torch.stack([z[1], 3 * z[0]])
+
+    start = torch.tensor([1.5, -0.5], dtype=torch.float64)
+    topic = partials(subject=Function("skewed", Skewed.apply, start, ("x", "y")))
+    state, values = topic.step(topic.init(), 0)
+    assert values["asymmetry"] == 2
+    from calclab.numerics.verify import identity
+
+    H = state["mixed_partials"]
+    assert identity("mixed", "symmetry", H, H.T, 0).verdict is Verdict.REFUTED
+
+
+def test_a_kink_is_named_and_not_given_a_slope(walk):
+    f = formula(name="f", expr="abs(x) + y**2", at=[0.0, 3.0], dtype=torch.float64, device="cpu")
+    found = walk(partials(subject=f))
+    assert "∂f/∂x does not exist here (kink), ∂f/∂y = 6" in found.answer.sentence
+    assert Verdict.UNDEFINED in found.verdicts
+
+
+def test_linear_layer_with_sum_as_loss_has_the_notebooks_gradients(walk, make_data, make_network):
+    rows = make_data(4, (3,), 2)
+    net = make_network(lambda: nn.Linear(3, 2), rows, loss="sum")
+    values = walk(partials(subject=net)).answer.values
+    assert values["shape of weight"] == "(2, 3)"
+    assert values["shape of bias"] == "(2,)"
+    torch.testing.assert_close(values["grad.bias"], torch.full((2,), 4.0, dtype=torch.float64))
+    torch.testing.assert_close(values["grad.weight"], rows.inputs.sum(0).expand(2, 3))
+    torch.testing.assert_close(values["column_sums"], rows.inputs.sum(0).expand(2, 3))
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def test_network_gradients_are_those_of_backward(walk, make_data, make_network):
+    rows = make_data(7, (5,), 3, classification=True)
+    net = make_network(perceptron, rows)
+    found = walk(partials(subject=net))
+    parameters = {name: p.clone().requires_grad_() for name, p in net.parameters().items()}
+    net.loss(torch.func.functional_call(net.module, parameters, (rows.inputs,)), rows.targets).backward()
+    total = 0.0
+    for name, p in parameters.items():
+        torch.testing.assert_close(found.answer.values[f"grad.{name}"], p.grad, rtol=1e-12, atol=1e-15)
+        assert found.answer.values[f"shape of {name}"] == str(tuple(p.shape))
+        total += float(p.grad.norm()) ** 2
+    assert float(found.values[0]["layer_norms"].norm()) == pytest.approx(total**0.5)
+    assert found.verdicts == {Verdict.CONSISTENT}
+
+
+def test_layer_restricts_what_is_shown_and_a_wrong_one_is_answered_with_the_nearest(walk, make_data, make_network):
+    net = make_network(perceptron, make_data(7, (5,), 3))
+    values = walk(partials(subject=net, layer="2")).answer.values
+    assert {name for name in values if name.startswith("grad.")} == {"grad.2.weight", "grad.2.bias"}
+    with pytest.raises(UserError, match=r"layer=hidden.*There are: 0, 2"):
+        partials(subject=net, layer="hidden")
+    named = make_network(lambda: nn.Sequential(*[nn.Flatten()]).append(nn.Linear(5, 3)), make_data(7, (5,), 3))
+    with pytest.raises(UserError, match=r"layer=10: .*Did you mean 1"):
+        partials(subject=named, layer="10")
+
+
+def test_large_gradients_are_told_by_shape_and_not_written(make_data, make_network):
+    wide = ENTRIES // 5 + 1
+    net = make_network(lambda: nn.Sequential(nn.Linear(5, wide), nn.Linear(wide, 1)), make_data(2, (5,), 1))
+    topic = partials(subject=net)
+    state, values = topic.step(topic.init(), 0)
+    assert "grad.0.weight" not in values
+    assert "grad.0.bias" in values
+    assert topic.answer(state).values["shape of 0.weight"] == f"({wide}, 5)"
+
+
+def test_convolution_gradients_are_tables_with_one_row_for_each_kernel(walk, make_data, make_network):
+    rows = make_data(3, (1, 4, 4), 2, classification=True)
+    net = make_network(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)), rows)
+    found = walk(partials(subject=net))
+    assert found.values[0]["grad.0.weight"].shape == (2, 9)
+    assert found.answer.values["shape of 0.weight"] == "(2, 1, 3, 3)"
+
+
+def test_what_does_not_suit_is_refused():
+    vector = formula(name="v", expr=["x0 + x1", "x0*x1"], at=[1.0, 2.0], dtype=torch.float64, device="cpu")
+    with pytest.raises(UserError, match="jacobian"):
+        partials(subject=vector)
+    scalar = formula(name="s", expr="x0**2", at=[1.0], dtype=torch.float64, device="cpu")
+    with pytest.raises(UserError, match=r"layer=hidden\.0"):
+        partials(subject=scalar, layer="hidden.0")
+
+
+def test_a_step_reads_no_number_back(meta):
+    topic = partials(subject=meta(lambda x: (x**3).sum() * x[0], 4))
+    _, values = topic.step(topic.init(), 0)
+    assert values["mixed_partials"].shape == (4, 4)
+    assert values["gradient"].device.type == "meta"
