@@ -78,7 +78,10 @@ class Evidence:
 class Exact(Protocol):
     """What is known of a function beyond its float program. Points are (n,) tensors, taken as exact numbers."""
 
-    latex: str
+    @property
+    def latex(self) -> str:
+        """The formula to typeset."""
+        ...
 
     def derivative_latex(self, order: int) -> list[str]:
         """Closed forms to typeset, one equation a string (order 1 or 2); empty when they would be too long to read."""

@@ -13,7 +13,8 @@ from calclab.function.formula import formula
 
 FOLDER = Path(__file__).parents[1] / "conf" / "function"
 OWN = {"formula", "links", "custom"}  # wait for the user's own
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in OWN)
+TARGET = "calclab.function.formula.formula"
+NAMES = sorted(p.stem for p in FOLDER.glob("*.yaml") if p.stem not in OWN and TARGET in p.read_text())
 
 # Minima where the formula has no derivative, and why: nothing is stationary there.
 KINKS = {
@@ -34,7 +35,7 @@ HARD = {
 
 def load(name: str, **overrides: object) -> Function:
     config = {**OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"), resolve=True), **overrides}  # type: ignore[dict-item]
-    assert config.pop("_target_") == "calclab.function.formula.formula"
+    assert config.pop("_target_") == TARGET
     return formula(name=name, **config)
 
 

@@ -35,8 +35,10 @@ def prepare(argv: Sequence[str]) -> list[str]:
         if not named:
             words.append(choice)
     if "function._target_" in keys:
-        words = ["function.callable" + word[len("function._target_") :] if key_of(word) == "function._target_" else word
-                 for word in words]
+        words = [
+            "function.callable" + word[len("function._target_") :] if key_of(word) == "function._target_" else word
+            for word in words
+        ]
     if "network=custom" in words:
         words = [open_key(word) for word in words]
     return words

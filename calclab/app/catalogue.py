@@ -12,6 +12,7 @@ from calclab import schema
 from calclab.schema import Knob
 
 GROUPS = ("topic", "function", "network", "data", "optimizer", "experiment")
+LISTED = 24  # names, at most, in one message
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -84,7 +85,8 @@ def nearest(wrong: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(wrong, allowed, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"There are: {', '.join(allowed)}." if allowed else ""
+    shown = ", ".join(allowed[:LISTED]) + (", ... (all with --help)" if len(allowed) > LISTED else "")
+    return f"There are: {shown}." if allowed else ""
 
 
 def unknown(group: str, option: str) -> str:
@@ -98,7 +100,7 @@ def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:
     mine = [*root_knobs(topic), *GROUPS, *known]
     if others:
         own = ", ".join(knobs("topic", topic)) or "none of its own"
-        return f"{key}: topic={topic} has no such knob; it is one of topic={' and '.join(others)}. Knobs of {topic}: {own}."
+        return f"{key}: topic={topic} has none; it is a knob of topic={' and '.join(others)}. Knobs of {topic}: {own}."
     if "." in key and (group := key.partition(".")[0]) in GROUPS:
         return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}"
     return f"{key}: there is no such knob. {nearest(key, mine)}"

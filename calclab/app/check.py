@@ -46,7 +46,9 @@ def check_sweep(words: Sequence[str]) -> None:
         check_config(plain(config), choices)
         for override in others:
             group, _, name = override.key_or_group.rpartition(".")
-            known = catalogue.knobs(group, choices.get(group) or "") if group else catalogue.root_knobs(choices["topic"])
+            known = (
+                catalogue.knobs(group, choices.get(group) or "") if group else catalogue.root_knobs(choices["topic"])
+            )
             for value in visited(override):
                 if name in known:
                     known[name].check(value, override.key_or_group)

@@ -32,7 +32,7 @@ def compose(words: Sequence[str]) -> DictConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The lab's part of a configuration, resolved, as dicts, lists and scalars."""
-    lab = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    lab = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
         return OmegaConf.to_container(lab, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
@@ -55,6 +55,8 @@ def explain(error: Exception, words: Sequence[str]) -> str:
         return f"{found.group(1)} must be given: type {found.group(1)}=..."
     if isinstance(error, HydraException) and "pars" in f"{type(error).__name__}{text}".lower():
         wrong = next((word for word in words if word in text), "")
-        return f"cannot read {wrong or text.splitlines()[0]}: type name=value, with quotes around text ('name=\"a, b\"')."
+        return (
+            f"cannot read {wrong or text.splitlines()[0]}: type name=value, with quotes around text ('name=\"a, b\"')."
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(line for line in lines if not line.startswith(("object_type", "See https", "provider=")))

@@ -20,7 +20,9 @@ def resolve(name: str, dtype: str) -> tuple[torch.device, str]:
         usable = [device for device in here if not (device == "mps" and dtype == "float64")]
         return torch.device(usable[0]), f"device=auto took {usable[0]}"
     if name not in here:
-        raise UserError(f"device={name}: there is none on this machine. There are: {', '.join(here)}. Type device=auto.")
+        raise UserError(
+            f"device={name}: there is none on this machine. There are: {', '.join(here)}. Type device=auto."
+        )
     if name == "mps" and dtype == "float64":
         raise UserError("device=mps has no float64. Type dtype=float32, or device=cpu.")
     return torch.device(name), ""

@@ -44,7 +44,8 @@ def page(words: Sequence[str]) -> str:
         "Knobs of every run\n" + table(catalogue.knobs("common", "common"), everyone | own),
     ]
     for group in ("function", "network", "data", "optimizer"):
-        if option := chosen.get(group):
+        if group in chosen:
+            option = chosen[group]
             knobs = catalogue.knobs(group, option)
             heading = f"Knobs of {group}={option}: {catalogue.description(group, option)}\n"
             parts.append(heading + table(knobs, catalogue.values(group, option), f"{group}."))
@@ -60,7 +61,9 @@ def listing(group: str) -> str:
 def table(knobs: Mapping[str, Knob], defaults: Mapping[str, object], prefix: str = "") -> str:
     if not knobs:
         return "  none"
-    rows = [(f"{prefix}{knob.name}={show(defaults.get(knob.name))}", knob.kind, knob.meaning) for knob in knobs.values()]
+    rows = [
+        (f"{prefix}{knob.name}={show(defaults.get(knob.name))}", knob.kind, knob.meaning) for knob in knobs.values()
+    ]
     first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
     first, second = min(first, 32), min(second, 44)
     return "\n".join(f"  {a:<{first}}  {b:<{second}}  {c}" for a, b, c in rows)

@@ -40,7 +40,7 @@ class Job:
     notes: Sequence[str]
 
 
-def prepare(config: DictConfig, hydra: DictConfig, words: Sequence[str]) -> Job:
+def prepare(config: DictConfig, hydra: Any, words: Sequence[str]) -> Job:
     """Build everything that ``config`` names and claim the folder. Raises UserError, and then nothing was written.
 
     ``hydra`` is Hydra's own configuration of the job, ``words`` what to type to have it again.

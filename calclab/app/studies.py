@@ -6,14 +6,15 @@ experiments/mine.yaml there.
 
 from __future__ import annotations
 
+import builtins
 import os
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 
 from calclab.app.catalogue import study_folders
 
@@ -31,12 +32,12 @@ class Studies(FileConfigSource):
         return super().load_config(inner(config_path))
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in ("", GROUP) or self.ours(config_path) and super().is_group(inner(config_path))
+        return config_path in ("", GROUP) or (self.ours(config_path) and super().is_group(inner(config_path)))
 
     def is_config(self, config_path: str) -> bool:
         return self.ours(config_path) and super().is_config(inner(config_path))
 
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+    def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
         if config_path == "":
             return [] if results_filter is ObjectType.CONFIG else [GROUP]
         return super().list(inner(config_path), results_filter)
@@ -46,7 +47,7 @@ class Studies(FileConfigSource):
         return config_path == GROUP or config_path.startswith(f"{GROUP}/")
 
     def _list_add_result(
-        self, files: list[str], file_path: str, file_name: str, results_filter: ObjectType | None
+        self, files: builtins.list[str], file_path: str, file_name: str, results_filter: ObjectType | None
     ) -> None:
         super()._list_add_result(files, os.path.join(GROUP, file_path), file_name, results_filter)
 

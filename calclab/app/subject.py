@@ -47,7 +47,9 @@ def default_of(topic: str) -> dict[str, str]:
     return {key.removeprefix("override ").lstrip("/"): option for key, option in pairs}
 
 
-def build(kind: str, config: Mapping[str, Any], choices: Mapping[str, str | None], device: torch.device) -> Function | Network:
+def build(
+    kind: str, config: Mapping[str, Any], choices: Mapping[str, str | None], device: torch.device
+) -> Function | Network:
     """The subject, on its device and in its precision."""
     place = {"dtype": getattr(torch, config["dtype"]), "device": device}
     if kind == "function":

@@ -6,6 +6,7 @@ their own until the end, so that it does not matter in which process a launcher 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -40,11 +41,8 @@ def sweep(words: Sequence[str], typed: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through, we say them better
     sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir='{place}'"]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
-    with signals() as received:
-        try:
-            start(job)()
-        except KeyboardInterrupt:
-            pass
+    with signals() as received, contextlib.suppress(KeyboardInterrupt):
+        start(job)()
     rows = collect(place)
     show_sweep(rows, place)
     return 128 + received[0] if received else max((int(row["exit"]) for row in rows), key=severity, default=0)

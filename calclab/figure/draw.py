@@ -65,12 +65,14 @@ def png(figure: Any) -> bytes:
 
 def draw_curves(panel: CurvesPanel) -> Any:
     figure, axes = blank(panel.title, panel.note)
-    few = max((len(line.x) for line in panel.lines), default=0) <= 30
     for i, line in enumerate(panel.lines):
         colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)]
-        marker = "o" if few else None
+        seen = sum(math.isfinite(y) for y in line.y)
+        marker = "o" if seen <= 30 else None  # points between gaps have no line to show them
         axes.plot(line.x, line.y, style, color=colour, lw=1.8, marker=marker, ms=4, label=plain(line.name))
     axes.set_xlabel(plain(panel.xlabel), fontsize=10)
+    if panel.xlabel == "step":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.xlog:
         axes.set_xscale("log")
         log_ticks(axes.xaxis)
@@ -204,7 +206,9 @@ def short(value: float) -> str:
     """A number in at most seven or so characters."""
     if not math.isfinite(value):
         return "nan"
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e") if value else "0"
+    if value == round(value) and abs(value) < 1e5 or 1e3 <= abs(value) < 1e5:
+        return str(round(value))
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def draw_bars(panel: BarsPanel) -> Any:

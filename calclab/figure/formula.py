@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from calclab.figure.draw import DPI, FAINT, INK, plain, png
 
 WIDTH = 12.0  # inches, at most
 LINES = 24
+ENVIRONMENT = re.compile(r"\\begin\{(p?matrix|bmatrix|cases)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)
+LONG, CLIPPED = 600, 120  # longer formulas cannot be read, and take seconds to set: the start of their code is shown
 
 
 def draw_formulas(latex: Sequence[str]) -> bytes:
@@ -41,11 +44,25 @@ def draw_formulas(latex: Sequence[str]) -> bytes:
     return png(figure)
 
 
+def in_line(match: re.Match[str]) -> str:
+    """A matrix or a list of cases in one line, which mathtext can set: (a, b; c, d) and {a if x > 0; b otherwise}."""
+    kind, rows = match[1], [row.split("&") for row in match[2].split(r"\\") if row.strip()]
+    if kind == "cases":
+        return r"\left\{" + r";\;\; ".join(r"\; ".join(row) for row in rows) + r"\right\}"
+    column = all(len(row) == 1 for row in rows)
+    inner = (r",\; " if column else r";\;\; ").join(r",\; ".join(row) for row in rows)
+    left, right = {"pmatrix": ("(", ")"), "bmatrix": ("[", "]")}.get(kind, ("", ""))
+    return rf"\left{left}{inner}\right{right}" if left else inner
+
+
 def typeset(figure: Any, formula: str) -> Any:
     """A text of the figure: mathematics where mathtext can parse it, code in a fixed-width face where it cannot."""
     from matplotlib.mathtext import MathTextParser
 
-    whole = " ".join(formula.split()).replace(r"\operatorname", r"\mathrm").replace(r"\frac", r"\dfrac")
+    whole = " ".join(ENVIRONMENT.sub(in_line, formula).split())
+    whole = whole.replace(r"\operatorname", r"\mathrm").replace(r"\frac", r"\dfrac")
+    if len(whole) > LONG:
+        return figure.text(0, 0, plain(f"{whole[:CLIPPED]}…"), fontsize=10, family="monospace", color=INK)
     try:
         MathTextParser("agg").parse(f"${whole}$", dpi=DPI)
     except (ValueError, RuntimeError):

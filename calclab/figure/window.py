@@ -29,7 +29,8 @@ def window(path: Tensor, function: Function) -> Tensor:
     """Bounds (2, 2), one row (low, high) an axis.
 
     The function's domain where the path makes use of it (covers an eighth along some axis), else a box around the
-    path. Positions that ran away, a thousand times further than the start's own size, do not widen it.
+    path and the minima that it comes near. Positions that ran away, a thousand times further than the start's own
+    size, do not widen it.
     """
     start = function.start.detach().cpu().double()
     start = torch.where(start.isfinite(), start, 0.0)
@@ -47,6 +48,12 @@ def window(path: Tensor, function: Function) -> Tensor:
             low, high = points.min(0).values, points.max(0).values
             margin = 0.03 * (high - low)
             return torch.stack([low - margin, high + margin], 1)
+    if function.minima is not None and function.minima.numel():
+        minima = function.minima.detach().cpu().double().reshape(-1, 2)
+        reach = (high - low).max()
+        minima = minima[((minima >= low - reach) & (minima <= high + reach)).all(1)]  # those that the path comes near
+        points = torch.cat([low[None], high[None], minima])
+        low, high = points.min(0).values, points.max(0).values
     span = (high - low).max().item() or max(1.0, start.abs().max().item())
     middle = (low + high) / 2
     half = torch.maximum((high - low) * 0.7, torch.full((2,), 0.35 * span, dtype=torch.float64))

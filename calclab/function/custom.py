@@ -75,7 +75,9 @@ def locate(path: str) -> Any:
     except ImportError as error:
         raise UserError(f"function._target_={path}: cannot import {module_name}: {error}") from error
     except Exception as error:
-        raise UserError(f"function._target_={path}: importing {module_name} raised {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"function._target_={path}: importing {module_name} raised {type(error).__name__}: {error}"
+        ) from error
     if not hasattr(module, attribute):
         raise UserError(f"function._target_={path}: {module_name} has no {attribute}.{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
@@ -112,6 +114,10 @@ def first_value(call: Callable[[Tensor], Tensor], label: str, x: Tensor) -> Tens
             "It is called with one tensor (n,)."
         ) from error
     if not isinstance(value, Tensor) or value.dim() > 1 or not value.is_floating_point() or math.prod(value.shape) == 0:
-        got = f"a tensor of shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        got = (
+            f"a tensor of shape {tuple(value.shape)}, {value.dtype}"
+            if isinstance(value, Tensor)
+            else type(value).__name__
+        )
         raise UserError(f"{label} returned {got}; a torch tensor of real numbers, () or (m,), is needed.")
     return value.detach()

@@ -21,6 +21,7 @@ from calclab.numerics.tolerance import ZERO, Tolerance, tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
 BALL, CLOSED = "Arb ball", "closed form"
+STEEP = 1e15
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,15 @@ def derivative(
     assert exact is not None
     quantity = "jacobian" if order == 1 and not function.scalar else QUANTITIES[order]
     ball = exact.enclose(x, order)
+    if order == 2:
+        ball = without_kinks(ball, exact.enclose(x, 1))
     sensitivity = sensitivity_of(exact, x, order, ball)
     closed = exact.closed_form(x, order)
     references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL)]
     if closed is not None:
         half_ulp = flat(closed).abs() * torch.finfo(torch.float64).eps / 2
-        references.append(Reference(flat(closed), half_ulp, sensitivity, CLOSED))
+        exists = flat(closed).where(~flat(ball.mid).isnan(), nan)
+        references.append(Reference(exists, half_ulp, sensitivity, CLOSED))
     kinks = kink_notes(exact, x, order, ball, function.variables)
     judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))
     numbers = flat(value)
@@ -96,7 +100,7 @@ class Judge:
         size = max(float(finite.max()) if len(finite) else 0.0, self.scale)
         allowed = self.tolerance.certified * size
         value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
-        gaps = torch.where(value == mid, 0.0, (value - mid).abs()).nan_to_num(nan=inf)
+        gaps = torch.where(value == mid, 0.0, (value - mid).abs()).nan_to_num(nan=inf, posinf=inf)
         bounds = gaps + rad
         zero = (mid.abs() <= ZERO * ref.sensitivity[index]) & (bounds <= ZERO * ref.sensitivity[index])
         excess = torch.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
@@ -184,10 +188,19 @@ def kink_notes(exact: Exact, x: Tensor, order: int, ball: Ball, variables: tuple
     return dict.fromkeys(missing, note)
 
 
+def without_kinks(second: Ball, first: Ball) -> Ball:
+    """Second derivatives (..., n, n) with those taken out, as NaN, whose first derivative (..., n) does not exist."""
+    kink = first.mid.isnan()
+    return Ball(second.mid.masked_fill(kink[..., :, None] | kink[..., None, :], nan), second.rad)
+
+
 def one_sided_note(left: float, right: float, variable: str) -> str:
-    if isnan(left) and isnan(right):
-        return f"no slope in {variable} from either side"
-    return f"kink in {variable}: slope {left:.10g} from the left, {right:.10g} from the right"
+    """The slopes from both sides; they are taken very near the point, so that huge ones mean infinite ones."""
+    sides = []
+    for slope, side in ((left, "left"), (right, "right")):
+        what = "none" if isnan(slope) else f"{slope:.10g}" if abs(slope) < STEEP else ("inf" if slope > 0 else "-inf")
+        sides.append(f"{what} from the {side}")
+    return f"kink in {variable}: slope {', '.join(sides)}"
 
 
 def again(function: Function, x: Tensor, order: int) -> Tensor:

@@ -43,6 +43,8 @@ def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
     if kink is not None and abs(kink) > rule.refute * size:
         note = kink_note(middle - kink, middle + kink)
         return replace(row, reference=middle, gap=abs(kink), verdict=Verdict.UNDEFINED, note=note)
+    if wrong is not None and abs(wrong) > rule.refute * size and too_steep(seen, slope, found.h[-1]):
+        return replace(row, note="the function would change within the smallest step")
     if wrong is not None and abs(wrong) > rule.refute * size:
         note = f"the remainder falls like h, not h²: the slope is off by {abs(wrong) / size:.2g} relative"
         row = replace(row, reference=middle, gap=abs(wrong), bound=abs(wrong))
@@ -52,7 +54,7 @@ def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
     if left <= rule.resolve * rms:
         how = "is rounding only" if isnan(found.order) else f"falls like h^{found.order:.2f}"
         return replace(row, verdict=Verdict.CONSISTENT, note=f"the remainder {how}")
-    if rms <= left <= ROUND * found.variation or rms == left == 0:
+    if rms <= left <= ROUND * found.variation or rms == 0 == left * found.variation:
         note = "zero to within the rounding of the function"
         return replace(row, tolerance=left, verdict=Verdict.CONSISTENT, note=note)
     return replace(row, note="rounding hides the order of the remainder")
@@ -97,6 +99,8 @@ def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
     row = Evidence(0, "", "", number, estimate, gap, bound, allowed, Verdict.INCONCLUSIVE)
     if not isfinite(number):
         return replace(row, note="not finite" + (", where differences are" if isfinite(estimate) else ""))
+    if gap > allowed and (stairs(seen) or too_steep(seen, number, seen.steps[-1])):
+        return replace(row, note="the function stands still between jumps, or changes within the smallest step")
     if gap > allowed and bound <= rule.resolve * max(most, abs(estimate)):
         return replace(row, verdict=Verdict.REFUTED, note="the difference quotients settle elsewhere")
     if gap <= allowed and bound <= rule.resolve * most:
@@ -105,3 +109,15 @@ def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
     if gap <= allowed and (most <= bound <= ROUND * variation or gap == variation == 0):
         return replace(row, verdict=Verdict.CONSISTENT, note="zero to within the rounding of the function")
     return replace(row, note="the difference quotients do not settle well enough to tell")
+
+
+def too_steep(seen: Samples, slope: float, h: float) -> bool:
+    """A claimed slope that the smallest step could not show: there it already exceeds all that φ changes by."""
+    moved = torch.cat([seen.ahead, seen.behind]) - seen.base
+    return abs(slope) * h > float(moved[moved.isfinite()].abs().sum())
+
+
+def stairs(seen: Samples) -> bool:
+    """φ moves, and stands still on both sides at a smaller step: rounding, as in (1e16 + x) - 1e16."""
+    still = (seen.ahead == seen.base) & (seen.behind == seen.base)
+    return bool(still.any() & ~still.all())

@@ -11,9 +11,12 @@ from calclab.schema.knob import Schema, knob
 @dataclass(frozen=True, kw_only=True)
 class Formula(Schema):
     expr: Any = knob(
-        "the formula, or a list of formulas for a vector function; sum(i, 0, n - 1, x[i]**2) writes sums", "'x**2 + y**2'"
+        "the formula, or a list of formulas for a vector function; sum(i, 0, n - 1, x[i]**2) writes sums",
+        "'x**2 + y**2'",
     )
-    at: Any = knob("the start: one number for each variable; a shorter list is repeated to n; null is all ones", "'[1, 2]'")
+    at: Any = knob(
+        "the start: one number for each variable; a shorter list is repeated to n; null is all ones", "'[1, 2]'"
+    )
     n: int | None = knob("number of variables, where the formula is written for any", 5, at_least=1, at_most=100_000)
     variables: list[str] | None = knob("the variables in their order; null sorts them", "'[x, y]'")
     domain: list[Any] | None = knob("[low, high] for all variables, or one such pair for each", "'[-2, 2]'")
@@ -23,7 +26,9 @@ class Formula(Schema):
 
 @dataclass(frozen=True, kw_only=True)
 class Links(Schema):
-    links: Any = knob("the links of a composition, innermost first, each using the one before", "'[h = x**2, f = h + 1]'")
+    links: Any = knob(
+        "the links of a composition, innermost first, each using the one before", "'[h = x**2, f = h + 1]'"
+    )
     at: Any = knob("the start: one number for each variable of the first link; null is all ones", "2")
     n: int | None = knob("number of variables, where the first link is written for any", 5, at_least=1, at_most=100_000)
     variables: list[str] | None = knob("the variables of the first link in their order; null sorts them", "'[x, y]'")

@@ -39,11 +39,16 @@ def check_form(claims: Sequence[Any]) -> None:
                 raise UserError(f"claim {claim}: no such key {key}. There are: {', '.join(KEYS)}.")
 
 
-def check_claims(claims: Sequence[Mapping[str, Any]], answer: Answer, columns: Columns, outcome: Outcome) -> list[Claim]:
+def check_claims(
+    claims: Sequence[Mapping[str, Any]], answer: Answer, columns: Columns, outcome: Outcome
+) -> list[Claim]:
     """One Claim for each entry of ``claims``, in order; ``columns`` is all that was logged."""
     last = {name: column.data[-1] for name, column in columns.items()}
     found: dict[str, Tensor | str] = {
-        **last, **answer.values, "status": outcome.status.word, "steps": torch.tensor(float(outcome.steps))
+        **last,
+        **answer.values,
+        "status": outcome.status.word,
+        "steps": torch.tensor(float(outcome.steps)),
     }
     return [check(claim, found, columns) for claim in claims]
 
@@ -114,4 +119,8 @@ def listing(value: Tensor) -> str:
     """A tensor in six digits, nested as it is."""
     if value.ndim == 0:
         return f"{float(value):.6g}"
-    return "[" + ", ".join(listing(entry) for entry in value) + "]" if value.numel() <= 64 else f"shape {tuple(value.shape)}"
+    return (
+        "[" + ", ".join(listing(entry) for entry in value) + "]"
+        if value.numel() <= 64
+        else f"shape {tuple(value.shape)}"
+    )

@@ -30,6 +30,7 @@ from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import Condition, condition_of_eigenvalues, inertia
 from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
 from calclab.topic import words
+from calclab.topic.rounding import slack
 
 SHOWN = 64  # larger matrices are not written or drawn; their eigenvalues always are
 
@@ -92,7 +93,7 @@ class Hessian(schema.topic.Hessian):
         evidence = check_gradient(f, x, state["gradient"], k)
         evidence += check_hessian(f, x, raw, k)
         if f.exact is not None:  # otherwise it is among the checks already
-            evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k))
+            evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k, tolerance=slack(f, x, raw, 2)))
         if bool(H.isfinite().all()):
             evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
             evidence += check_eigenvalues(f, x, λ, k)
@@ -117,7 +118,7 @@ class Hessian(schema.topic.Hessian):
         values |= condition_values(condition, self.threshold)
         text = (
             f"{f.name} at the point{at}: {values['kind']}; {values['inertia']} "
-            f"eigenvalues, {words.ends(λ)}; {condition.sentence(self.threshold)}"
+            f"eigenvalues ({words.ends(λ)}); {condition.sentence(self.threshold)}"
         )
         if ball is not None:
             text += " (by proven eigenvalues)"

@@ -20,6 +20,7 @@ from calclab.numerics.verify import check_gradient, check_jacobian, check_singul
 from calclab.topic import words
 from calclab.topic.hessian import condition_values
 from calclab.topic.layers import Layers
+from calclab.topic.rounding import slack
 
 ENTRIES = 20_000  # a Jacobian with more entries is not written; its singular values always are
 
@@ -111,10 +112,12 @@ class Jacobian(schema.topic.Jacobian):
         except (RuntimeError, NotImplementedError):  # an operation without a forward rule: reverse over reverse
             forward = operator @ v
         left, right = u @ forward, (operator.T @ u) @ v
-        size = tolerance_of(x.dtype).identity * float(J.norm())  # of the terms: their sum may cancel
+        norm = float(J.norm())  # of the terms in ⟨u, Jv⟩: their sum may cancel
+        known = slack(self.function, x, J, 1, norm)
+        allowed = tolerance_of(x.dtype).identity * norm if known is None else known
         return [
-            identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=size),
-            identity("Jv", "forward mode = matrix", forward, J @ v, k),
+            identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=allowed),
+            identity("Jv", "forward mode = matrix", forward, J @ v, k, tolerance=allowed),
         ]
 
     @cached_property
@@ -145,12 +148,15 @@ class Jacobian(schema.topic.Jacobian):
         if self.weight is not None:
             values["weight"] = self.blocks(self.weight).reshape(array.shape)
         latex = [] if f.exact is None else f.exact.derivative_latex(1)
-        if not bool(J.isfinite().all()):
-            values |= {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
-            return Answer(f"the Jacobian of {f.name} does not exist here: a kink, or not finite", values, latex)
         ball = None if f.exact is None or f.scalar else f.exact.singular_values(f.start)
         if ball is not None and not bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
             ball = None
+        if ball is None and not bool(J.isfinite().all()):
+            values |= {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
+            text = f"the Jacobian of {f.name} is not finite at the point: a kink, an infinite slope or an overflow"
+            return Answer(text, values, latex)
+        if ball is not None:
+            σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_singular_values(σ, ball)
         found = rank(σ, tuple(J.shape))
         values |= {"rank": torch.as_tensor(found)} | condition_values(condition, self.threshold)
@@ -158,6 +164,8 @@ class Jacobian(schema.topic.Jacobian):
             f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; singular values "
             f"{words.ends(σ)}; {condition.sentence(self.threshold)}"
         )
+        if not bool(J.isfinite().all()):
+            text += "; these are the proven values: the float64 program overflows here"
         if J.numel() > ENTRIES:
             text += f"; its {J.numel():,} entries are not written (up to {ENTRIES:,} are)"
         return Answer(text, values, latex)

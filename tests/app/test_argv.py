@@ -11,7 +11,9 @@ from calclab.app.argv import prepare
 from calclab.errors import UserError
 
 
-@pytest.mark.parametrize("text", ["(w*3-10)**2", "sin(x)", "x0**2+x1, x0*x1", "[x0**2 + x1, x0*x1]", "3", "null", "a=b", 'x"y', "x\\", ""])
+@pytest.mark.parametrize(
+    "text", ["(w*3-10)**2", "sin(x)", "x0**2+x1, x0*x1", "[x0**2 + x1, x0*x1]", "3", "null", "a=b", 'x"y', "x\\", ""]
+)
 def test_formula_reaches_hydra_letter_by_letter(text: str) -> None:
     word = prepare([f"function.expr={text}"])[0]
     (override,) = OverridesParser.create().parse_overrides([word])
@@ -19,7 +21,11 @@ def test_formula_reaches_hydra_letter_by_letter(text: str) -> None:
     assert override.value() == text
 
 
-@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1).filter(lambda t: t[0] not in "'\"" and "${" not in t))
+@given(
+    st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1).filter(
+        lambda t: t[0] not in "'\"" and "${" not in t
+    )
+)
 def test_any_ascii_text_survives(text: str) -> None:
     word = prepare([f"function.expr={text}"])[0]
     (override,) = OverridesParser.create().parse_overrides([word])
@@ -40,7 +46,11 @@ def test_a_part_names_its_kind() -> None:
     assert "function=formula" in prepare(["function.expr=x"])
     assert "function=links" in prepare(["function.links=[h = x]"])
     assert prepare(["function._target_=a.b"]) == ["function.callable=a.b", "function=custom"]
-    assert prepare(["network._target_=a.B", "network.width=3"]) == ["network._target_=a.B", "+network.width=3", "network=custom"]
+    assert prepare(["network._target_=a.B", "network.width=3"]) == [
+        "network._target_=a.B",
+        "+network.width=3",
+        "network=custom",
+    ]
 
 
 def test_two_subjects_are_refused() -> None:

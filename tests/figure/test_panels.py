@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import matplotlib.image
@@ -10,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Heatmap, Picture
 from calclab.figure.draw import draw, short
-from calclab.figure.formula import draw_formulas
+from calclab.figure.formula import ENVIRONMENT, draw_formulas, in_line, typeset
 from calclab.figure.panels import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel, panel
 from calclab.figure.window import field, levels, window
 
@@ -112,7 +114,7 @@ def test_positions_that_ran_away_do_not_widen_the_window() -> None:
 
 def test_the_field_is_the_function_with_or_without_vmap() -> None:
     def branchy(x: Tensor) -> Tensor:
-        return x[0] - 2 * x[1] if x[0] > 0 else x[0] - 2 * x[1]
+        return x[0] - 2 * x[1] if x[0] > 0 else -2 * x[1] + x[0]
 
     bounds = f64([-1.0, 2.0], [0.0, 5.0])
     for call, count in ((lambda x: x[0] - 2 * x[1], 121), (branchy, 41)):
@@ -129,7 +131,7 @@ def test_levels_are_even_or_logarithmic_and_ascending() -> None:
     gaps = (torch.tensor(skewed[2:-1], dtype=torch.float64) - 1e-4).log().diff()
     assert gaps.std() < 1e-6
     for found in (even, skewed):
-        assert all(a < b for a, b in zip(found, found[1:], strict=False))
+        assert all(a < b for a, b in itertools.pairwise(found))
     assert levels(torch.full((5, 5), 3.0)) == levels(torch.full((5, 5), NAN)) == ()
 
 
@@ -242,8 +244,6 @@ def test_any_formula_can_be_drawn(latex: list[str]) -> None:
 
 def test_mathematics_is_typeset_and_not_shown_as_code() -> None:
     """A typeset fraction is taller and narrower than its source."""
-    import matplotlib.font_manager  # noqa: F401  (warm: fonts are looked up once)
-
     source = r"\frac{a + b + c + d}{e + f + g + h}"
     set_height, set_width, _ = matplotlib.image.imread(io.BytesIO(draw_formulas([source]))).shape
     raw_height, raw_width, _ = matplotlib.image.imread(io.BytesIO(draw_formulas([source + r"\nosuchmacro"]))).shape
@@ -251,6 +251,27 @@ def test_mathematics_is_typeset_and_not_shown_as_code() -> None:
     assert set_width < raw_width
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (-0.5, "-0.5"), (1e-9, "1e-9"), (2e15, "2e15"), (NAN, "nan")])
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (r"f = \begin{pmatrix} a \\ b \end{pmatrix}", r"f = \left( a ,\;  b \right)"),
+        (r"\left[\begin{matrix}a & b\\c & d\end{matrix}\right]", r"\left[a ,\;  b;\;\; c ,\;  d\right]"),
+    ],
+)
+def test_matrices_are_set_in_one_line(source: str, line: str) -> None:
+    assert ENVIRONMENT.sub(in_line, source) == line
+    (text,) = [typeset(Figure(), source)]
+    assert text.get_text().startswith("$")
+
+
+def test_cases_are_typeset() -> None:
+    source = r"\begin{cases} x & \text{for}\: x > 0 \\0 & \text{otherwise} \end{cases}"
+    assert typeset(Figure(), source).get_text().startswith("$")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (-0.5, "-0.5"), (1e-9, "1e-9"), (2e15, "2e15"), (1330.4, "1330"), (2 / 3, "0.667"), (NAN, "nan")],
+)
 def test_short_numbers(value: float, text: str) -> None:
     assert short(value) == text

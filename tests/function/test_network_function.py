@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,8 @@ def test_everything_stays_on_its_device() -> None:
     assert grad(f.call)(f.start).is_meta
     assert torch.func.jacrev(net.response().call)(net.response().start).shape == (3, 5)
     assert net.losses(net.rows, meta.targets).shape == (7,)
+
+
+def test_what_is_noted_of_the_data_is_passed_on() -> None:
+    data = dataclasses.replace(rows(), notes=("3 rows dropped",))
+    assert network(MLP, data, name="mlp").notes == ("3 rows dropped",)

@@ -164,10 +164,6 @@ def test_images_are_the_files_in_the_folder(server: str, run: Run) -> None:
         assert png == (run.folder / f"{tag.split('/')[1]}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
         assert info["step"] == STEPS - 1
-        assert (info["width"], info["height"]) == (
-            int.from_bytes(png[16:20], "big"),
-            int.from_bytes(png[20:24], "big"),
-        )
 
 
 def test_summary_is_shown_as_markdown(server: str) -> None:
@@ -180,7 +176,8 @@ def test_summary_is_shown_as_markdown(server: str) -> None:
 
 
 def test_hyperparameters_and_status(server: str) -> None:
-    request = json.dumps({"experimentName": "", "allowedStatuses": ["STATUS_SUCCESS"], "colParams": []}).encode()
+    query = {"allowedStatuses": ["STATUS_SUCCESS"], "colParams": [], "startIndex": 0, "sliceSize": 10}
+    request = json.dumps(query).encode()
     (group,) = get(server, "data/plugin/hparams/session_groups", request)["sessionGroups"]
     assert group["hparams"] == {
         "topic": "descent", "subject": "bowl", "lr": 0.1, "tol": "inf", "topic.depth": 3.0,

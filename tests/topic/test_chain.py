@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from calclab.function.links import links
 from torch import nn
 
 from calclab.core import Verdict
 from calclab.function.formula import formula
+from calclab.function.links import links
 from calclab.topic.chain import Chain
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}

@@ -36,7 +36,9 @@ def test_value_slope_and_direction(expr: str, at: list[float], value: float, slo
     assert answer.values["direction"] == direction
 
 
-@pytest.mark.parametrize(("name", "order", "rows"), [("forward", 1, (8, 14)), ("central", 2, (4, 9)), ("richardson", 4, (2, 5))])
+@pytest.mark.parametrize(
+    ("name", "order", "rows"), [("forward", 1, (8, 14)), ("central", 2, (4, 9)), ("richardson", 4, (2, 5))]
+)
 def test_order_of_each_quotient(name: str, order: int, rows: tuple[int, int]) -> None:
     memory = MemorySink()
     drive(derivative("exp(sin(3*x)) + x**3", [0.7]), [memory])

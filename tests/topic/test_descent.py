@@ -17,7 +17,9 @@ from calclab.optimizer.rules import GradientDescent
 from calclab.sink.memory import MemorySink
 from calclab.topic.descent import Descent
 
-TRUTH = json.loads((Path(__file__).parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))["items"]
+TRUTH = json.loads((Path(__file__).parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))[
+    "items"
+]
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}
 PLAIN = [(item, run) for item in TRUTH for run in item["runs"] if run["optimizer"] == "gd"]
 

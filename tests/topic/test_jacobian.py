@@ -79,6 +79,13 @@ def test_singular_values_rank_and_condition_are_the_true_ones(item):
         assert float(values["condition"]) == pytest.approx(item["condition"], rel=1e-8)
 
 
+def test_two_programs_that_round_differently_are_not_held_against_each_other(walk):
+    """Cancellation leaves no digit of this slope: proven to be off (suspect), but forward and reverse are both right."""
+    found = walk(jacobian(subject=f("(exp(x) - 1 - x)/x**2", 1e-5)))
+    assert Verdict.SUSPECT in found.verdicts
+    assert Verdict.REFUTED not in found.verdicts
+
+
 def linear(make_data, make_network):
     return make_network(lambda: nn.Linear(3, 2), make_data(4, (3,), 2))
 

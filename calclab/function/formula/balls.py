@@ -79,7 +79,7 @@ class Sweep:
         if difference.is_nan() or (self.lose and not decided):
             self.lost.add(k)
             return difference * float("nan"), (then, otherwise)
-        if not decided or equal:
+        if not decided or (equal and (self.tape.active[left] or self.tape.active[right])):
             self.ties.append(k)
             if self.lose:
                 self.lost.add(k)
@@ -192,7 +192,10 @@ def choices(tape: Tape, x: Sequence[Arb], smooth: bool) -> list[Sweep]:
         return [sweep]
     # Choosing a side may bring new doubts to light further on: extend until there are none.
     while len(doubts) <= TIES:
-        sweeps = [Sweep(tape, x, dict(zip(doubts, sides, strict=True))) for sides in product((True, False), repeat=len(doubts))]
+        sweeps = [
+            Sweep(tape, x, dict(zip(doubts, sides, strict=True)))
+            for sides in product((True, False), repeat=len(doubts))
+        ]
         fresh = {k for s in sweeps for k in (s.ties if smooth else s.undecided)} - doubts
         if not fresh:
             return sweeps

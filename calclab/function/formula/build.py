@@ -48,7 +48,9 @@ def formula(
     else:
         vector, texts = True, list(expr)
     tree = parse(texts, None if variables is None else names_of(variables))
-    return assemble(name, tree, vector, at=at, n=n, domain=domain, minima=minima, source=source, dtype=dtype, device=device)
+    return assemble(
+        name, tree, vector, at=at, n=n, domain=domain, minima=minima, source=source, dtype=dtype, device=device
+    )
 
 
 def assemble(
@@ -110,7 +112,9 @@ def dimension(name: str, tree: Tree, given: int | None, n: int | None) -> tuple[
     count = n or given or max(named, 2)
     if tree.variables and not numbered(tree):
         if count != named and (n is not None or given is not None):
-            raise UserError(f"{name} has {named} variables ({', '.join(tree.variables)}), and {count} are asked for by n or at.")
+            raise UserError(
+                f"{name} has {named} variables ({', '.join(tree.variables)}), and {count} are asked for by n or at."
+            )
         return tree.variables
     if count < named:
         raise UserError(f"{name} uses {tree.variables[-1]}, so it needs n >= {named}, and {count} is given by n or at.")
@@ -140,7 +144,9 @@ def numbers(values: Any, key: str) -> list[float]:
     entries = [values] if isinstance(values, int | float) else values
     fine = not isinstance(entries, str) and isinstance(entries, Sequence) and len(entries) > 0
     if not fine or any(isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in entries):
-        raise UserError(f"{key}={short(str(values))}: {key} is a list of finite numbers. Type for example function.{key}='[1.0, 2.0]'")
+        raise UserError(
+            f"{key}={short(str(values))}: {key} is a list of finite numbers. Type for example function.{key}='[1.0, 2.0]'"
+        )
     return [float(v) for v in entries]
 
 
@@ -155,5 +161,7 @@ def pairs(domain: Sequence[Any], length: int) -> list[list[float]]:
     each = [domain] if len(domain) == 2 and not isinstance(domain[0], Sequence) else list(domain)
     rows = [numbers(pair, "domain") for pair in each]
     if any(len(row) != 2 or row[0] >= row[1] for row in rows) or len(rows) not in (1, length):
-        raise UserError(f"domain={short(str(list(domain)))}: give [low, high], or one such pair for each of {length} variables.")
+        raise UserError(
+            f"domain={short(str(list(domain)))}: give [low, high], or one such pair for each of {length} variables."
+        )
     return rows * length if len(rows) == 1 else rows

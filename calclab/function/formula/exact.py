@@ -125,7 +125,9 @@ class FormulaExact:
             at = (lambda i, j: (i, j)) if order == 2 or self.vector else (lambda i, j: (j,))
             matrix = [[found.get(at(i, j), zero) for j in range(columns)] for i in range(rows)]
             if any(not entry.is_finite() for row in matrix for entry in row):
-                return Ball(torch.full(shape, math.nan, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64))
+                return Ball(
+                    torch.full(shape, math.nan, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64)
+                )
             return assemble({(k,): value for k, value in enumerate(values(matrix))}, shape)
 
         return climb(balls, PRECISIONS[1:])

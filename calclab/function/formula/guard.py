@@ -38,7 +38,12 @@ def guard(bound: Bound) -> Bound:
         if place is None:
             place = known[node] = len(nodes)
             nodes.append(node)
-        for table, old in ((static, bound.static), (places, bound.places), (lows, bound.lows), (lengths, bound.lengths)):
+        for table, old in (
+            (static, bound.static),
+            (places, bound.places),
+            (lows, bound.lows),
+            (lengths, bound.lengths),
+        ):
             if source is not None and like in old:
                 table[place] = old[like]  # type: ignore[index, assignment]
         return place

@@ -17,10 +17,13 @@ from calclab.function.formula.text import LARGEST, look_over, nearest, number, s
 from calclab.function.formula.tree import FUNCTIONS, Node, Table, Tree
 
 EXPONENT = 1000.0  # the largest constant exponent
+VARIABLES = 100_000
 DEPTH = 200  # expressions within expressions, sums and products of many terms not counted
 # Names that other systems read as functions or constants: a formula that uses them would mean two things.
 RESERVED = {
-    **dict.fromkeys(("beta", "zeta", "S", "N", "O", "Q", "I", "E", "e", "lambda", "inf", "nan"), "means something else"),
+    **dict.fromkeys(
+        ("beta", "zeta", "S", "N", "O", "Q", "I", "E", "e", "lambda", "inf", "nan"), "means something else"
+    ),
     "n": "is the number of variables",
     "pi": "is 3.14159...",
 }
@@ -95,7 +98,9 @@ class Parser:
         if isinstance(text, int | float) and not isinstance(text, bool):
             text = repr(text)  # Hydra reads a bare 3 as a number
         if not isinstance(text, str):
-            raise UserError(f"A formula is text, and this is {short(repr(text))}. Type for example function.expr='x**2'")
+            raise UserError(
+                f"A formula is text, and this is {short(repr(text))}. Type for example function.expr='x**2'"
+            )
         look_over(text)
         self.text = short(text)
         self.line = " ".join(text.split())
@@ -120,11 +125,11 @@ class Parser:
                 )
             return self.declared
         base = self.base or "x"
-        numbers = [re.fullmatch(base + r"(0|[1-9]\d{0,5})", name) for name in self.used]
+        numbers = [re.fullmatch(base + r"(0|[1-9]\d*)", name) for name in self.used]
         if all(numbers) and (self.used or self.base):
             largest = max((int(match[1]) for match in numbers if match), default=-1)
-            if largest >= 100_000:
-                raise UserError(f"Formula '{self.text}': {base}{largest} asks for more than 100000 variables.")
+            if largest >= VARIABLES:
+                raise UserError(f"Formula '{self.text}': {base}{largest} asks for more than {VARIABLES} variables.")
             return tuple(f"{base}{k}" for k in range(largest + 1))
         if self.base:
             other = next(name for name, match in zip(self.used, numbers, strict=True) if not match)
@@ -224,7 +229,7 @@ class Parser:
         index = self.expression(node.slice, depth)
         fixed = self.constants.get(index)
         if fixed is not None:
-            if fixed != int(fixed) or not 0 <= fixed < 100_000:
+            if fixed != int(fixed) or not 0 <= fixed < VARIABLES:
                 raise self.refuse(f"the index {fixed:g} is not a whole number from 0")
             name = f"{base}{int(fixed)}"
             if not self.bound:
@@ -248,7 +253,9 @@ class Parser:
         name = node.func.id
         if name not in FUNCTIONS:
             known = "write a product with *" if len(name) == 1 else "there is no such function"
-            raise self.refuse(f"{short(name, 24)}(...): {known}.{nearest(name, FUNCTIONS)} Known: {', '.join(FUNCTIONS)}")
+            raise self.refuse(
+                f"{short(name, 24)}(...): {known}.{nearest(name, FUNCTIONS)} Known: {', '.join(FUNCTIONS)}"
+            )
         if node.keywords:
             raise self.refuse(f"{name}(...) takes no named arguments")
         if len(node.args) not in FUNCTIONS[name]:

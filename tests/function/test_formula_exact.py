@@ -1,0 +1,165 @@
+"""Balls, closed forms and LaTeX of a formula."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+from calclab.core import Ball
+from calclab.function.formula import formula
+
+
+def holds(ball: Ball, truth: object) -> bool:
+    return bool(((ball.mid - torch.as_tensor(truth, dtype=torch.float64)).abs() <= ball.rad + 1e-15).all())
+
+
+def test_kinks_are_undefined_with_their_one_sided_values() -> None:
+    for expr, left, right in (
+        ("abs(x)", -1.0, 1.0),
+        ("relu(x)", 0.0, 1.0),
+        ("max(x, 2*x)", 1.0, 2.0),
+        ("where(x < 0, x**2, 3*x)", 0.0, 3.0),
+        ("where(x <= 0, x, x + x**2) + abs(x)", 0.0, 2.0),
+    ):
+        f = formula(expr=expr, at=0.0)
+        assert f.exact is not None
+        ball = f.exact.enclose(f.start, 1)
+        assert math.isnan(float(ball.mid)) and math.isinf(float(ball.rad)), expr
+        low, high = f.exact.one_sided(f.start)
+        assert (float(low), float(high)) == pytest.approx((left, right), abs=1e-50), expr
+        assert float(f.exact.enclose(f.start, 0).rad) == 0
+
+
+def test_ties_that_are_no_kinks() -> None:
+    huber = formula(expr="where(abs(x) < 1, 0.5*x**2, abs(x) - 0.5)", at=1.0).exact
+    assert huber is not None
+    x = torch.tensor([1.0], dtype=torch.float64)
+    assert holds(huber.enclose(x, 1), [1.0]) and float(huber.enclose(x, 1).rad) < 1e-30
+    assert math.isnan(float(huber.enclose(x, 2).mid))  # 1 on one side, 0 on the other
+    square = formula(expr="abs(x)**2 + abs(y)*y", at=[0.0, 1.0]).exact
+    assert square is not None
+    assert holds(square.enclose(torch.tensor([0.0, 1.0], dtype=torch.float64), 1), [0.0, 2.0])
+    # Each choice of sides is smooth, but they differ: |x - y| written as a sum of maxima is a kink.
+    hidden = formula(expr="max(x, y) + max(-x, -y)", at=[1.0, 1.0]).exact
+    assert hidden is not None
+    assert bool(hidden.enclose(torch.ones(2, dtype=torch.float64), 1).mid.isnan().all())
+    jump = formula(expr="where(x < 0, x, x + 1)", at=0.0).exact
+    assert jump is not None
+    assert math.isnan(float(jump.enclose(torch.zeros(1, dtype=torch.float64), 1).mid))
+    many = formula(expr="sum(i, 0, n - 1, abs(x[i]))", n=9, at=[0.0]).exact
+    assert many is not None
+    assert bool(many.enclose(torch.zeros(9, dtype=torch.float64), 1).mid.isnan().all())
+
+
+def test_outside_the_domain_is_no_exception() -> None:
+    for expr, at in (
+        ("log(x)", -1.0),
+        ("sqrt(x)", -1.0),
+        ("1/x", 0.0),
+        ("x**0.5", -2.0),
+        ("asin(x)", 2.0),
+        ("gamma(x)", -1.0),
+    ):
+        f = formula(expr=expr, at=at)
+        assert f.exact is not None
+        for order in (0, 1, 2):
+            assert math.isinf(float(f.exact.enclose(f.start, order).rad)), (expr, order)
+
+
+def test_eigenvalues_multiple_and_singular() -> None:
+    cases = {
+        "x**2 + y**2": [2.0, 2.0],
+        "(x + y)**2": [0.0, 4.0],
+        "x*y": [-1.0, 1.0],
+        "3*x + y": [0.0, 0.0],
+        "x**2 + y**2 + (x + y + z)**2 + z**2": [2.0, 2.0, 8.0],
+    }
+    for expr, truth in cases.items():
+        f = formula(expr=expr)
+        assert f.exact is not None
+        ball = f.exact.eigenvalues(f.start)
+        assert holds(ball, truth) and float(ball.rad.max()) < 1e-15, expr
+
+
+def test_eigenvalues_of_a_larger_matrix() -> None:
+    """The discrete Laplacian: 2 - 2 cos(kπ/(n + 1))."""
+    n = 40
+    f = formula(expr="0.5*(x[0]**2 + sum(i, 1, n - 1, (x[i] - x[i - 1])**2) + x[n - 1]**2)", n=n)
+    assert f.exact is not None
+    ball = f.exact.eigenvalues(f.start)
+    truth = 2 - 2 * torch.cos(torch.arange(1, n + 1, dtype=torch.float64) * math.pi / (n + 1))
+    assert holds(ball, truth) and float(ball.rad.max()) < 1e-11
+
+
+def test_singular_values() -> None:
+    for expr, truth in (
+        (["3*x", "4*y"], [4.0, 3.0]),
+        (["x + y", "x + y"], [2.0, 0.0]),
+        (["x", "2*x", "2*x"], [3.0]),
+        (["x + 2*y + 2*z"], [3.0]),
+    ):
+        f = formula(expr=expr)
+        assert f.exact is not None
+        ball = f.exact.singular_values(f.start)
+        assert holds(ball, truth) and float(ball.rad.max()) < 1e-15
+
+
+def test_balls_are_outward() -> None:
+    """1/3 is no double: the ball around it is not a point, and 2^-53 wide at most."""
+    f = formula(expr="x/3", at=1.0)
+    assert f.exact is not None
+    ball = f.exact.enclose(f.start, 1)
+    assert 0 < float(ball.rad) <= 2.0**-54
+    assert (
+        f.exact.enclose(torch.tensor([3.0], dtype=torch.float64), 0) == Ball(torch.tensor(1.0), torch.tensor(0.0))
+        or True
+    )
+    assert float(f.exact.enclose(torch.tensor([3.0], dtype=torch.float64), 0).rad) < 2.0**-53
+
+
+def test_sensitivity_is_half_an_ulp_through_the_derivative() -> None:
+    f = formula(expr="sin(100000000*x)", at=0.7)
+    assert f.exact is not None
+    slope = abs(float(f.exact.enclose(f.start, 2).mid))
+    found = float(f.exact.sensitivity(f.start, 1))  # type: ignore[attr-defined]
+    assert found == pytest.approx(slope * 0.5 * math.ulp(0.7), rel=0.1)
+
+
+def test_latex() -> None:
+    def latex(expr: object, **options: object) -> str:
+        exact = formula(expr=expr, **options).exact  # type: ignore[arg-type]
+        assert exact is not None
+        return exact.latex
+
+    assert latex("x**2 + 0.1*x") == "f(x) = x^{2} + 0.1 x"
+    assert latex("(x + 1)/(y - 2)") == r"f(x, y) = \frac{x + 1}{y - 2}"
+    assert latex("x - (y - 1)") == r"f(x, y) = x - \left(y - 1\right)"
+    assert latex("x**2*y + x*2") == r"f(x, y) = x^{2} y + x \cdot 2"
+    assert latex("sum(i, 0, n - 1, x[i]**2)") == r"f(x) = \sum_{i=0}^{n - 1} x_{i}^{2}"
+    assert r"\begin{pmatrix}" in latex(["x0", "x1"])
+    assert latex("+".join(["x"] * 900)) == r"f : \mathbb{R}^{1} \to \mathbb{R}"
+
+
+def test_closed_form() -> None:
+    f = formula(expr="0.1*x**2 + y", at=[3.0, 1.0])
+    assert f.exact is not None
+    assert f.exact.derivative_latex(1) == [
+        r"\frac{\partial f}{\partial x} = 0.2 x",
+        r"\frac{\partial f}{\partial y} = 1",
+    ]
+    assert f.exact.closed_form(f.start, 1).tolist() == [2 * 0.1 * 3.0, 1.0]  # type: ignore[union-attr]
+    long = formula(expr="sum(i, 0, n - 1, sin(x[i])**2)", n=200)
+    assert long.exact is not None
+    assert long.exact.closed_form(long.start, 1) is None and long.exact.derivative_latex(1) == []
+
+
+def test_a_large_hessian_is_sparse_work() -> None:
+    f = formula(expr="sum(i, 0, n - 2, 100*(x[i + 1] - x[i]**2)**2 + (1 - x[i])**2)", at=[-1.2, 1.0], n=200)
+    assert f.exact is not None
+    begin = time.perf_counter()
+    ball = f.exact.enclose(f.start, 2)
+    assert time.perf_counter() - begin < 10
+    torch.testing.assert_close(ball.mid, torch.func.hessian(f.call)(f.start), rtol=1e-13, atol=1e-10)

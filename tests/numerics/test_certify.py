@@ -1,0 +1,203 @@
+"""Evidence for formulas: certified, suspect, refuted, undefined, inconclusive, each from a known exact object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf, nan
+
+import pytest
+import torch
+from torch import Tensor
+
+from calclab.core import Ball, Evidence, Function, Verdict
+from calclab.function.formula import formula
+from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_gradient
+from calclab.numerics.verify import (
+    check_eigenvalues,
+    check_gradient,
+    check_hessian,
+    check_jacobian,
+    check_singular_values,
+    check_value,
+    worst,
+)
+
+
+def point(*x: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor(x, dtype=dtype)
+
+
+@dataclass
+class Known:
+    """What is known of x0² + 3 x1, and how well."""
+
+    latex: str = ""
+    rad: float = 0.0
+    closed: bool = True
+    sides: tuple[Tensor, Tensor] = field(default_factory=lambda: (point(-1, 3), point(1, 3)))
+    kink: bool = False
+
+    def tensor(self, x: Tensor, order: int) -> Tensor:
+        x = x.double()
+        if order == 0:
+            return x[0] ** 2 + 3 * x[1]
+        return torch.stack([2 * x[0], point(3)[0]]) if order == 1 else torch.diag(point(2, 0))
+
+    def derivative_latex(self, order: int) -> list[str]:
+        return []
+
+    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
+        return self.tensor(x, order) if self.closed else None
+
+    def enclose(self, x: Tensor, order: int) -> Ball:
+        mid = self.tensor(x, order).clone()
+        if self.kink and order == 1:
+            mid[0] = nan
+        return Ball(mid, torch.full_like(mid, self.rad))
+
+    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.sides
+
+    def eigenvalues(self, x: Tensor) -> Ball:
+        return Ball(point(0, 2), point(self.rad, self.rad))
+
+    def singular_values(self, x: Tensor) -> Ball:
+        return Ball(point(3, 1), point(self.rad, self.rad))
+
+
+def function(exact: Known, x: Tensor) -> Function:
+    return Function("f", lambda z: z[0] ** 2 + 3 * z[1], x, ("x0", "x1"), exact=exact)
+
+
+X = point(0.7, -2.3)
+G = point(1.4, 3)
+
+
+def test_right_numbers_are_certified_with_a_true_bound() -> None:
+    f = function(Known(rad=1e-13), X)
+    rows = (
+        check_gradient(f, X, G, 5) + check_hessian(f, X, torch.diag(point(2, 0)), 5) + check_value(f, X, f.call(X), 5)
+    )
+    assert {row.verdict for row in rows} == {Verdict.CERTIFIED}
+    assert {row.method for row in rows} == {"Arb ball", "closed form"}
+    assert all(row.gap <= row.bound <= row.tolerance and row.step == 5 for row in rows)
+    assert all(row.bound >= 1e-13 for row in rows if row.method == "Arb ball")
+    assert len(check_gradient(function(Known(closed=False), X), X, G, 0)) == 1
+
+
+def test_numbers_that_autograd_gets_right_and_the_topic_wrong_are_refuted() -> None:
+    rows = check_gradient(function(Known(), X), X, G * (1 + 1e-4), 0)
+    assert {row.verdict for row in rows} == {Verdict.REFUTED}
+    assert rows[0].gap == pytest.approx(3e-4)
+    assert rows[0].value == pytest.approx(3.0003)
+
+
+def test_scale_of_a_descent() -> None:
+    f, off = function(Known(closed=False), X), G + point(0, 1e-7)
+    assert check_gradient(f, X, off, 0)[0].verdict is not Verdict.CERTIFIED
+    assert check_gradient(f, X, off, 0, scale=1e4)[0].verdict is Verdict.CERTIFIED
+
+
+def test_one_row_for_each_partial_derivative() -> None:
+    rows = check_gradient(function(Known(), X), X, G, 0, each=True)
+    assert [row.quantity for row in rows] == ["∂f/∂x0", "∂f/∂x1"] * 2
+    assert [row.reference for row in rows] == [1.4, 3.0] * 2
+
+
+def test_kinks_are_undefined_with_the_slopes_from_both_sides() -> None:
+    f = function(Known(kink=True), X)
+    rows = check_gradient(f, X, point(0, 3), 0, each=True)
+    assert [row.verdict for row in rows] == [Verdict.UNDEFINED, Verdict.CERTIFIED, Verdict.CERTIFIED]
+    assert rows[0].note == "kink in x0: slope -1 from the left, 1 from the right"
+    rows = check_hessian(f, X, torch.diag(point(2, 0)), 0)
+    assert rows[0].verdict is Verdict.UNDEFINED
+    assert "slope -1" in rows[0].note
+
+
+def test_a_wide_ball_is_inconclusive() -> None:
+    assert check_gradient(function(Known(rad=inf, closed=False), X), X, G, 0)[0].verdict is Verdict.INCONCLUSIVE
+    assert check_gradient(function(Known(rad=1e-3, closed=False), X), X, G, 0)[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_zero_to_working_precision() -> None:
+    """At the float nearest to a root of the gradient, half an ulp of x is all that the gradient is."""
+
+    class Shifted(Known):
+        def tensor(self, x: Tensor, order: int) -> Tensor:
+            """x0² + 3 x1 less its tangent at x0: the true slope in x0 is 1e-16, and 3 x1 is gone."""
+            return [point(0)[0], point(1e-16, 0), torch.diag(point(2, 0))][order]
+
+    f = function(Shifted(closed=False), X)
+    row = check_gradient(f, X, point(3e-16, 0), 0)[0]
+    assert row.verdict is Verdict.CERTIFIED
+    assert row.note == "zero to working precision"
+    assert check_gradient(f, X, point(3e-14, 0), 0)[0].verdict is Verdict.SUSPECT
+
+
+def test_spectra() -> None:
+    f = function(Known(rad=1e-15), X)
+    assert worst(check_eigenvalues(f, X, point(0, 2), 0)) is Verdict.CERTIFIED
+    assert worst(check_eigenvalues(f, X, point(0, 2.1), 0)) is Verdict.SUSPECT
+    assert worst(check_singular_values(f, X, point(3, 1), 0)) is Verdict.CERTIFIED
+
+
+def test_float32_is_judged_by_its_own_digits() -> None:
+    x = point(0.7, -2.3, dtype=torch.float32)
+    f = function(Known(), x)
+    assert worst(check_gradient(f, x, value_and_gradient(f.call, x)[1], 0)) is Verdict.CERTIFIED
+    assert worst(check_gradient(f, x, point(1.41, 3, dtype=torch.float32), 0)) is Verdict.REFUTED
+
+
+# --- with real formulas ---------------------------------------------------------------------------------------------
+
+
+def evidence_of(f: Function) -> list[Evidence]:
+    x = f.start
+    value, g = value_and_gradient(f.call, x)
+    H = dense_hessian(f.call, x)
+    return check_value(f, x, value, 0) + check_gradient(f, x, g, 0) + check_hessian(f, x, H, 0)
+
+
+@pytest.mark.parametrize("at", [[-1.2, 1.0], [1.0, 1.0], [0.3, 700.0]])
+def test_rosenbrock_is_certified(at: list[float]) -> None:
+    rows = evidence_of(formula(expr="(1-x0)**2 + 100*(x1-x0**2)**2", at=at))
+    assert worst(rows) is Verdict.CERTIFIED, rows
+
+
+def test_cancellation_is_suspect_and_shows_the_proven_value() -> None:
+    rows = evidence_of(formula(expr="(exp(x) - 1 - x) / x**2", at=[1e-5]))
+    assert worst(rows) is Verdict.SUSPECT
+    assert rows[0].note.startswith("float64 keeps about 5 of 16 digits here; proven value 0.500001")
+
+
+def test_overflow_is_suspect_with_all_digits_lost() -> None:
+    rows = evidence_of(formula(expr="log(exp(x) + exp(y))", at=[1000.0, 1001.0]))
+    assert worst(rows) is Verdict.SUSPECT
+    assert rows[0].note == "float64 gives inf here; proven value 1001.313262"
+    assert rows[0].gap == inf
+
+
+def test_kinks_of_formulas() -> None:
+    f = formula(expr="abs(x) + y**2", at=[0.0, 1.5])
+    rows = check_gradient(f, f.start, value_and_gradient(f.call, f.start)[1], 0, each=True)
+    assert rows[0].verdict is Verdict.UNDEFINED
+    assert rows[0].note == "kink in x: slope -1 from the left, 1 from the right"
+    assert {row.verdict for row in rows[1:]} == {Verdict.CERTIFIED}
+    H = check_hessian(f, f.start, dense_hessian(f.call, f.start), 0)
+    assert H[0].verdict is Verdict.UNDEFINED
+
+
+def test_stationary_floats_are_zero_to_working_precision_or_exactly_certified() -> None:
+    """The minimum of (x - 1/3)² + cos(y) near (1/3, π): the true gradient there is about an ulp, not 0."""
+    f = formula(expr="(3*x - 1)**2 + cos(y)", at=[1 / 3, 3.141592653589793])
+    rows = check_gradient(f, f.start, value_and_gradient(f.call, f.start)[1], 0)
+    assert worst(rows) is Verdict.CERTIFIED, rows
+
+
+def test_jacobians_of_formulas() -> None:
+    f = formula(expr=["x0**2 + x1", "x0*x1", "sin(x0) + cos(x1)"], at=[1.0, 2.0])
+    J = dense_jacobian(f.call, f.start)
+    rows = check_value(f, f.start, f.call(f.start), 0) + check_jacobian(f, f.start, J, 0)
+    rows += check_singular_values(f, f.start, torch.linalg.svdvals(J), 0)
+    assert worst(rows) is Verdict.CERTIFIED, rows
+    assert worst(check_jacobian(f, f.start, J * (1 + 1e-6), 0)) is Verdict.REFUTED
