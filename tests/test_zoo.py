@@ -51,10 +51,12 @@ def test_at_least_fifty() -> None:
 def test_described(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     first = text.splitlines()[0]
-    assert first.startswith("# ") and len(first) < 110
+    assert first.startswith("# ")
+    assert len(first) < 110
     f = load(name)
     assert f.source
-    assert f.exact is not None and "f" in f.exact.latex
+    assert f.exact is not None
+    assert "f" in f.exact.latex
     assert len(f.variables) == len(f.start)
     if f.domain is not None:
         assert bool(((f.start >= f.domain[:, 0]) & (f.start <= f.domain[:, 1])).all())
@@ -82,7 +84,8 @@ def test_three_derivatives_agree(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if load(name).minima is not None])
 def test_minima(name: str) -> None:
     f = load(name)
-    assert f.exact is not None and f.minima is not None
+    assert f.exact is not None
+    assert f.minima is not None
     for x in f.minima:
         if name in KINKS:
             assert not bool(f.exact.enclose(x, 1).rad.isfinite().all())

@@ -23,10 +23,15 @@ from calclab.app.provenance import provenance
 from calclab.core import Function, Outcome, Run, Status, Topic
 from calclab.drive import Scan, drive
 from calclab.errors import UserError
+from calclab.function.network import Network
 from calclab.report.outcome import write_outcome
 from calclab.report.summary import write_summary
 from calclab.sink.memory import MemorySink
 from calclab.study.claims import check_claims, check_form
+
+
+THREADS = torch.get_num_threads()
+LARGE = 10**7  # parameters × rows from which on threads pay
 
 
 @dataclass(frozen=True)
@@ -48,20 +53,27 @@ def prepare(config: DictConfig, hydra: Any, words: Sequence[str]) -> Job:
     lab, choices, asked = plain(config), dict(hydra.runtime.choices), list(hydra.overrides.task)
     check_config(lab, choices)
     check_form(lab["claims"])
+    torch.set_num_threads(1)  # for small problems one thread beats two by far
     device, note = resolve(lab["device"], lab["dtype"])
     kind = subject.chosen(choices, asked)
     try:
-        torch.set_num_threads(1 if kind == "function" else torch.get_num_threads())  # tiny sums: one thread wins by far
         about = subject.build(kind, lab, choices, device)
         topic = build_topic(lab, about, choices["topic"])
     except InstantiationException as error:
         raise UserError(reason(error)) from error
+    if work(about) > LARGE:
+        torch.set_num_threads(THREADS)
     place = folder.claim(Path(lab["outputs"]), choices["topic"], folder.name(asked, lab))
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
     title = f"{choices['topic']} of {about.name}"
     run = Run(choices["topic"], about.name, title, place, topic.steps, topic.labels(), topic.pictures(), lab, latex)
     notes = [text for text in (note, *getattr(about, "notes", ())) if text]
     return Job(topic, run, kind, provenance(words, device=device, dtype=lab["dtype"], seed=lab["seed"]), notes)
+
+
+def work(about: Function | Network) -> int:
+    """A measure of what one evaluation costs: parameters × rows."""
+    return 0 if isinstance(about, Function) else len(about.rows) * sum(p.numel() for p in about.parameters().values())
 
 
 def build_topic(config: Mapping[str, Any], about: object, name: str) -> Topic:

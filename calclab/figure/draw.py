@@ -206,7 +206,7 @@ def short(value: float) -> str:
     """A number in at most seven or so characters."""
     if not math.isfinite(value):
         return "nan"
-    if value == round(value) and abs(value) < 1e5 or 1e3 <= abs(value) < 1e5:
+    if (value == round(value) and abs(value) < 1e5) or 1e3 <= abs(value) < 1e5:
         return str(round(value))
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 

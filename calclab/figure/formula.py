@@ -22,7 +22,7 @@ def draw_formulas(latex: Sequence[str]) -> bytes:
     shown = list(latex[:LINES]) or [r"\mathrm{(no\ formula)}"]
     figure = Figure(dpi=DPI)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
-    texts = [typeset(figure, formula) for formula in shown]
+    texts = [typeset(figure, formula, renderer) for formula in shown]
     if len(latex) > LINES:
         texts.append(figure.text(0, 0, f"… and {len(latex) - LINES} more", fontsize=10, color=FAINT, va="baseline"))
     boxes = []
@@ -55,16 +55,16 @@ def in_line(match: re.Match[str]) -> str:
     return rf"\left{left}{inner}\right{right}" if left else inner
 
 
-def typeset(figure: Any, formula: str) -> Any:
-    """A text of the figure: mathematics where mathtext can parse it, code in a fixed-width face where it cannot."""
-    from matplotlib.mathtext import MathTextParser
-
+def typeset(figure: Any, formula: str, renderer: Any) -> Any:
+    """A text of the figure: mathematics where mathtext can set it, code in a fixed-width face where it cannot."""
     whole = " ".join(ENVIRONMENT.sub(in_line, formula).split())
     whole = whole.replace(r"\operatorname", r"\mathrm").replace(r"\frac", r"\dfrac")
     if len(whole) > LONG:
         return figure.text(0, 0, plain(f"{whole[:CLIPPED]}…"), fontsize=10, family="monospace", color=INK)
+    text = figure.text(0, 0, f"${whole}$", fontsize=17, color=INK, math_fontfamily="cm")
     try:
-        MathTextParser("agg").parse(f"${whole}$", dpi=DPI)
+        text.get_window_extent(renderer)  # parses it
     except (ValueError, RuntimeError):
+        text.remove()
         return figure.text(0, 0, plain(whole), fontsize=11, family="monospace", color=INK)
-    return figure.text(0, 0, f"${whole}$", fontsize=17, color=INK, math_fontfamily="cm")
+    return text

@@ -93,7 +93,7 @@ def ready(found: Any, label: str, arguments: dict[str, Any], x: Tensor) -> Calla
         arguments = {}
     if isinstance(found, torch.nn.Module):
         found = found.to(dtype=x.dtype, device=x.device).requires_grad_(False).eval()
-    if not hasattr(found, "__call__"):
+    if not callable(found):
         raise UserError(f"function._target_={label} is a {type(found).__name__}, and something to call is needed.")
     if not arguments:
         return found

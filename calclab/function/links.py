@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def links(
     parser = Parser(table, own)
     roots = tuple(parser.read(text) for text in parts[0][1])
     free, base = parser.order(), parser.base
-    for before, (_, texts_, _) in zip(parts, parts[1:], strict=False):
+    for before, (_, texts_, _) in pairwise(parts):
         bound = dict(zip(inputs(before), roots, strict=True))
         roots = tuple(Parser(table, bound=bound).read(text) for text in texts_)
     label, _, vector = parts[-1]

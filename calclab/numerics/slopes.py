@@ -99,7 +99,7 @@ def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
     row = Evidence(0, "", "", number, estimate, gap, bound, allowed, Verdict.INCONCLUSIVE)
     if not isfinite(number):
         return replace(row, note="not finite" + (", where differences are" if isfinite(estimate) else ""))
-    if gap > allowed and (stairs(seen) or too_steep(seen, number, seen.steps[-1])):
+    if gap > allowed and (stairs(seen, number) or too_steep(seen, number, seen.steps[-1])):
         return replace(row, note="the function stands still between jumps, or changes within the smallest step")
     if gap > allowed and bound <= rule.resolve * max(most, abs(estimate)):
         return replace(row, verdict=Verdict.REFUTED, note="the difference quotients settle elsewhere")
@@ -117,7 +117,9 @@ def too_steep(seen: Samples, slope: float, h: float) -> bool:
     return abs(slope) * h > float(moved[moved.isfinite()].abs().sum())
 
 
-def stairs(seen: Samples) -> bool:
-    """φ moves, and stands still on both sides at a smaller step: rounding, as in (1e16 + x) - 1e16."""
+def stairs(seen: Samples, slope: float) -> bool:
+    """φ moves, yet stands still on both sides where the slope says it moves by many ulps: (1e16 + x) - 1e16."""
+    h = torch.tensor(seen.steps, dtype=seen.x.dtype, device=seen.x.device)
     still = (seen.ahead == seen.base) & (seen.behind == seen.base)
-    return bool(still.any() & ~still.all())
+    expected = abs(slope) * h > 8 * torch.finfo(seen.x.dtype).eps * seen.base.abs()
+    return bool((still & expected).any() & ~still.all())

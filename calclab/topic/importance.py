@@ -28,7 +28,8 @@ from calclab.core import (
 )
 from calclab.errors import UserError
 from calclab.function.network import Network
-from calclab.numerics.verify import check_gradient, identity
+from calclab.numerics.operators import dense_jacobian
+from calclab.numerics.verify import check_gradient, check_jacobian, identity
 from calclab.topic import words
 
 BLOCK = 256  # samples differentiated at once
@@ -147,7 +148,12 @@ class Importance(schema.topic.Importance):
         return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
-        function, g = self.sample(k), state["gradients"][k % BLOCK]
+        g, subject = state["gradients"][k % BLOCK], self.subject
+        if not isinstance(subject, Network) and not subject.scalar:
+            J = dense_jacobian(subject.call, subject.start)
+            row = identity(f"∂{self.target}/∂x", "row of the Jacobian", g, J[self.output or 0], k)
+            return [row, *check_jacobian(subject, subject.start, J, k)]
+        function = self.sample(k)
         # what matters is an error in the mean, so gaps are held against the largest gradient among its neighbours
         scale = float(state["gradients"].norm(dim=1).max())
         evidence = check_gradient(function, function.start, g, k, scale=scale if math.isfinite(scale) else 0.0)

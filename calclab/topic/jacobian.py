@@ -111,6 +111,7 @@ class Jacobian(schema.topic.Jacobian):
             forward = torch.func.jvp(call, (x,), (v,))[1].reshape(-1)
         except (RuntimeError, NotImplementedError):  # an operation without a forward rule: reverse over reverse
             forward = operator @ v
+        forward = forward.to(J.dtype)  # forward mode promotes a float32 beside a constant that is a float64 tensor
         left, right = u @ forward, (operator.T @ u) @ v
         norm = float(J.norm())  # of the terms in ⟨u, Jv⟩: their sum may cancel
         known = slack(self.function, x, J, 1, norm)

@@ -14,9 +14,13 @@ from calclab.function.custom import custom
 
 def test_scalar_and_vector() -> None:
     f = custom(callable="torch.sum", at=[1, 2, 3])
-    assert f.scalar and f.variables == ("x0", "x1", "x2") and f.name == "sum" and f.exact is None
+    assert f.scalar
+    assert f.variables == ("x0", "x1", "x2")
+    assert f.name == "sum"
+    assert f.exact is None
     g = custom(callable="torch.sin", at=[1.0, 2.0], variables=["a", "b"])
-    assert g.outputs == ("f0", "f1") and g.variables == ("a", "b")
+    assert g.outputs == ("f0", "f1")
+    assert g.variables == ("a", "b")
     torch.testing.assert_close(torch.func.jacrev(g.call)(g.start), torch.diag(torch.cos(g.start)))
 
 
@@ -24,7 +28,8 @@ def test_arguments_and_classes() -> None:
     f = custom(callable="torch.linalg.vector_norm", at=[3.0, 4.0], arguments={"ord": 1})
     assert float(f.call(f.start)) == 7
     net = custom(callable="torch.nn.Linear", at=[1.0, 2.0], arguments={"in_features": 2, "out_features": 3})
-    assert len(net.outputs) == 3 and net.call(net.start).dtype == torch.float64
+    assert len(net.outputs) == 3
+    assert net.call(net.start).dtype == torch.float64
     assert not net.call(net.start).requires_grad
 
 
@@ -58,7 +63,7 @@ def raises(x: Tensor) -> Tensor:
     ],
 )
 def test_refused(path: object, said: str) -> None:
-    with pytest.raises(UserError, match=".*") as caught:
+    with pytest.raises(UserError) as caught:
         custom(callable=path, at=[1.0, 2.0])  # type: ignore[arg-type]
     assert said in str(caught.value)
 

@@ -27,7 +27,8 @@ def test_kinks_are_undefined_with_their_one_sided_values() -> None:
         f = formula(expr=expr, at=0.0)
         assert f.exact is not None
         ball = f.exact.enclose(f.start, 1)
-        assert math.isnan(float(ball.mid)) and math.isinf(float(ball.rad)), expr
+        assert math.isnan(float(ball.mid)), expr
+        assert math.isinf(float(ball.rad)), expr
         low, high = f.exact.one_sided(f.start)
         assert (float(low), float(high)) == pytest.approx((left, right), abs=1e-50), expr
         assert float(f.exact.enclose(f.start, 0).rad) == 0
@@ -37,7 +38,8 @@ def test_ties_that_are_no_kinks() -> None:
     huber = formula(expr="where(abs(x) < 1, 0.5*x**2, abs(x) - 0.5)", at=1.0).exact
     assert huber is not None
     x = torch.tensor([1.0], dtype=torch.float64)
-    assert holds(huber.enclose(x, 1), [1.0]) and float(huber.enclose(x, 1).rad) < 1e-30
+    assert holds(huber.enclose(x, 1), [1.0])
+    assert float(huber.enclose(x, 1).rad) < 1e-30
     assert math.isnan(float(huber.enclose(x, 2).mid))  # 1 on one side, 0 on the other
     square = formula(expr="abs(x)**2 + abs(y)*y", at=[0.0, 1.0]).exact
     assert square is not None
@@ -81,7 +83,8 @@ def test_eigenvalues_multiple_and_singular() -> None:
         f = formula(expr=expr)
         assert f.exact is not None
         ball = f.exact.eigenvalues(f.start)
-        assert holds(ball, truth) and float(ball.rad.max()) < 1e-15, expr
+        assert holds(ball, truth), expr
+        assert float(ball.rad.max()) < 1e-15, expr
 
 
 def test_eigenvalues_of_a_larger_matrix() -> None:
@@ -91,7 +94,8 @@ def test_eigenvalues_of_a_larger_matrix() -> None:
     assert f.exact is not None
     ball = f.exact.eigenvalues(f.start)
     truth = 2 - 2 * torch.cos(torch.arange(1, n + 1, dtype=torch.float64) * math.pi / (n + 1))
-    assert holds(ball, truth) and float(ball.rad.max()) < 1e-11
+    assert holds(ball, truth)
+    assert float(ball.rad.max()) < 1e-11
 
 
 def test_singular_values() -> None:
@@ -104,7 +108,8 @@ def test_singular_values() -> None:
         f = formula(expr=expr)
         assert f.exact is not None
         ball = f.exact.singular_values(f.start)
-        assert holds(ball, truth) and float(ball.rad.max()) < 1e-15
+        assert holds(ball, truth)
+        assert float(ball.rad.max()) < 1e-15
 
 
 def test_balls_are_outward() -> None:
@@ -113,10 +118,6 @@ def test_balls_are_outward() -> None:
     assert f.exact is not None
     ball = f.exact.enclose(f.start, 1)
     assert 0 < float(ball.rad) <= 2.0**-54
-    assert (
-        f.exact.enclose(torch.tensor([3.0], dtype=torch.float64), 0) == Ball(torch.tensor(1.0), torch.tensor(0.0))
-        or True
-    )
     assert float(f.exact.enclose(torch.tensor([3.0], dtype=torch.float64), 0).rad) < 2.0**-53
 
 
@@ -153,7 +154,8 @@ def test_closed_form() -> None:
     assert f.exact.closed_form(f.start, 1).tolist() == [2 * 0.1 * 3.0, 1.0]  # type: ignore[union-attr]
     long = formula(expr="sum(i, 0, n - 1, sin(x[i])**2)", n=200)
     assert long.exact is not None
-    assert long.exact.closed_form(long.start, 1) is None and long.exact.derivative_latex(1) == []
+    assert long.exact.closed_form(long.start, 1) is None
+    assert long.exact.derivative_latex(1) == []
 
 
 def test_a_large_hessian_is_sparse_work() -> None:

@@ -150,7 +150,8 @@ def test_refused_in_one_line_within_a_second(text: str) -> None:
         formula(expr=text)
     assert time.perf_counter() - begin < 1
     message = str(caught.value)
-    assert "\n" not in message and 10 < len(message) < 500
+    assert "\n" not in message
+    assert 10 < len(message) < 500
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_refused_in_one_line_within_a_second(text: str) -> None:
     ],
 )
 def test_hints(text: str, hint: str) -> None:
-    with pytest.raises(UserError, match=".*") as caught:
+    with pytest.raises(UserError) as caught:
         parse(text)
     assert hint in str(caught.value)
 
@@ -282,8 +283,13 @@ def test_fuzz(text: str) -> None:
         try:
             tree = parse(text)
         except UserError as error:
-            assert "\n" not in str(error) and len(str(error)) < 600
-            return
+            told = str(error)
+        else:
+            told = ""
+    assert "\n" not in told
+    assert len(told) < 600
+    if told:
+        return
     assert 0 < len(tree.nodes) <= 3 * len(text) + 3
     assert all(argument < k for k, node in enumerate(tree.nodes) for argument in node.args)
     try:
@@ -308,6 +314,7 @@ def test_agrees_with_python() -> None:
             return f"sin({a})"
         return {"**2": f"({a})**2", "()": f"({a} - {b})"}.get(kind, f"{a} {kind} {b}")
 
+    told: list[str] = []
     for _ in range(200):
         text, x, y = grow(generator.randint(1, 5)), generator.uniform(0.5, 2), generator.uniform(0.5, 2)
         try:
@@ -317,9 +324,11 @@ def test_agrees_with_python() -> None:
         try:
             found = float(evaluate(text, {"x": x, "y": y}))
         except UserError as error:
-            assert "not a real number" in str(error)
+            told.append(str(error))  # a constant such as 1/(2 - 2)
             continue
         assert math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9), text
+    assert len(told) < 20
+    assert all("not a real number" in text for text in told)
 
 
 def test_order_of_variables() -> None:

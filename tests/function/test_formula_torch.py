@@ -121,7 +121,8 @@ def test_transforms(expr: str) -> None:
     assert f.call(single).dtype == torch.float32
     torch.testing.assert_close(f.call(single).double(), f.call(x), rtol=1e-5, atol=1e-5)
     meta = f.call(torch.empty(2, device="meta", dtype=torch.float64))
-    assert meta.device.type == "meta" and meta.shape == f.call(x).shape
+    assert meta.device.type == "meta"
+    assert meta.shape == f.call(x).shape
     leaf = x.clone().requires_grad_()
     value = f.call(leaf)
     (g,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)

@@ -11,14 +11,19 @@ from calclab.function.links import links
 
 def test_notebook() -> None:
     f = links(links=["h = x**2", "g = h + 1", "f = g**3"], at=2)
-    assert f.variables == ("x",) and f.scalar and float(f.call(f.start)) == 125
+    assert f.variables == ("x",)
+    assert f.scalar
+    assert float(f.call(f.start)) == 125
     assert [link.name for link in f.links] == ["h", "g", "f"]
     assert [float(link.call(link.start)) for link in f.links] == [4, 5, 125]
     slopes = [float(torch.func.grad(link.call)(link.start)) for link in f.links]
-    assert slopes == [4, 1, 75] and slopes[0] * slopes[1] * slopes[2] == float(torch.func.grad(f.call)(f.start)) == 300
-    assert f.exact is not None and float(f.exact.enclose(f.start, 1).mid) == 300
+    assert slopes == [4, 1, 75]
+    assert slopes[0] * slopes[1] * slopes[2] == float(torch.func.grad(f.call)(f.start)) == 300
+    assert f.exact is not None
+    assert float(f.exact.enclose(f.start, 1).mid) == 300
     assert [link.variables for link in f.links] == [("x",), ("h",), ("g",)]
-    assert f.links[1].exact is not None and f.links[1].exact.latex == "g(h) = h + 1"
+    assert f.links[1].exact is not None
+    assert f.links[1].exact.latex == "g(h) = h + 1"
 
 
 def test_lists_between_links() -> None:
@@ -39,7 +44,8 @@ def test_long_chains_stay_small() -> None:
     f = links(links=["h0 = x", *[f"h{k} = h{k - 1}*h{k - 1}*0.5 + 0.5" for k in range(1, 60)]], at=1.0)
     assert f.exact is not None
     assert float(f.exact.enclose(f.start, 1).mid) == float(torch.func.grad(f.call)(f.start)) == 1
-    assert f.exact.closed_form(f.start, 1) is None and len(f.exact.latex) < 100
+    assert f.exact.closed_form(f.start, 1) is None
+    assert len(f.exact.latex) < 100
 
 
 @pytest.mark.parametrize(

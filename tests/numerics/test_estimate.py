@@ -63,6 +63,7 @@ def error_of(g: Tensor, x: Tensor, size: float, seed: int) -> Tensor:
     return e / w * (g * w).norm() / e.norm() * size
 
 
+@pytest.mark.slow
 def test_right_gradients_raise_no_alarm_and_wrong_ones_always_do() -> None:
     cases = list(family(20))
     assert len(cases) == 200
@@ -78,7 +79,7 @@ def test_right_gradients_raise_no_alarm_and_wrong_ones_always_do() -> None:
 
 
 def test_hessians_of_the_family() -> None:
-    for name, call, x in list(family(2)):
+    for name, call, x in family(1):
         H, f = dense_hessian(call, x), function(call, x)
         rows = check_hessian(f, x, H, 0)
         assert all(row.verdict is CONSISTENT for row in rows), (name, rows)
@@ -86,7 +87,8 @@ def test_hessians_of_the_family() -> None:
             wrong = check_hessian(f, x, H * (1 + 1e-4), 0)
             assert worst(wrong) is REFUTED, (name, wrong)
     lopsided = torch.tensor([[1.0, 2.0], [2.1, 1.0]], dtype=torch.float64)
-    assert check_hessian(function(lambda z: z @ z, x := point(1, 2)), x, lopsided, 0)[0].verdict is REFUTED
+    x = point(1, 2)
+    assert check_hessian(function(lambda z: z @ z, x), x, lopsided, 0)[0].verdict is REFUTED
 
 
 def test_jacobians_spectra_and_their_errors() -> None:
@@ -246,18 +248,16 @@ def network(act: type[nn.Module], loss: Callable[..., Tensor], dtype: torch.dtyp
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_networks(act: type[nn.Module], loss: Callable[..., Tensor], dtype: torch.dtype) -> None:
     double = dtype == torch.float64
-    for seed in range(2):
-        call, θ = network(act, loss, dtype, seed)
-        f, (_, g) = function(call, θ), value_and_gradient(call, θ)
-        rows = check_gradient(f, θ, g, 0)
-        allowed = {CONSISTENT} if double else {CONSISTENT, OPEN}
-        assert {row.verdict for row in rows} <= allowed, rows
-        assert rows[1].verdict is CONSISTENT
-        wrong = check_gradient(f, θ, g + error_of(g, θ, 1e-4 if double else 0.01, seed), 0)
-        assert worst(wrong) is REFUTED, wrong
-        if double:
-            assert {row.verdict for row in wrong} == {REFUTED}, wrong
-            assert worst(check_hessian(f, θ, dense_hessian(call, θ), 0)) is CONSISTENT
+    call, θ = network(act, loss, dtype, 0)
+    f, (_, g) = function(call, θ), value_and_gradient(call, θ)
+    rows = check_gradient(f, θ, g, 0)
+    assert {row.verdict for row in rows} <= ({CONSISTENT} if double else {CONSISTENT, OPEN}), rows
+    assert rows[1].verdict is CONSISTENT
+    wrong = check_gradient(f, θ, g + error_of(g, θ, 1e-4 if double else 0.01, 0), 0)
+    assert worst(wrong) is REFUTED, wrong
+    if double:
+        assert {row.verdict for row in wrong} == {REFUTED}, wrong
+        assert worst(check_hessian(f, θ, dense_hessian(call, θ), 0)) is CONSISTENT
 
 
 def test_evidence_is_the_same_every_time() -> None:

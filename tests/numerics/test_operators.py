@@ -84,7 +84,7 @@ def test_works_where_no_graph_is_wanted_and_leaves_the_point_alone() -> None:
     with torch.no_grad():
         value, g = value_and_gradient(indefinite, x)
         H = dense_hessian(indefinite, x)
-    assert not (value.requires_grad or g.requires_grad or H.requires_grad or x.requires_grad)
+    assert not any(t.requires_grad for t in (value, g, H, x))
     assert g.abs().min() > 0
     assert H.abs().max() > 0
 

@@ -37,8 +37,6 @@ def test_memory_joins_blocks() -> None:
 @pytest.mark.parametrize("count", [1, 7, POINTS, POINTS + 1, 3 * POINTS + 11, 20_001])
 @pytest.mark.parametrize("block", [1, 17, 1000])
 def test_a_track_is_thin_even_and_keeps_both_ends(count: int, block: int) -> None:
-    if count > 10_000 and block == 1:
-        pytest.skip("slow, and the same as 17")
     track = Track()
     track.points = POINTS
     for first in range(0, count, block):

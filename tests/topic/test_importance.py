@@ -97,6 +97,7 @@ def test_a_formula_is_one_sample_with_its_variables_as_features(walk):
 def test_an_output_of_a_vector_formula(walk):
     f = formula(name="f", expr=["x0 + x1", "x0*x1"], at=[3.0, -2.0], dtype=torch.float64, device="cpu")
     found = walk(importance(subject=f, target="output.1"))
+    assert Verdict.CERTIFIED in found.verdicts
     assert found.answer.values["importance"].tolist() == [2, 3]
     with pytest.raises(UserError, match=r"target=loss.*output\.0, output\.1"):
         importance(subject=f)

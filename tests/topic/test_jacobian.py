@@ -80,10 +80,17 @@ def test_singular_values_rank_and_condition_are_the_true_ones(item):
 
 
 def test_two_programs_that_round_differently_are_not_held_against_each_other(walk):
-    """Cancellation leaves no digit of this slope: proven to be off (suspect), but forward and reverse are both right."""
+    """Cancellation leaves no digit of this slope: it is suspect, but neither forward nor reverse is refuted."""
     found = walk(jacobian(subject=f("(exp(x) - 1 - x)/x**2", 1e-5)))
     assert Verdict.SUSPECT in found.verdicts
     assert Verdict.REFUTED not in found.verdicts
+
+
+def test_float32(walk):
+    subject = formula(name="f", expr=["2.5*x*y", "sin(x)/3"], at=[1.5, -0.7], dtype=torch.float32, device="cpu")
+    found = walk(jacobian(subject=subject))
+    assert found.answer.values["jacobian"].dtype == torch.float32
+    assert found.verdicts <= GOOD
 
 
 def linear(make_data, make_network):

@@ -23,7 +23,7 @@ NETWORKS = {
     "linear": partial(Linear, bias=True),
     "mlp": partial(Mlp, width=4, depth=2, activation="tanh", bias=True),
     "cnn": partial(Cnn, channels=2, blocks=2, activation="tanh"),
-    "resnet": partial(Resnet, channels=2, stages=2, blocks=1, activation="tanh"),
+    "resnet": partial(Resnet, channels=2, stages=1, blocks=1, activation="tanh"),
     "transformer": partial(Transformer, width=4, heads=2, blocks=1, activation="gelu"),
 }
 TOPICS = {

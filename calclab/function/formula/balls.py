@@ -59,6 +59,7 @@ class Sweep:
         self.undecided: list[int] = []  # not told apart
         self.lost: set[int] = set()  # kinks at which no side was chosen
         for k, node in enumerate(tape.nodes):
+            args: tuple[int, ...]
             if node.op == "x":
                 value, args = x[int(node.value)], ()
             elif node.op == "select":

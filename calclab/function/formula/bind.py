@@ -30,11 +30,15 @@ class Bound:
     """
 
     tree: Tree
-    n: int
+    variables: tuple[str, ...]
     static: dict[int, float | Tensor]
     places: dict[int, Tensor]
     lows: dict[int, int]
     lengths: dict[int, int]
+
+    @property
+    def n(self) -> int:
+        return len(self.variables)
 
 
 def bind(tree: Tree, variables: Sequence[str]) -> Bound:
@@ -69,7 +73,7 @@ def bind(tree: Tree, variables: Sequence[str]) -> Bound:
                 static[k] = reduce(node.op, static[node.args[1]], lengths[node.args[0]], depth)
         elif all(a in static for a in node.args):
             static[k] = evaluate(node, [static[a] for a in node.args], n)
-    return Bound(tree, n, static, places, lows, lengths)
+    return Bound(tree, tuple(variables), static, places, lows, lengths)
 
 
 def evaluate(node: Node, args: list[float | Tensor], n: int) -> float | Tensor:
@@ -84,12 +88,14 @@ def evaluate(node: Node, args: list[float | Tensor], n: int) -> float | Tensor:
         return args[1] if args[0] else args[2]
     if not any(isinstance(a, Tensor) for a in args) and node.op != "where":
         return constant(node.op, [float(a) for a in args])
-    arrays = torch.broadcast_tensors(*[torch.as_tensor(a, dtype=torch.float64) for a in args])
+    tensors = [torch.as_tensor(a, dtype=torch.float64) for a in args]
+    zero = sum(tensors, torch.zeros((), dtype=torch.float64)) * 0  # of the shape that all broadcast to
+    arrays = [t.expand(zero.shape) for t in tensors]
     if node.op == "where":
         return torch.where(arrays[0].bool(), arrays[1], arrays[2])
     columns = [a.flatten().tolist() for a in arrays]
     values = [constant(node.op, entries) for entries in zip(*columns, strict=True)]
-    value = torch.tensor(values, dtype=torch.float64).reshape(arrays[0].shape)
+    value = torch.tensor(values, dtype=torch.float64).reshape(zero.shape)
     return value.bool() if node.op in COMPARISONS else value
 
 
@@ -107,8 +113,8 @@ def whole(value: float | Tensor | None, index: str) -> int:
     """A bound of an index: a whole number made of numbers and n."""
     if not isinstance(value, float) or not math.isfinite(value) or value != int(value) or abs(value) > TERMS:
         raise UserError(
-            f"The bounds of the index {index} are whole numbers made of numbers and n, as in sum({index}, 0, n - 1, ...). "
-            "A bound that changes with another index is written where(j <= i, term, 0)."
+            f"The bounds of the index {index} are whole numbers made of numbers and n, as in "
+            f"sum({index}, 0, n - 1, ...). A bound that changes with another index is written where(j <= i, term, 0)."
         )
     return int(value)
 
@@ -122,6 +128,7 @@ def coordinates(node: Node, index: float | Tensor | None, n: int) -> Tensor:
     if bool(wrong.any()):
         raise UserError(
             f"{node.text}[{float(values[wrong].flatten()[0]):g}] does not exist: the formula has {n} "
-            f"variable{'s' * (n != 1)}, {node.text}[0] to {node.text}[{n - 1}]. Give a larger n, or change the sum's bounds."
+            f"variable{'s' * (n != 1)}, {node.text}[0] to {node.text}[{n - 1}]. "
+            "Give a larger n, or change the sum's bounds."
         )
     return values.long()

@@ -43,8 +43,8 @@ def formula(
     if expr is None:
         raise UserError("No formula is given. Type for example function.expr='x**2 + y**2' function.at='[1, 2]'")
     if isinstance(expr, str | int | float):
-        vector = isinstance(expr, str) and expr.strip().startswith("[")
         texts = split(expr) if isinstance(expr, str) else [repr(expr)]
+        vector = len(texts) > 1 or (isinstance(expr, str) and expr.strip().startswith("["))
     else:
         vector, texts = True, list(expr)
     tree = parse(texts, None if variables is None else names_of(variables))
@@ -103,8 +103,8 @@ def dimension(name: str, tree: Tree, given: int | None, n: int | None) -> tuple[
         if given is not None and given != count:
             listed = short(", ".join(tree.variables), 60)
             raise UserError(
-                f"at has {given} number{'s' * (given != 1)}, but {name} has {count} variable{'s' * (count != 1)} ({listed}). "
-                f"Type function.at='[{', '.join(['1.0'] * min(count, 6))}{', ...' * (count > 6)}]'"
+                f"at has {given} number{'s' * (given != 1)}, but {name} has {count} variable{'s' * (count != 1)} "
+                f"({listed}). Type function.at='[{', '.join(['1.0'] * min(count, 6))}{', ...' * (count > 6)}]'"
             )
         return tree.variables if count == named else tuple(f"{base(tree)}{k}" for k in range(count))
     if n is not None and given is not None and given > n:
@@ -145,7 +145,8 @@ def numbers(values: Any, key: str) -> list[float]:
     fine = not isinstance(entries, str) and isinstance(entries, Sequence) and len(entries) > 0
     if not fine or any(isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v) for v in entries):
         raise UserError(
-            f"{key}={short(str(values))}: {key} is a list of finite numbers. Type for example function.{key}='[1.0, 2.0]'"
+            f"{key}={short(str(values))}: {key} is a list of finite numbers. "
+            f"Type for example function.{key}='[1.0, 2.0]'"
         )
     return [float(v) for v in entries]
 

@@ -89,7 +89,7 @@ class ClosedForm:
                         known.append(((*lead, i), first))
                     else:
                         for j, v in list(enumerate(self.symbols))[i:]:
-                            known.append(((*lead, i, j), first.diff(v)))  # noqa: PERF401
+                            known.append(((*lead, i, j), first.diff(v)))
             self.cache[precise, order] = known
         return known
 

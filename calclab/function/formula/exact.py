@@ -17,17 +17,17 @@ from torch import Tensor
 from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.function.formula import closed, spectra, typeset
-from calclab.function.formula.balls import Arb, Sweep, Tape, choices
+from calclab.function.formula.balls import Sweep, Tape, choices
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.rules import flint, nan
-from calclab.function.formula.unroll import TooLarge, unroll
+from calclab.function.formula.unroll import TooLargeError, unroll
 
 PRECISIONS = (106, 212, 424, 848)  # bits
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
 NEAR = 200  # one-sided derivatives are taken 2^-200 away
 NEAR_PRECISION = 1500
-Found = dict[tuple[int, ...], Arb]  # the entries that are not exactly 0
+Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
 class FormulaExact:
@@ -54,7 +54,7 @@ class FormulaExact:
     def tape(self) -> Tape | None:
         try:
             return Tape(unroll(self.bound))
-        except TooLarge:
+        except TooLargeError:
             return None
 
     def derivative_latex(self, order: int) -> list[str]:
@@ -85,7 +85,7 @@ class FormulaExact:
             return assemble(self.entries(tape, blurred, order), self.shape(order)).rad
 
     def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The first partial derivatives at x − 2^-200 e_i and x + 2^-200 e_i: the limits from the left and the right."""
+        """The first partial derivatives at x ± 2^-200 e_i: their limits from the left and the right."""
         here = self.enclose(x, 1)
         sides = here.mid.clone(), here.mid.clone()
         tape = self.tape
@@ -111,7 +111,7 @@ class FormulaExact:
         return self.spectrum(x, 1, (min(len(self.bound.tree.roots), len(x)),), spectra.singular_values)
 
     def spectrum(
-        self, x: Tensor, order: int, shape: tuple[int, ...], values: Callable[[list[list[Arb]]], list[Arb]]
+        self, x: Tensor, order: int, shape: tuple[int, ...], values: Callable[[list[list[Any]]], list[Any]]
     ) -> Ball:
         tape = self.tape
         rows, columns = (len(self.bound.tree.roots) if order == 1 else len(x)), len(x)
@@ -136,7 +136,7 @@ class FormulaExact:
         lead = (len(self.bound.tree.roots),) if self.vector else ()
         return lead + (self.bound.n,) * order
 
-    def entries(self, tape: Tape, x: Sequence[Arb], order: int) -> Found:
+    def entries(self, tape: Tape, x: Sequence[Any], order: int) -> Found:
         """The entries of the derivative tensor that are not 0 by structure, at the precision of the moment."""
         sweeps = choices(tape, x, smooth=order > 0)
         values = agree([self.order(tape, s, 0, []) for s in sweeps])
@@ -150,7 +150,7 @@ class FormulaExact:
         second = agree([self.order(tape, s, 2, users or tape.users(s.chosen)) for s in sweeps])
         for at in second:
             lead, pair = at[:-2], at[-2:]
-            if any(not first.get((*lead, i), second[at]).is_finite() for i in pair):
+            if any(not first.get((*lead, i), arb(0)).is_finite() for i in pair):
                 second[at] = nan()
         return self.spoil(second, broken, 2)
 
@@ -201,7 +201,7 @@ def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> 
     return ball
 
 
-def arb(value: float) -> Arb:
+def arb(value: Any) -> Any:
     return flint().arb(value)
 
 

@@ -45,7 +45,7 @@ def guard(bound: Bound) -> Bound:
             (lengths, bound.lengths),
         ):
             if source is not None and like in old:
-                table[place] = old[like]  # type: ignore[index, assignment]
+                table[place] = old[like]  # type: ignore[assignment]
         return place
 
     def guarded(root: int, test: int, side: float) -> int:
@@ -71,7 +71,7 @@ def guard(bound: Bound) -> Bound:
             args = args[0], guarded(args[1], args[0], 1.0), guarded(args[2], args[0], 0.0)
         moved.append(add(replace(node, args=args), k, bound))
     tree = Tree(tuple(nodes), tuple(moved[k] for k in bound.tree.roots), bound.tree.variables, bound.tree.base)
-    return Bound(tree, bound.n, static, places, lows, lengths)
+    return Bound(tree, bound.variables, static, places, lows, lengths)
 
 
 def tame(node: Node, nodes: list[Node], static: dict[int, float | Tensor], leaf: Callable[[int], bool]) -> bool:

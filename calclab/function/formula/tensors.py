@@ -17,6 +17,7 @@ from torch import Tensor
 
 from calclab.function.formula import slopes
 from calclab.function.formula.bind import Bound
+from calclab.function.formula.expand import expand
 from calclab.function.formula.guard import guard
 from calclab.function.formula.tree import COMPARISONS
 
@@ -77,7 +78,7 @@ class Program:
     tape: list[tuple[int, Callable[..., Tensor], int, int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        bound = self.bound = guard(self.bound)
+        bound = self.bound = guard(expand(self.bound))
         tree = bound.tree
         self.constants: list[Value] = [None] * len(tree.nodes)
         needs_tensor: set[int] = set()

@@ -102,22 +102,21 @@ def look_over(text: str) -> None:
 
 
 def split(text: str) -> list[str]:
-    """'[a, b]' as its parts, cut at the commas outside brackets; a text that is no list as one part.
+    """'[a, b]' or 'a, b' as its parts, cut at the commas outside brackets; a text that is no list as one part.
 
     The lists that a shell passes arrive as text: '[x0**2 + x1, max(x0, x1)]'. Quotes around a part are dropped.
     """
     text = text.strip()
     if len(text) > LENGTH:
         look_over(text)
-    if not (text.startswith("[") and text.endswith("]")):
-        return [text]
-    parts, depth, begin = [], 0, 1
-    for place in range(1, len(text) - 1):
-        depth += (text[place] in "([") - (text[place] in ")]")
-        if text[place] == "," and depth == 0:
-            parts.append(text[begin:place])
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    parts, depth, begin = [], 0, 0
+    for place, letter in enumerate(inner):
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append(inner[begin:place])
             begin = place + 1
-    parts.append(text[begin:-1])
+    parts.append(inner[begin:])
     parts = [part.strip() for part in parts]
     return [part[1:-1] if len(part) > 1 and part[0] == part[-1] and part[0] in "'\"" else part for part in parts]
 

@@ -10,7 +10,7 @@ recursion limit, and what two outputs or two links share is computed once. Opera
     sum, prod : index, body                 over low <= index <= high
     < <= > >= == != : left, right           only as the first argument of where
     where : condition, then, otherwise
-    guard : condition, leaf                 the leaf, cut off from derivatives where the condition is false (1) or true (0)
+    guard (value) : condition, leaf         the leaf, without derivative where the condition is not ``value``
     add sub mul div pow neg, functions      see ``FUNCTIONS``
 """
 

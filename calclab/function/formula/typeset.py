@@ -26,7 +26,8 @@ WRITTEN = {
     "atan2": r"\operatorname{atan2}",
 }
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
-GREEK = "alpha gamma delta epsilon eta theta kappa mu nu xi rho sigma tau phi chi psi omega".split()
+GREEK = {"alpha", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "mu", "nu", "xi", "rho", "sigma", "tau", "phi"}
+GREEK |= {"chi", "psi", "omega"}
 
 
 def formula(bound: Bound, vector: bool, variables: Sequence[str], letter: str = "f") -> str:
@@ -83,7 +84,7 @@ def times(a: Piece, b: Piece) -> str:
     left, right = bracket(a, PRODUCT), bracket(b, PRODUCT)
     if right.startswith("-"):
         right = rf"\left({right}\right)"
-    dot = right[:1].isdigit() or right.startswith(r"\frac") and left[-1:].isdigit()
+    dot = right[:1].isdigit() or (right.startswith(r"\frac") and left[-1:].isdigit())
     return left + (r" \cdot " if dot else r" \, " if left[-1:].isalpha() else " ") + right
 
 

@@ -7,7 +7,7 @@ min, relu, sign, where) becomes a select, so that one place decides what happens
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -15,9 +15,10 @@ from calclab.function.formula.bind import Bound
 from calclab.function.formula.tree import COMPARISONS, Node, Table, Tree
 
 STEPS = 300_000
+Entry = Callable[[int, dict[int, int]], int]  # the step of a node, at given values of the indices
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """The formula written out has more than ``STEPS`` steps."""
 
 
@@ -33,7 +34,7 @@ class Steps:
 
 
 def unroll(bound: Bound) -> Steps:
-    """Every x[...] becomes a coordinate and every sum its terms. Raises TooLarge."""
+    """Every x[...] becomes a coordinate and every sum its terms. Raises TooLargeError."""
     tree = bound.tree
     table = Table()
     needed = set(tree.roots)
@@ -83,13 +84,12 @@ def unroll(bound: Bound) -> Steps:
                 known = dict(zip(free[k], at, strict=True))
                 entries[k][at] = step(bound, table, k, known, entry)
         if len(table.nodes) > STEPS:
-            raise TooLarge
+            raise TooLargeError
     return Steps(tuple(table.nodes), tuple(entries[k][()] for k in tree.roots), bound.n)
 
 
-def step(bound: Bound, table: Table, k: int, at: dict[int, int], entry: object) -> int:
+def step(bound: Bound, table: Table, k: int, at: dict[int, int], entry: Entry) -> int:
     """One node at given values of the indices around it."""
-    assert callable(entry)
     node = bound.tree.nodes[k]
     if node.op == "n":
         return table.add(whole(bound.n))
@@ -139,8 +139,8 @@ def balanced(table: Table, factors: Sequence[int]) -> int:
     return level[0]
 
 
-def merge(parts: object) -> tuple[int, ...]:
-    return tuple(sorted({i for part in parts for i in part}))  # type: ignore[attr-defined]
+def merge(parts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(sorted({i for part in parts for i in part}))
 
 
 def indices_below(tree: Tree, root: int) -> tuple[int, ...]:

@@ -32,7 +32,8 @@ def evaluate(text: Any, names: Mapping[str, float] | None = None) -> Tensor:
     tree = parse(text if isinstance(text, str) else repr(text), None)
     if unknown := [name for name in tree.variables if name not in used]:
         raise UserError(
-            f"'{short(str(text))}': unknown name '{short(unknown[0])}'; known are {short(', '.join(known), 80) or 'numbers only'}."
+            f"'{short(str(text))}': unknown name '{short(unknown[0])}'; known are "
+            f"{short(', '.join(known), 80) or 'numbers only'}."
             f"{nearest(unknown[0], [*known, *FUNCTIONS])}"
         )
     x = torch.tensor([float(known[name]) for name in tree.variables], dtype=torch.float64)

@@ -1,0 +1,40 @@
+"""The help page: every knob with its meaning, type, range and default, from the schema and conf/."""
+
+from __future__ import annotations
+
+import pytest
+
+from calclab.app import catalogue
+
+
+@pytest.mark.parametrize("topic", catalogue.options("topic"))
+def test_every_knob_of_a_topic_is_told(lab, topic: str) -> None:
+    result = lab(f"--help topic={topic}")
+    assert result.status == 0
+    for name, knob in catalogue.root_knobs(topic).items():
+        assert f"{name}=" in result.out
+        assert knob.meaning in result.out
+        assert knob.kind in result.out
+
+
+@pytest.mark.parametrize("group", catalogue.GROUPS)
+def test_every_option_has_a_description(group: str) -> None:
+    for option in catalogue.options(group):
+        assert catalogue.description(group, option), f"{group}/{option}.yaml begins with no comment"
+
+
+OPTIONS = [(group, option) for group in catalogue.GROUPS[:5] for option in catalogue.options(group)]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_defaults_lie_in_their_ranges(group: str, option: str) -> None:
+    values = catalogue.values(group, option)
+    for name, knob in catalogue.knobs(group, option).items():
+        assert name in values, f"{group}/{option}.yaml has no default for {name}"
+        knob.check(values[name])
+
+
+def test_common_defaults_lie_in_their_ranges() -> None:
+    values = catalogue.values("", "config")
+    for name, knob in catalogue.knobs("common", "common").items():
+        knob.check(values[name])

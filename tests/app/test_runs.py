@@ -1,0 +1,140 @@
+"""Whole runs: every topic by its name alone, every study, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calclab.app import catalogue
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("topic", catalogue.options("topic"))
+def test_a_topic_by_its_name_alone(lab, topic: str, tmp_path: Path) -> None:
+    result = lab(f"topic={topic}")
+    assert result.status == 0, result.err + result.out
+    (folder,) = (tmp_path / "outputs" / topic).iterdir()
+    outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+    assert outcome["status"] == "completed"
+    assert outcome["evidence"]["verdict"] in ("certified", "consistent", "inconclusive")
+    assert outcome["provenance"]["command"] == f"python -m calclab topic={topic}"
+    for path in folder.glob("*.csv"):
+        assert len(pd.read_csv(path)) > 0
+    assert list(folder.glob("*.png"))
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert outcome["answer"]["sentence"] in result.out.replace("\n", "")
+
+
+@pytest.mark.parametrize("study", [name for name in catalogue.options("experiment") if name.startswith("notebook/")])
+def test_every_claim_of_a_study_holds(lab, study: str, tmp_path: Path) -> None:
+    result = lab(f"experiment={study} figures=false")
+    assert result.status == 0, result.out + result.err
+    (path,) = (tmp_path / "outputs").rglob("outcome.json")
+    claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    assert claims
+    assert all(claim["holds"] for claim in claims)
+
+
+def test_a_claim_that_does_not_hold_is_loud(lab) -> None:
+    result = lab("experiment=notebook/01_cubic function.at=[3] figures=false")
+    assert result.status == 3
+    assert "DOES NOT HOLD" in result.out
+
+
+def test_a_folder_of_studies_of_ones_own(lab, tmp_path: Path) -> None:
+    (tmp_path / "experiments" / "mine").mkdir(parents=True)
+    study = "# @package _global_\ndefaults:\n  - override /topic: hessian\n  - override /function: booth\n"
+    study += "claims:\n  - {quantity: condition, equals: 9}\n"
+    (tmp_path / "experiments" / "mine" / "booth.yaml").write_text(study)
+    result = lab("experiment=mine/booth figures=false")
+    assert result.status == 0, result.err
+    assert "1 of 1 hold" in result.out
+
+
+def test_the_formula_is_what_the_shell_passed(lab, tmp_path: Path) -> None:
+    assert lab("topic=jacobian 'function.expr=x0**2+x1, x0*x1' function.at=[1,2] figures=false").status == 0
+    (path,) = (tmp_path / "outputs").rglob("jacobian*.csv")
+    assert pd.read_csv(path, index_col=0).to_numpy().tolist() == [[2, 1], [2, 1]]
+
+
+def test_a_callable_and_a_network_of_ones_own(lab, tmp_path: Path) -> None:
+    code = "import torch\ndef f(x):\n    return (x**4).sum()\n"
+    code += "class Net(torch.nn.Module):\n    def __init__(self, width=3):\n        super().__init__()\n"
+    code += "        self.a = torch.nn.Linear(4, width)\n        self.b = torch.nn.Linear(width, 3)\n"
+    code += "    def forward(self, x):\n        return self.b(torch.tanh(self.a(x)))\n"
+    (tmp_path / "own_module_of_mine.py").write_text(code)
+    result = lab("topic=hessian function._target_=own_module_of_mine.f function.at=[1,2] figures=false")
+    assert result.status == 0, result.err
+    assert "48" in result.out
+    result = lab("topic=partial network._target_=own_module_of_mine.Net network.width=5 data=iris figures=false")
+    assert result.status == 0, result.err
+    assert "a.weight (5, 4)" in result.out
+
+
+def test_network_on_a_table_of_ones_own(lab, tmp_path: Path) -> None:
+    rows = "size,city,price\n" + "".join(f"{i % 7 + 1},{'ab'[i % 2]},{3 * (i % 7) + (i % 2)}\n" for i in range(40))
+    (tmp_path / "houses.csv").write_text(rows)
+    line = "topic=importance network=linear data=table data.path=houses.csv data.target=price data.standardize=true"
+    result = lab(f"{line} figures=false")
+    assert result.status == 0, result.err + result.out
+    assert "size matters most" in result.out
+
+
+def test_two_runs_never_share_a_folder(lab, tmp_path: Path) -> None:
+    for _ in range(3):
+        assert lab("topic=derivative figures=false").status == 0
+    assert len(list((tmp_path / "outputs" / "derivative").iterdir())) == 3
+
+
+def test_processes_started_at_once_have_their_own_folders(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "calclab", "topic=derivative", "figures=false", "steps=3"]
+    runs = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    outcomes = list((tmp_path / "outputs" / "derivative").glob("*/outcome.json"))
+    assert len(outcomes) == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_so_and_keeps_its_rows(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "calclab", "topic=descent", "steps=100000000", "tol=0", "figures=false"]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=os.environ)
+    for _ in range(600):
+        if any(path.stat().st_size > 10_000 for path in (tmp_path / "outputs").rglob("scalars.csv")):
+            break
+        time.sleep(0.1)
+    run.send_signal(number)
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == status
+    assert "interrupted" in out
+    (path,) = (tmp_path / "outputs").rglob("outcome.json")
+    outcome = json.loads(path.read_text(encoding="utf-8"))
+    assert outcome["status"] == "interrupted"
+    assert len(pd.read_csv(path.with_name("scalars.csv"))) == outcome["steps"] + 1
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"python -m calclab ((?:[^`\n|]|\|(?!\s))+)", text)
+    return [line.strip() for line in found if "<" not in line and "..." not in line]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_of_the_readme(lab, line: str, tmp_path: Path) -> None:
+    rows = "size,price\n" + "".join(f"{i % 7},{3 * (i % 7) + i % 2}\n" for i in range(40))
+    (tmp_path / "houses.csv").write_text(rows)
+    result = lab(line)
+    assert result.status == 0, result.err + result.out
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(readme_commands()) > 8

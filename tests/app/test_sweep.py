@@ -1,0 +1,51 @@
+"""Sweeps: every job has its folder and its row; a diverging job is a result, a failing one stops no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+
+def table(tmp_path: Path) -> pd.DataFrame:
+    (path,) = (tmp_path / "outputs" / "sweeps").glob("*/sweep.csv")
+    return pd.read_csv(path)
+
+
+def test_values_and_groups_are_combined(lab, tmp_path: Path) -> None:
+    result = lab("-m topic=descent function=sphere,booth optimizer=gd,adam lr=0.01,0.02 steps=5 figures=false")
+    assert result.status == 0, result.err
+    rows = table(tmp_path)
+    assert len(rows) == 8
+    assert rows["folder"].nunique() == 8
+    assert all(Path(tmp_path / folder / "scalars.csv").exists() for folder in rows["folder"])
+    assert set(rows["status"]) == {"completed"}
+    assert "8 of 8 jobs done" in result.out
+
+
+def test_a_diverging_job_is_a_result(lab, tmp_path: Path) -> None:
+    result = lab("-m topic=descent function=sphere lr=0.1,3 steps=500 figures=false")
+    assert result.status == 0, result.err
+    assert table(tmp_path)["status"].tolist() == ["converged", "diverged"]
+
+
+def test_a_failing_job_is_told_and_the_others_finish(lab, tmp_path: Path) -> None:
+    (tmp_path / "own_functions_here.py").write_text(
+        "def good(x):\n    return (x**2).sum()\ndef bad(x):\n    raise RuntimeError('out of luck')\n"
+    )
+    target = "function._target_=own_functions_here.bad,own_functions_here.good"
+    result = lab(f"-m topic=descent {target} function.at=[1,2] lr=0.1 steps=3 figures=false")
+    assert result.status == 2
+    rows = table(tmp_path)
+    assert rows["status"].tolist() == ["failed", "completed"]
+    assert "out of luck" in rows["error"][0]
+    assert "out of luck" in result.out
+    assert "1 failed" in result.out
+
+
+def test_formulas_can_be_swept(lab, tmp_path: Path) -> None:
+    result = lab("""-m topic=derivative "function.expr='x**2','sin(x), y'" function.at=[1] figures=false""")
+    rows = table(tmp_path)
+    assert len(rows) == 2
+    assert rows["status"].tolist() == ["completed", "failed"]
+    assert result.status == 2
