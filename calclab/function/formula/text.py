@@ -109,7 +109,8 @@ def split(text: str) -> list[str]:
     text = text.strip()
     if len(text) > LENGTH:
         look_over(text)
-    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    listed = text.startswith("[") and text.endswith("]")
+    inner = text[1:-1] if listed else text
     parts, depth, begin = [], 0, 0
     for place, letter in enumerate(inner):
         depth += (letter in "([") - (letter in ")]")
@@ -117,6 +118,8 @@ def split(text: str) -> list[str]:
             parts.append(inner[begin:place])
             begin = place + 1
     parts.append(inner[begin:])
+    if len(parts) == 1 and not listed:
+        return [text]
     parts = [part.strip() for part in parts]
     return [part[1:-1] if len(part) > 1 and part[0] == part[-1] and part[0] in "'\"" else part for part in parts]
 
