@@ -8,7 +8,7 @@ that the state in hand is always the state after the last step logged.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,12 +31,16 @@ class Scan:
     evidence: Sequence[Evidence]
 
 
-def drive(topic: Topic, sinks: Sequence[Sink]) -> Scan:
-    """Run ``topic`` from k = 0 to its end. KeyboardInterrupt ends the scan at the last whole block."""
+def drive(topic: Topic, sinks: Sequence[Sink], interrupted: Callable[[], bool] = lambda: False) -> Scan:
+    """Run ``topic`` from k = 0 to its end.
+
+    ``interrupted`` is asked after each block, so that what is written is always a whole one; KeyboardInterrupt ends
+    the scan at once, with what the blocks before have brought.
+    """
     scan = Scan(Status.INTERRUPTED, -1, topic.init(), {}, ())
     size = 1
     try:
-        while scan.step < topic.steps and scan.status is Status.INTERRUPTED:
+        while scan.step < topic.steps and scan.status is Status.INTERRUPTED and not interrupted():
             began = time.perf_counter()
             scan = advance(topic, scan, size, sinks)
             seconds = max(time.perf_counter() - began, 1e-9)

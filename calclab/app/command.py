@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
 
 from calclab.app import argv, catalogue
+from calclab.app.signals import signals
 from calclab.core import Outcome, Status, Verdict
 
 SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
@@ -24,7 +22,7 @@ def run(words: Sequence[str]) -> int:
     if "-m" in words or "--multirun" in words:
         from calclab.app.sweep import sweep
 
-        return sweep([word for word in ready if word not in ("-m", "--multirun")], words)
+        return sweep([word for word in ready if word not in ("-m", "--multirun")])
     return single(ready, words)
 
 
@@ -52,30 +50,13 @@ def single(ready: Sequence[str], words: Sequence[str]) -> int:
     job = prepare(config, config.hydra, words)
     gc.enable()
     with signals() as received:
-        outcome = execute(job, progress=True)
+        outcome = execute(job, lambda: bool(received), progress=True)
     show(job.run, outcome)
     return status_of(outcome, received)
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """SIGTERM ends a run as Ctrl-C does: at the last whole block, with an outcome. Yields the signals received."""
-    received: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    before: dict[int, Any] = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def status_of(outcome: Outcome, received: Sequence[int] = ()) -> int:
-    """The exit status that an outcome stands for."""
+def status_of(outcome: Outcome, received: Sequence[int]) -> int:
+    """The exit status that an outcome stands for; ``received`` are the signals that came."""
     if outcome.status is Status.INTERRUPTED:
         return 128 + (received[0] if received else signal.SIGINT)
     if outcome.status is Status.FAILED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from calclab.report.outcome import write_outcome
 from calclab.report.summary import write_summary
 from calclab.sink.memory import MemorySink
 from calclab.study.claims import check_claims, check_form
-
 
 THREADS = torch.get_num_threads()
 LARGE = 10**7  # parameters × rows from which on threads pay
@@ -92,7 +91,7 @@ def reason(error: InstantiationException) -> str:
     raise cause
 
 
-def execute(job: Job, *, progress: bool = False) -> Outcome:
+def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False) -> Outcome:
     """Run the job to its outcome. Every sink is closed and outcome.json written, however the run ends."""
     config = job.run.config
     memory = MemorySink()  # claims may look at every step
@@ -103,7 +102,7 @@ def execute(job: Job, *, progress: bool = False) -> Outcome:
     for sink in sinks:
         sink.open(job.run)
     try:
-        scan = drive(job.topic, sinks)
+        scan = drive(job.topic, sinks, interrupted)
     except Exception as crash:
         error = f"{type(crash).__name__}: {crash}"
         (job.run.folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")

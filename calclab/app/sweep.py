@@ -22,9 +22,10 @@ from omegaconf import DictConfig
 
 from calclab.app import catalogue, folder
 from calclab.app.check import check_sweep
-from calclab.app.command import signals, status_of
+from calclab.app.command import status_of
 from calclab.app.job import execute, prepare
 from calclab.app.output import show_sweep
+from calclab.app.signals import signals
 from calclab.app.studies import register
 from calclab.core import Outcome, Status
 from calclab.errors import UserError
@@ -32,7 +33,7 @@ from calclab.errors import UserError
 COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
 
 
-def sweep(words: Sequence[str], typed: Sequence[str]) -> int:
+def sweep(words: Sequence[str]) -> int:
     """Run every job of the sweep and return the exit status: 0 when no job failed, else the worst of theirs."""
     register()
     check_sweep(words)
@@ -58,18 +59,25 @@ def job(config: DictConfig) -> float | None:
     runtime = HydraConfig.get()
     asked = list(runtime.overrides.task)
     row: dict[str, Any] = {"job": runtime.job.num, "overrides": " ".join(asked), "exit": 0}
+    stopped = False
     try:
         ready = prepare(config, runtime, asked)
-        outcome = execute(ready)
+        with signals() as received:
+            outcome = execute(ready, lambda: bool(received))
         row |= {"status": outcome.status.word, "objective": objective_of(outcome), "steps": outcome.steps}
-        row |= {"seconds": round(outcome.seconds, 4), "exit": status_of(outcome), "folder": str(ready.run.folder)}
+        stopped = bool(received)
+        row |= {
+            "seconds": round(outcome.seconds, 4),
+            "exit": status_of(outcome, received),
+            "folder": str(ready.run.folder),
+        }
         row["error"] = first_line(outcome.error)
     except UserError as mistake:
         row |= {"status": Status.FAILED.word, "exit": 2, "error": str(mistake)}
     except Exception as crash:
         row |= {"status": Status.FAILED.word, "exit": 1, "error": first_line(f"{type(crash).__name__}: {crash}")}
     (Path(runtime.sweep.dir) / f"{row['job']}.json").write_text(json.dumps(row), encoding="utf-8")
-    if row["exit"] > 128:
+    if stopped:
         raise KeyboardInterrupt
     return row.get("objective")
 
