@@ -16,12 +16,9 @@ LENGTH = 80  # of the readable part
 def name(words: Sequence[str], config: Mapping[str, Any]) -> str:
     """The readable overrides, and a short digest of the whole resolved configuration: ``lr=0.05-1f3a9c2e``."""
     readable = ",".join(word for word in words if not word.startswith(("topic=", "outputs=", "figures=")))
-    readable = (
-        re.sub(r"[^\w.,=+*()\[\]-]+", "", readable.replace("/", "-"))
-        .replace("**", "^")
-        .replace("*", "·")[:LENGTH]
-        .strip(".,")
-    )
+    for plain, safe in (("/", "-"), ("**", "^"), ("*", "·")):
+        readable = readable.replace(plain, safe)
+    readable = re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].strip(".,")
     asked = {key: value for key, value in config.items() if key not in ("outputs", "figures")}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return f"{readable}-{digest}" if readable else digest
