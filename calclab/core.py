@@ -281,6 +281,18 @@ class Topic(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Scan:
+    """How far a scan has come: how it ended (INTERRUPTED while it goes on), the last step k, the state after it, the
+    last value of every name, the evidence gathered."""
+
+    status: Status
+    step: int
+    state: State
+    last: Values
+    evidence: Sequence[Evidence]
+
+
 class Rule(Protocol):
     """An optimizer as a pure pair. ``update`` returns the move x_{k+1} - x_k and the rule's next state."""
 

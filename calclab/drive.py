@@ -9,42 +9,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Evidence, Sink, State, Status, Topic, Values
+from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic
 
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
 
 
-@dataclass(frozen=True)
-class Scan:
-    """What came of a scan: how it ended, the last step k, the state after it, the last values, the evidence."""
-
-    status: Status
-    step: int
-    state: State
-    last: Values
-    evidence: Sequence[Evidence]
+def begin(topic: Topic) -> Scan:
+    """The scan before its first step."""
+    return Scan(Status.INTERRUPTED, -1, topic.init(), {}, ())
 
 
-def drive(topic: Topic, sinks: Sequence[Sink], interrupted: Callable[[], bool] = lambda: False) -> Scan:
-    """Run ``topic`` from k = 0 to its end.
+def drive(
+    topic: Topic, sinks: Sequence[Sink], scan: Scan | None = None, pause: Callable[[Scan], bool] | None = None
+) -> Scan:
+    """Run ``topic`` from ``scan`` (its beginning) to its end.
 
-    ``interrupted`` is asked after each block, so that what is written is always a whole one; KeyboardInterrupt ends
-    the scan at once, with what the blocks before have brought.
+    ``pause`` is asked after each block, when all sinks have written: it may save the scan, and ends it here by
+    answering True. KeyboardInterrupt ends it at once, with what the blocks before have brought.
     """
-    scan = Scan(Status.INTERRUPTED, -1, topic.init(), {}, ())
+    scan = begin(topic) if scan is None else scan
     size = 1
     try:
-        while scan.step < topic.steps and scan.status is Status.INTERRUPTED and not interrupted():
+        while scan.step < topic.steps and scan.status is Status.INTERRUPTED:
             began = time.perf_counter()
             scan = advance(topic, scan, size, sinks)
             seconds = max(time.perf_counter() - began, 1e-9)
             size = max(1, min(2 * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
+            if pause is not None and pause(scan):
+                break
     except KeyboardInterrupt:
         return scan
     return scan

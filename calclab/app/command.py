@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from calclab.app import argv, catalogue
-from calclab.app.signals import signals
-from calclab.core import Outcome, Status, Verdict
+from calclab.app import argv, catalogue, place
 
 SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 
@@ -23,7 +21,7 @@ def run(words: Sequence[str]) -> int:
         from calclab.app.sweep import sweep
 
         return sweep([word for word in ready if word not in ("-m", "--multirun")])
-    return single(ready, words)
+    return single([word for word in ready if word not in ("--run", "-r")], words)
 
 
 def serve(words: Sequence[str]) -> int:
@@ -40,26 +38,36 @@ def serve(words: Sequence[str]) -> int:
 
 
 def single(ready: Sequence[str], words: Sequence[str]) -> int:
-    """One run, with a progress bar and a summary."""
+    """One run, with a progress bar and a summary; a finished one is shown again."""
     gc.disable()  # nothing of the imports is garbage: looking for it costs a tenth of the start
-    from calclab.app.compose import compose
-    from calclab.app.job import execute, prepare
-    from calclab.report.terminal import show
+    from calclab.app.check import check_config
+    from calclab.app.compose import compose, plain
+    from calclab.app.signals import signals
+    from calclab.report.show import show
 
-    config = compose([word for word in ready if word not in ("--run", "-r")])
-    job = prepare(config, config.hydra, words)
-    gc.enable()
-    with signals() as received:
-        outcome = execute(job, lambda: bool(received), progress=True)
-    show(job.run, outcome)
-    return status_of(outcome, received)
+    config = compose(ready)
+    lab, choices = plain(config), dict(config.hydra.runtime.choices)
+    check_config(lab, choices)
+    where = place.locate(lab, choices["topic"], ready)
+    record = None if lab["rerun"] else where.finished()
+    if record is None:
+        from calclab.app.job import prepare
+
+        job = prepare(lab, choices, ready, where, words)
+        gc.enable()
+        with where.held(), signals() as received:
+            record = None if lab["rerun"] else where.finished()
+            if record is None:
+                from calclab.app.execute import execute
+
+                record = execute(job, lambda: bool(received), progress=True)
+                show(record["lines"])
+                return 128 + received[0] if received and record["status"] == "interrupted" else record["exit"]
+    show(again(record))
+    return record["exit"]
 
 
-def status_of(outcome: Outcome, received: Sequence[int]) -> int:
-    """The exit status that an outcome stands for; ``received`` are the signals that came."""
-    if outcome.status is Status.INTERRUPTED:
-        return 128 + (received[0] if received else signal.SIGINT)
-    if outcome.status is Status.FAILED:
-        return 1
-    refuted = any(row.verdict is Verdict.REFUTED for row in outcome.evidence)
-    return 3 if refuted or not all(claim.holds for claim in outcome.claims) else 0
+def again(record: dict[str, Any]) -> list[list[str]]:
+    """The lines of a run that was finished before."""
+    when = record["provenance"]["started"]
+    return [*record["lines"], ["note", f"finished before (started {when}); rerun=true runs it anew", "yellow"]]

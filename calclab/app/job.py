@@ -1,33 +1,23 @@
-"""One run: from a configuration to objects, through the scan, to an outcome in a folder of its own."""
+"""A job: everything that a configuration names, built and checked, and its place. Nothing is written yet."""
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 
-from calclab.app import folder, subject
-from calclab.app.check import check_config
-from calclab.app.compose import plain
+from calclab.app import subject
 from calclab.app.device import resolve
-from calclab.app.output import make_sinks
+from calclab.app.place import Place
 from calclab.app.provenance import provenance
-from calclab.core import Function, Outcome, Run, Status, Topic
-from calclab.drive import Scan, drive
+from calclab.core import Function, Run, Topic
 from calclab.errors import UserError
 from calclab.function.network import Network
-from calclab.report.outcome import write_outcome
-from calclab.report.summary import write_summary
-from calclab.sink.memory import MemorySink
-from calclab.study.claims import check_claims, check_form
+from calclab.study.claims import check_form
 
 THREADS = torch.get_num_threads()
 LARGE = 10**7  # parameters × rows from which on threads pay
@@ -35,39 +25,43 @@ LARGE = 10**7  # parameters × rows from which on threads pay
 
 @dataclass(frozen=True)
 class Job:
-    """A run that is ready: every mistake of the user's has been refused by now, and nothing written."""
+    """A run that is ready: every mistake of the user's has been refused by now."""
 
     topic: Topic
     run: Run
-    kind: str
+    place: Place
+    device: torch.device
     provenance: Mapping[str, Any]
     notes: Sequence[str]
 
 
-def prepare(config: DictConfig, hydra: Any, words: Sequence[str]) -> Job:
-    """Build everything that ``config`` names and claim the folder. Raises UserError, and then nothing was written.
+def prepare(
+    config: Mapping[str, Any], choices: Mapping[str, str], asked: Sequence[str], place: Place, words: Sequence[str]
+) -> Job:
+    """Build what the resolved ``config`` names. Raises UserError, and then nothing was written.
 
-    ``hydra`` is Hydra's own configuration of the job, ``words`` what to type to have it again.
+    ``choices`` are the options chosen in each group, ``asked`` the overrides as Hydra saw them, ``words`` what to type
+    to have the run again.
     """
-    lab, choices, asked = plain(config), dict(hydra.runtime.choices), list(hydra.overrides.task)
-    check_config(lab, choices)
-    check_form(lab["claims"])
+    check_form(config["claims"])
     torch.set_num_threads(1)  # for small problems one thread beats two by far
-    device, note = resolve(lab["device"], lab["dtype"])
+    device, note = resolve(config["device"], config["dtype"])
     kind = subject.chosen(choices, asked)
     try:
-        about = subject.build(kind, lab, choices, device)
-        topic = build_topic(lab, about, choices["topic"])
+        about = subject.build(kind, config, choices, device)
+        topic = build_topic(config, about)
     except InstantiationException as error:
         raise UserError(reason(error)) from error
     if work(about) > LARGE:
         torch.set_num_threads(THREADS)
-    place = folder.claim(Path(lab["outputs"]), choices["topic"], folder.name(asked, lab))
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
-    title = f"{choices['topic']} of {about.name}"
-    run = Run(choices["topic"], about.name, title, place, topic.steps, topic.labels(), topic.pictures(), lab, latex)
+    title = f"{place.topic} of {about.name}"
+    run = Run(
+        place.topic, about.name, title, place.folder, topic.steps, topic.labels(), topic.pictures(), config, latex
+    )
     notes = [text for text in (note, *getattr(about, "notes", ())) if text]
-    return Job(topic, run, kind, provenance(words, device=device, dtype=lab["dtype"], seed=lab["seed"]), notes)
+    made = provenance(words, device=device, dtype=config["dtype"], seed=config["seed"]) | {"files": place.files}
+    return Job(topic, run, place, device, made, notes)
 
 
 def work(about: Function | Network) -> int:
@@ -75,7 +69,7 @@ def work(about: Function | Network) -> int:
     return 0 if isinstance(about, Function) else len(about.rows) * sum(p.numel() for p in about.parameters().values())
 
 
-def build_topic(config: Mapping[str, Any], about: object, name: str) -> Topic:
+def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
     parts = {"optimizer": instantiate(config["optimizer"], _convert_="all")} if config.get("optimizer") else {}
     make = instantiate(subject.unnamed(config["topic"]), _partial_=True, _convert_="all")
     return make(subject=about, **parts)  # not through Hydra, which would turn a dataclass into a dict
@@ -89,33 +83,3 @@ def reason(error: InstantiationException) -> str:
     if isinstance(cause, ImportError):
         return " ".join(str(cause).split())
     raise cause
-
-
-def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False) -> Outcome:
-    """Run the job to its outcome. Every sink is closed and outcome.json written, however the run ends."""
-    config = job.run.config
-    memory = MemorySink()  # claims may look at every step
-    sinks = make_sinks(figures=config["figures"], progress=progress) + ([memory] if config["claims"] else [])
-    began = time.perf_counter()
-    scan: Scan | None = None
-    error = ""
-    for sink in sinks:
-        sink.open(job.run)
-    try:
-        scan = drive(job.topic, sinks, interrupted)
-    except Exception as crash:
-        error = f"{type(crash).__name__}: {crash}"
-        (job.run.folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
-    seconds = time.perf_counter() - began
-    outcome = Outcome(Status.FAILED, -1, seconds, {}, error=error, notes=job.notes, provenance=job.provenance)
-    if scan is not None:
-        outcome = replace(outcome, status=scan.status, steps=scan.step, last=scan.last, evidence=scan.evidence)
-    if scan is not None and scan.step >= 0:
-        answer = job.topic.answer(scan.state)
-        claims = check_claims(config["claims"], answer, memory.columns, outcome)
-        outcome = replace(outcome, answer=answer, claims=claims)
-    for sink in sinks:
-        sink.close(outcome)
-    write_summary(job.run.folder, job.run, outcome)
-    write_outcome(job.run.folder, job.run, outcome)
-    return outcome

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import os
+import sys
+from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
@@ -19,6 +21,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from calclab.app.catalogue import study_folders
 
 GROUP = "experiment"
+PLUGINS = str(Path(__file__).parent / "plugins")
 
 
 class Studies(FileConfigSource):
@@ -65,6 +68,8 @@ class StudiesPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make the studies known to Hydra; call it before Hydra starts."""
+    """Make the studies and the lab's sweeper and launcher known to Hydra; call it before Hydra starts."""
+    if PLUGINS not in sys.path:
+        sys.path.append(PLUGINS)  # a part of the namespace package hydra_plugins, where Hydra looks by itself
     for plugin in (Studies, StudiesPath):
         Plugins.instance().register(plugin)

@@ -1,18 +1,17 @@
-"""A sweep: Hydra's multirun over any knob or group. Every job has its own folder and its row in the sweep's table.
+"""A sweep: Hydra's multirun over any knob or group, on any launcher. Every job is a run of its own, found again.
 
-A job that diverges is a result; one that fails is told at the end, and the others run all the same. Rows are files of
-their own until the end, so that it does not matter in which process a launcher runs a job.
+The same command runs only what is missing. A job that diverges is a result; one that fails is told at the end, and the
+others run all the same. Rows come as files, so that it does not matter in which process a launcher runs a job.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,46 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from calclab.app import catalogue, folder
+from calclab.app import catalogue, studies
 from calclab.app.check import check_sweep
-from calclab.app.command import status_of
-from calclab.app.job import execute, prepare
+from calclab.app.compose import plain
 from calclab.app.output import show_sweep
+from calclab.app.perform import COLUMNS, Ticket, perform
+from calclab.app.place import name
 from calclab.app.signals import signals
-from calclab.app.studies import register
-from calclab.core import Outcome, Status
-from calclab.errors import UserError
-
-COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
 
 
 def sweep(words: Sequence[str]) -> int:
     """Run every job of the sweep and return the exit status: 0 when no job failed, else the worst of theirs."""
-    register()
+    studies.register()
     check_sweep(words)
-    outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
-    place = folder.claim(Path(outputs), "sweeps", datetime.now().strftime("%Y-%m-%d-%H-%M-%S"))
+    place = folder(words)
+    place.mkdir(parents=True, exist_ok=True)
+    for stale in place.glob("*.json"):
+        stale.unlink()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through, we say them better
     sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir='{place}'"]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
-    with signals() as received, contextlib.suppress(KeyboardInterrupt):
-        start(job)()
+    stopped = 0
+    with signals() as received:
+        try:
+            start(job)()
+        except KeyboardInterrupt as interrupt:
+            stopped = (*interrupt.args, *received, 2)[0]
     rows = collect(place)
     show_sweep(rows, place)
-    return 128 + received[0] if received else max((int(row["exit"]) for row in rows), key=severity, default=0)
+    if stopped:
+        print("interrupted: the same command goes on with what is missing")
+        return 128 + stopped
+    return max((int(row["exit"]) for row in rows), key=severity, default=0)
+
+
+def folder(words: Sequence[str]) -> Path:
+    """The sweep's folder, named by what was asked: outputs/sweeps/<overrides>-<digest>."""
+    outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
+    asked = [word for word in words if not word.startswith(("outputs=", "rerun=", "fail_fast=", "hydra/", "hydra."))]
+    digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12]
+    return Path(outputs) / "sweeps" / f"{name(asked)}-{digest}".lstrip("-")
 
 
 def severity(status: int) -> int:
@@ -55,41 +67,13 @@ def severity(status: int) -> int:
 
 
 def job(config: DictConfig) -> float | None:
-    """What Hydra calls for every job. It never raises but for an interrupt, and returns the objective."""
+    """What other launchers than ours call for every job, perhaps in another process."""
     runtime = HydraConfig.get()
-    asked = list(runtime.overrides.task)
-    row: dict[str, Any] = {"job": runtime.job.num, "overrides": " ".join(asked), "exit": 0}
-    stopped = False
-    try:
-        ready = prepare(config, runtime, asked)
-        with signals() as received:
-            outcome = execute(ready, lambda: bool(received))
-        row |= {"status": outcome.status.word, "objective": objective_of(outcome), "steps": outcome.steps}
-        stopped = bool(received)
-        row |= {
-            "seconds": round(outcome.seconds, 4),
-            "exit": status_of(outcome, received),
-            "folder": str(ready.run.folder),
-        }
-        row["error"] = first_line(outcome.error)
-    except UserError as mistake:
-        row |= {"status": Status.FAILED.word, "exit": 2, "error": str(mistake)}
-    except Exception as crash:
-        row |= {"status": Status.FAILED.word, "exit": 1, "error": first_line(f"{type(crash).__name__}: {crash}")}
-    (Path(runtime.sweep.dir) / f"{row['job']}.json").write_text(json.dumps(row), encoding="utf-8")
-    if stopped:
-        raise KeyboardInterrupt
+    asked, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
+    row = perform(Ticket(runtime.job.num, asked, plain(config), choices, Path(runtime.sweep.dir)))
+    if row["exit"] > 128:
+        raise KeyboardInterrupt(row["exit"] - 128)
     return row.get("objective")
-
-
-def first_line(text: str) -> str:
-    return text.splitlines()[0] if text else ""
-
-
-def objective_of(outcome: Outcome) -> float | None:
-    """The first number of a topic's answer: what a sweeper may minimise."""
-    values = outcome.answer.values.values() if outcome.answer else ()
-    return next((float(v) for v in values if not isinstance(v, str) and v.numel() == 1), None)
 
 
 def collect(place: Path) -> list[dict[str, Any]]:

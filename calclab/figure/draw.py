@@ -38,8 +38,9 @@ def draw(panel: Panel) -> bytes:
 def blank(title: str, note: str, width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
     """A figure with one pair of axes, a title, and a note below it."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     axes = figure.add_subplot()
     axes.set_title(plain(title), loc="left", fontsize=11, fontweight="bold", color=INK, wrap=True)
     for side in ("top", "right"):
@@ -70,8 +71,11 @@ def draw_curves(panel: CurvesPanel) -> Any:
         seen = sum(math.isfinite(y) for y in line.y)
         marker = "o" if seen <= 30 else None  # points between gaps have no line to show them
         axes.plot(line.x, line.y, style, color=colour, lw=1.8, marker=marker, ms=4, label=plain(line.name))
-    axes.set_xlabel(plain(panel.xlabel), fontsize=10)
-    if panel.xlabel == "step":
+    if panel.ticks:
+        name_axis(axes.xaxis, panel.ticks, upright=longest_name(panel.ticks) * len(panel.ticks) > 60)
+    else:
+        axes.set_xlabel(plain(panel.xlabel), fontsize=10)
+    if panel.xlabel == "step" and not panel.ticks:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.xlog:
         axes.set_xscale("log")
@@ -79,6 +83,7 @@ def draw_curves(panel: CurvesPanel) -> Any:
     if panel.ylog:
         axes.set_yscale("log")
         log_ticks(axes.yaxis)
+        draw_zeros(axes, panel)
     axes.grid(True, color="#DDDDDD", lw=0.6)
     axes.set_axisbelow(True)
     if not any(
@@ -94,13 +99,41 @@ def draw_curves(panel: CurvesPanel) -> Any:
     return figure
 
 
-def log_ticks(axis: Any) -> None:
-    """Plain numbers: 0.1, 20, 1e-08."""
-    from matplotlib.ticker import LogFormatter
+def draw_zeros(axes: Any, panel: CurvesPanel) -> None:
+    """Zeros as dots below a logarithmic axis, marked 0, one row for each line."""
+    shown = [(COLOURS[i % len(COLOURS)], line.zeros) for i, line in enumerate(panel.lines) if line.zeros]
+    heights = [y for line in panel.lines for y in line.y if math.isfinite(y)]
+    if not shown or not heights:
+        return
+    low, high = math.log10(min(heights)), math.log10(max(heights))
+    row = max(0.25, 0.035 * (high - low))
+    first = max(low - 3 * row, -290.0)
+    for i, (colour, zeros) in enumerate(shown):
+        axes.plot(zeros, [10 ** (first - i * row)] * len(zeros), "o", ms=3.5, color=colour, ls="")
+    last = first - (len(shown) - 1) * row
+    axes.axhline(10 ** (first + 1.2 * row), color=FAINT, lw=0.8, ls=(0, (1, 2)))
+    axes.set_ylim(10 ** max(last - 1.2 * row, -305.0), 10 ** min(high + 1.5 * row, 300.0))
+    ticks = [tick for tick in axes.yaxis.get_major_locator()() if tick >= 10 ** (first + 1.2 * row)]
+    axes.set_yticks([10 ** ((first + last) / 2), *ticks], ["0", *map(power, ticks)])
+    axes.set_yticks([], minor=True)
 
-    axis.set_major_formatter(LogFormatter())
-    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+
+def log_ticks(axis: Any) -> None:
+    """0.001 to 1000 as plain numbers, others as powers of ten; over less than two decades numbers in between too."""
+    from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
+
+    low, high = axis.get_view_interval()
+    wide = not (low > 0 and math.isfinite(high) and high / 100 < low)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    axis.set_minor_formatter(NullFormatter() if wide else LogFormatter(minor_thresholds=(2, 0.5)))
     axis.set_tick_params(which="minor", labelsize=8)
+
+
+def power(value: float) -> str:
+    if 1e-3 <= value <= 1e3:
+        return f"{value:g}"
+    exponent = round(math.log10(value)) if value > 0 else 0
+    return f"$10^{{{exponent}}}$"
 
 
 def draw_contours(panel: ContoursPanel) -> Any:
@@ -119,22 +152,22 @@ def draw_contours(panel: ContoursPanel) -> Any:
         filled = axes.contourf(field.x, field.y, z, levels=field.levels, cmap=colours, norm=norm)
         axes.contour(field.x, field.y, z, levels=field.levels, colors="white", linewidths=0.3, alpha=0.5)
         bar = figure.colorbar(filled, ax=axes, pad=0.02, ticks=field.levels[:: max(1, len(field.levels) // 7)])
-        bar.ax.set_yticklabels([short(level) for level in bar.get_ticks()], fontsize=8)
+        bar.ax.set_yticklabels(list(map(minus, levels_in_words(list(bar.get_ticks())))), fontsize=8)
         bar.outline.set_visible(False)
     elif any(math.isfinite(v) for row in field.values for v in row):
         axes.set_facecolor(colours(0.5))  # constant
     outline = [withStroke(linewidth=3.2, foreground=INK), Normal()]
     if panel.path:
         xs, ys = zip(*panel.path, strict=True)
-        dots = "o" if len(xs) <= 60 else None
+        dots = "o" if len(xs) <= 100 else None
         axes.plot(xs, ys, "-", color="white", lw=1.6, marker=dots, ms=3.5, path_effects=outline, label="path")
         known = [p for p in panel.path if math.isfinite(p[0])]
         if known:
             axes.plot(*known[0], "o", ms=9, color="white", mec=INK, mew=1.5, ls="", label="start")
-            axes.plot(*known[-1], "s", ms=8, color=COLOURS[1], mec="white", mew=1.5, ls="", label="end")
+            axes.plot(*known[-1], "o", ms=7.5, color=COLOURS[1], mec="white", mew=1.3, ls="", label="end", zorder=3)
     if panel.minima:
         xs, ys = zip(*panel.minima, strict=True)
-        axes.plot(xs, ys, "*", ms=15, color="#F0E442", mec=INK, mew=1.0, ls="", label="minimum", zorder=2.5)
+        axes.plot(xs, ys, "*", ms=19, color="#F0E442", mec=INK, mew=1.0, ls="", label="minimum", zorder=2.5)
     axes.set_xlim(field.x[0], field.x[-1])
     axes.set_ylim(field.y[0], field.y[-1])
     axes.set_xlabel(plain(panel.axes[0]), fontsize=10)
@@ -176,7 +209,9 @@ def draw_heatmap(panel: HeatmapPanel) -> Any:
         for i, row in enumerate(panel.matrix):
             for j, value in enumerate(row):
                 dark = abs(value) > 0.6 * panel.limit
-                axes.text(j, i, short(value), ha="center", va="center", fontsize=size, color="white" if dark else INK)
+                axes.text(
+                    j, i, minus(short(value)), ha="center", va="center", fontsize=size, color="white" if dark else INK
+                )
     bar = figure.colorbar(shown, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
@@ -211,6 +246,17 @@ def short(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
+def minus(text: str) -> str:
+    """With the sign that axes have."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def levels_in_words(levels: list[float]) -> list[str]:
+    """Two digits where they tell the levels apart."""
+    coarse = [short(float(f"{level:.2g}")) for level in levels]
+    return coarse if len(set(coarse)) == len(coarse) else list(map(short, levels))
+
+
 def draw_bars(panel: BarsPanel) -> Any:
     count = len(panel.values)
     named = len(panel.names) == count
@@ -227,17 +273,35 @@ def draw_bars(panel: BarsPanel) -> Any:
         axes.set_axisbelow(True)
         axes.set_xlabel("index", fontsize=10)
         return figure
+    if panel.log:  # a bar has no foot on a logarithmic axis: dots on lines
+        low, high = min(heights), max(heights)
+        axes.set_xscale("log")
+        axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.14)
+        log_ticks(axes.xaxis)
+        axes.hlines(range(count), axes.get_xlim()[0], heights, color=COLOURS[0], lw=1.2)
+        axes.plot(heights, range(count), "o", ms=7, color=COLOURS[0])
+        for i, value in enumerate(panel.values):
+            axes.annotate(
+                minus(short(value)), (value, i), (7, 0), textcoords="offset points", va="center", fontsize=9, color=INK
+            )
+        finish_bars(axes, panel)
+        return figure
     drawn = axes.barh(range(count), heights, color=colours, height=0.72)
-    axes.bar_label(drawn, [short(value) for value in panel.values], padding=4, fontsize=9, color=INK)
-    axes.set_yticks(range(count), [clip(name) for name in panel.names], fontsize=9)
-    axes.set_ylim(count - 0.4, -0.6)
+    axes.bar_label(drawn, [minus(short(value)) for value in panel.values], padding=4, fontsize=9, color=INK)
     axes.axvline(0, color=INK, lw=0.8)
     axes.margins(x=0.14)
+    finish_bars(axes, panel)
+    return figure
+
+
+def finish_bars(axes: Any, panel: BarsPanel) -> None:
+    """Names down the left side, the first on top."""
+    axes.set_yticks(range(len(panel.names)), [clip(name) for name in panel.names], fontsize=9)
+    axes.set_ylim(len(panel.names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x", color="#DDDDDD", lw=0.6)
     axes.set_axisbelow(True)
-    return figure
 
 
 def say(axes: Any, text: str) -> None:

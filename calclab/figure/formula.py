@@ -11,6 +11,7 @@ from calclab.figure.draw import DPI, FAINT, INK, plain, png
 WIDTH = 12.0  # inches, at most
 LINES = 24
 ENVIRONMENT = re.compile(r"\\begin\{(p?matrix|bmatrix|cases)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)
+SUMS = re.compile(r"(\\sum_\{[^{}]*\}\^\{[^{}]*\})\s*(?=\\sum)")  # their limits would run into each other
 LONG, CLIPPED = 600, 120  # longer formulas cannot be read, and take seconds to set: the start of their code is shown
 
 
@@ -58,6 +59,7 @@ def in_line(match: re.Match[str]) -> str:
 def typeset(figure: Any, formula: str, renderer: Any) -> Any:
     """A text of the figure: mathematics where mathtext can set it, code in a fixed-width face where it cannot."""
     whole = " ".join(ENVIRONMENT.sub(in_line, formula).split())
+    whole = SUMS.sub(r"\1\\;\\;", whole)
     whole = whole.replace(r"\operatorname", r"\mathrm").replace(r"\frac", r"\dfrac")
     if len(whole) > LONG:
         return figure.text(0, 0, plain(f"{whole[:CLIPPED]}…"), fontsize=10, family="monospace", color=INK)

@@ -19,6 +19,7 @@ from calclab.figure.window import Field, field, window
 Numbers = tuple[float, ...]
 HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
 NAMED_BARS, ALL_BARS = 30, 1000
+DECADES = 1e3  # a spectrum wider than this is seen on a logarithmic axis only
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Line:
     name: str
     x: Numbers
     y: Numbers
+    zeros: Numbers = ()  # where y is 0 and a logarithmic axis cannot show it
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class CurvesPanel:
     xlog: bool
     ylog: bool
     note: str = ""
+    ticks: tuple[str, ...] = ()  # names of steps 0, 1, 2, ...: links, layers
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class BarsPanel:
     names: tuple[str, ...]  # empty: too many to name
     values: Numbers
     note: str = ""
+    log: bool = False
 
 
 Panel = CurvesPanel | ContoursPanel | HeatmapPanel | BarsPanel
@@ -71,10 +75,10 @@ Panel = CurvesPanel | ContoursPanel | HeatmapPanel | BarsPanel
 
 def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -> Panel | None:
     """The record of ``picture``; None where nothing of it was logged."""
-    heading = f"{title}: {picture.name}" if title else picture.name
+    heading = f"{title}: {words(picture.name)}" if title else words(picture.name)
     match picture:
         case Curves():
-            return curves(picture, columns, heading)
+            return curves(picture, columns, labels, heading)
         case Contours():
             return contours(picture, columns, heading)
         case Heatmap():
@@ -83,7 +87,12 @@ def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -
             return bars(picture, columns, labels, heading)
 
 
-def curves(picture: Curves, columns: Columns, title: str) -> CurvesPanel | None:
+def words(name: str) -> str:
+    """A name as it is read: gradient norm. Names of parameters and features, which have dots or brackets, stay."""
+    return name.replace("_", " ") if not set(name) & set(".[/") else name
+
+
+def curves(picture: Curves, columns: Columns, labels: Labels, title: str) -> CurvesPanel | None:
     raw = []
     for name in picture.columns:
         if name not in columns or (picture.against != "step" and picture.against not in columns):
@@ -100,12 +109,22 @@ def curves(picture: Curves, columns: Columns, title: str) -> CurvesPanel | None:
         return None
     xlog = "x" in picture.log and loggable([v for line in raw for v in line.x])
     ylog = "y" in picture.log and loggable([v for line in raw for v in line.y])
-    lines = tuple(Line(line.name, positive(line.x, xlog), positive(line.y, ylog)) for line in raw)
-    zeros = sum(v == 0 for line in raw for axis, log in ((line.x, xlog), (line.y, ylog)) if log for v in axis)
+    lines = tuple(drawn(line, xlog, ylog) for line in raw)
+    hidden = sum(v == 0 for line in raw for v in line.x) if xlog else 0
+    hidden += sum(v == 0 for line in raw for v in line.y) - sum(len(line.zeros) for line in lines) if ylog else 0
     lost = sum(not math.isfinite(v) for line in raw for v in line.y)
-    notes = [f"zeros, off the logarithmic axis: {zeros}"] if zeros else []
+    notes = [f"zeros, off the logarithmic axis: {hidden}"] if hidden else []
     notes += [f"not finite or too large to draw: {lost}"] if lost else []
-    return CurvesPanel(title, picture.against, lines, xlog, ylog, "; ".join(notes))
+    names = labels.get(picture.against, ())
+    last = max((k for line in raw for k in line.x if math.isfinite(k)), default=0.0)
+    ticks = tuple(map(words, names[0])) if len(names) == 1 and last < len(names[0]) <= NAMED_BARS else ()
+    return CurvesPanel(title, words(picture.against), lines, xlog, ylog, "; ".join(notes), ticks)
+
+
+def drawn(line: Line, xlog: bool, ylog: bool) -> Line:
+    """The line without what its axes cannot show; more than a lone zero is kept aside, to be shown at the bottom."""
+    zeros = tuple(x for x, y in zip(line.x, line.y, strict=True) if y == 0 and (x > 0 or not xlog)) if ylog else ()
+    return Line(words(line.name), positive(line.x, xlog), positive(line.y, ylog), zeros if len(zeros) > 1 else ())
 
 
 def loggable(values: Sequence[float]) -> bool:
@@ -165,7 +184,8 @@ def bars(picture: Bars, columns: Columns, labels: Labels, title: str) -> BarsPan
     notes += [f"not finite: {lost}"] if lost else []
     order = order[:limit]
     shown = tuple(names[i] for i in order) if len(order) <= NAMED_BARS else ()
-    return BarsPanel(title, shown, tuple(values[i] for i in order), "; ".join(notes))
+    log = not picture.ranked and min(values, default=0.0) > 0 and max(values) > DECADES * min(values)
+    return BarsPanel(title, shown, tuple(values[i] for i in order), "; ".join(notes), log)
 
 
 def numbers(values: Tensor) -> Numbers:

@@ -95,8 +95,21 @@ def levels(z: Tensor, count: int = 22) -> tuple[float, ...]:
     if size <= 1e-12 * max(abs(low), abs(high)) or size < 1e-290:
         return ()
     if (high - middle) <= 4 * (middle - low):
-        return tuple(low + size * i / count for i in range(count + 1))
+        step = round_up(size / count)
+        first = math.floor(low / step)
+        found = [step * i for i in range(first, math.ceil(high / step) + 1)]
+        return tuple(found) if found[0] <= low < found[1] and found[-1] >= high else even(low, high, count)
     least = max(finite[finite > low].quantile(0.01).item() - low if finite.numel() < 1e6 else 0.0, size * 1e-8)
     ratio = math.log(size / least) / (count - 1)
-    found = [low, *(low + least * math.exp(ratio * i) for i in range(count - 1)), high]
-    return tuple(sorted(set(found)))
+    steps = [low, *(low + least * math.exp(ratio * i) for i in range(count - 1)), high]
+    return tuple(sorted(set(steps)))
+
+
+def even(low: float, high: float, count: int) -> tuple[float, ...]:
+    return tuple(low + (high - low) * i / count for i in range(count + 1))
+
+
+def round_up(step: float) -> float:
+    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
+    scale = 10.0 ** math.floor(math.log10(step))
+    return next(scale * digit for digit in (1.0, 2.0, 2.5, 5.0, 10.0, 20.0) if scale * digit >= step)

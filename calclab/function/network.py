@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from calclab.core import Data, Function
 from calclab.errors import UserError
+from calclab.function.distributed import over_ranks
 from calclab.network import weights as weight_files
 from calclab.network.attention import make_plain
 from calclab.network.build import Builder, build, seeded
@@ -115,12 +116,17 @@ class Network:
         """θ (n,) to the mean loss over all rows (of the loss ``sum``, to the sum)."""
         if not self.shapes:
             raise UserError(f"{self.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
+        inputs, targets, start = self.data.inputs, self.data.targets, self.flatten(self.parameters())
 
-        def call(θ: Tensor) -> Tensor:
-            return self.loss(self.evaluate(self.data.inputs, self.unflatten(θ)), self.data.targets)
+        def whole(θ: Tensor) -> Tensor:
+            return self.loss(self.evaluate(inputs, self.unflatten(θ)), targets)
 
+        def share(θ: Tensor, rows: slice) -> Tensor:
+            return self.loss.rows(self.evaluate(inputs[rows], self.unflatten(θ)), targets[rows])
+
+        call = over_ranks(self.name, whole, share, start, len(inputs), mean=self.loss.mean)
         title = f"{self.loss_name} of {self.name} on {self.data.name}"
-        return Function(name=title, call=call, start=self.flatten(self.parameters()), variables=self.variables)
+        return Function(name=title, call=call, start=start, variables=self.variables)
 
     def response(self) -> Function:
         """x (d,) to the outputs (m,), at row 0."""

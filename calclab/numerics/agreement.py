@@ -21,16 +21,21 @@ def compare(
     dtype: torch.dtype,
     step: int,
     size: float,
+    rounding: Sequence[float] = (),
 ) -> Evidence:
-    """Two floating-point ways to the same numbers of about ``size``: the worst pair."""
+    """Two floating-point ways to the same numbers of about ``size``: the worst pair.
+
+    Gaps up to ``rounding``, one for each pair, may come of cancellation and refute nothing.
+    """
     rule = tolerance_of(dtype)
     rows = []
-    for a, b in zip((float(t) for t in left), (float(t) for t in right), strict=True):
+    forgiven = rounding or [0.0] * len(left)
+    for a, b, loss in zip((float(t) for t in left), (float(t) for t in right), forgiven, strict=True):
         most, gap = max(abs(a), abs(b), size), abs(a - b)
         row = Evidence(step, quantity, method, a, b, gap, gap, rule.identity * most, Verdict.CONSISTENT)
         if not isfinite(a) and not isfinite(b):
             row = replace(row, bound=inf, verdict=Verdict.UNDEFINED, note="not finite either way")
-        elif not gap <= rule.identity_suspect * most:
+        elif not gap <= max(rule.identity_suspect * most, loss):
             row = replace(row, verdict=Verdict.REFUTED, note="the two disagree")
         elif gap > row.tolerance:
             row = replace(row, verdict=Verdict.SUSPECT, note="the two round differently")
@@ -39,15 +44,21 @@ def compare(
 
 
 def forward_row(
-    quantity: str, method: str, slopes: Sequence[Tensor], push: Callable[[], list[Tensor]], step: int, size: float
+    quantity: str,
+    method: str,
+    slopes: Sequence[Tensor],
+    push: Callable[[], list[Tensor]],
+    step: int,
+    size: float,
+    rounding: Sequence[float] = (),
 ) -> Evidence:
     """Slopes from the reverse mode against those of the forward mode, which not every operation has."""
     try:
-        pushed = push()
+        pushed = [slope.detach() for slope in push()]
     except (RuntimeError, NotImplementedError) as error:
         reason = f"forward mode does not know this function: {[*str(error).strip().splitlines(), ''][0][:120]}"
         return Evidence(step, quantity, method, float(slopes[0]), nan, nan, inf, 0.0, Verdict.INCONCLUSIVE, reason)
-    return compare(quantity, method, slopes, pushed, pushed[0].dtype, step, size)
+    return compare(quantity, method, slopes, pushed, pushed[0].dtype, step, size, rounding)
 
 
 def worst_of(rows: Iterable[Evidence]) -> Evidence:

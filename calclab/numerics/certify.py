@@ -21,7 +21,6 @@ from calclab.numerics.tolerance import ZERO, Tolerance, tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
 BALL, CLOSED = "Arb ball", "closed form"
-STEEP = 1e15
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,12 @@ def without_kinks(second: Ball, first: Ball) -> Ball:
 
 
 def one_sided_note(left: float, right: float, variable: str) -> str:
-    """The slopes from both sides; they are taken very near the point, so that huge ones mean infinite ones."""
-    sides = []
-    for slope, side in ((left, "left"), (right, "right")):
-        what = "none" if isnan(slope) else f"{slope:.10g}" if abs(slope) < STEEP else ("inf" if slope > 0 else "-inf")
-        sides.append(f"{what} from the {side}")
-    return f"kink in {variable}: slope {', '.join(sides)}"
+    """The slopes from both sides; NaN where the function ends."""
+    if left == right and isfinite(left):
+        return f"slope {left:.10g} in {variable} from both sides, but no proof that it is the slope here"
+    digits = 10 if f"{left:.10g}" != f"{right:.10g}" else 17
+    one, other = ("none" if isnan(slope) else f"{slope:.{digits}g}" for slope in (left, right))
+    return f"kink in {variable}: slope {one} from the left, {other} from the right"
 
 
 def again(function: Function, x: Tensor, order: int) -> Tensor:

@@ -45,6 +45,8 @@ def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
         return replace(row, reference=middle, gap=abs(kink), verdict=Verdict.UNDEFINED, note=note)
     if wrong is not None and abs(wrong) > rule.refute * size and too_steep(seen, slope, found.h[-1]):
         return replace(row, note="the function would change within the smallest step")
+    if wrong is not None and abs(wrong) > rule.refute * size and one_sided(found):
+        return replace(row, note="a kink lies too near to tell")
     if wrong is not None and abs(wrong) > rule.refute * size:
         note = f"the remainder falls like h, not h²: the slope is off by {abs(wrong) / size:.2g} relative"
         row = replace(row, reference=middle, gap=abs(wrong), bound=abs(wrong))
@@ -60,6 +62,15 @@ def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
     return replace(row, note="rounding hides the order of the remainder")
 
 
+def one_sided(found: taylor.Remainder) -> bool:
+    """Whether what the odd part shows at the smallest clear step happens on one side only: then the even part is as
+    large there, while beside a wrong slope it would be falling like h.
+    """
+    clear = [k for k, (p, s) in enumerate(zip(found.odd, found.noise, strict=True)) if abs(p) > taylor.ABOVE * s]
+    far, near = abs(found.even[clear[-2]]), abs(found.even[clear[-1]])
+    return near > 0.5 * abs(found.odd[clear[-1]]) and far < 2 * near
+
+
 def kink_note(one: float, other: float) -> str:
     return f"kink: along a seeded direction the slope is {one:.6g} on one side and {other:.6g} on the other"
 
@@ -67,7 +78,7 @@ def kink_note(one: float, other: float) -> str:
 def not_finite(seen: Samples, row: Evidence) -> Evidence:
     """A gradient of inf or NaN: is it the function that has none here, or the program that loses it?"""
     found = taylor.remainder(seen, torch.zeros_like(seen.x))
-    slope, error = seen.richardson()
+    slope, error = seen.richardson(0.0)
     kink = None if found is None else taylor.plateau(found.even, found.noise)
     if kink is not None:
         middle = slope if isfinite(slope) else 0.0
@@ -93,7 +104,7 @@ def richardson_row(
 
 def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
     rule = tolerance_of(seen.x.dtype)
-    estimate, error = seen.richardson()
+    estimate, error = seen.richardson(number)
     bound, gap, most = RICHARDSON * error, abs(number - estimate), max(size, abs(number))
     allowed = bound + rule.refute * most
     row = Evidence(0, "", "", number, estimate, gap, bound, allowed, Verdict.INCONCLUSIVE)

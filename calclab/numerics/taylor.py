@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf, isfinite, log, nan
+from math import comb, inf, isfinite, log, nan
 from statistics import median
 from typing import NamedTuple
 
@@ -27,6 +27,9 @@ Phi = Callable[[Tensor], Tensor]
 SHRINK = 4.0
 WINDOW = 3  # a plateau spans this many steps at least
 FLAT = 0.1  # and its values agree this well; a smooth remainder would change 16-fold from one step to the next
+MANY = 256
+NEAR = 8  # samples that tell the noise
+SCATTER = 4.0  # times their standard deviation: no error is larger
 ABOVE = 8.0  # times the noise: smaller remainders say nothing
 
 
@@ -55,13 +58,17 @@ class Remainder:
 
 @dataclass(frozen=True)
 class Samples:
-    """Scalar φ at x and at x ± h d for h = 1, 1/4, 1/16, ...: ``base`` (), ``ahead`` and ``behind`` (k,)."""
+    """Scalar φ at x and at x ± h d for h = 1, 1/4, 1/16, ...: ``base`` (), ``ahead`` and ``behind`` (k,).
+
+    ``near`` (p,) holds φ at x, x + δd, x + 2δd, ... with δ so small that only rounding bends it.
+    """
 
     x: Tensor
     d: Tensor
     base: Tensor
     ahead: Tensor
     behind: Tensor
+    near: Tensor
 
     @property
     def steps(self) -> list[float]:
@@ -71,13 +78,42 @@ class Samples:
     def finite(self) -> bool:
         return bool(self.base.isfinite())
 
-    def richardson(self) -> tuple[float, float]:
-        """The slope of φ along d extrapolated from central quotients, and an estimate of its error."""
+    def noise(self, slope: float) -> float:
+        """How far rounding moves φ, absolutely: where large terms cancel this is far more than an ulp of φ.
+
+        The larger of what ``near`` scatters by and of the height of the stairs, where φ stands still though it should
+        move by ``slope``: a loss that is small beside the outputs it was computed from does both.
+        """
+        height, still = 0.0, (self.ahead == self.base) & (self.behind == self.base)
+        h = torch.tensor(self.steps, dtype=self.x.dtype, device=self.x.device)
+        if bool((still & (abs(slope) * h > 2 * torch.finfo(self.x.dtype).eps * self.base.abs())).any()):
+            seen = torch.cat([self.base.reshape(1), self.ahead, self.behind])
+            gaps = seen[seen.isfinite()].sort().values.diff()
+            height = float(gaps[gaps > 0].min()) if bool((gaps > 0).any()) else 0.0
+        return max(height, SCATTER * scatter(self.near))
+
+    def rounding(self, slope: float) -> float:
+        """How far off rounding may put a slope: the steepest that φ is on the way, times what it may lose, and the
+        noise in φ itself. A slope far smaller than those nearby is often the difference of two large ones.
+        """
+        moved = torch.stack([self.ahead - self.base, self.behind - self.base]).abs()
+        h = torch.tensor(self.steps, dtype=self.x.dtype, device=self.x.device)
+        if bool((moved == 0).all()):
+            return inf
+        steep = (moved / h)[:, :NEAR].nan_to_num(nan=0.0, posinf=0.0).max()
+        return 64 * (torch.finfo(self.x.dtype).eps * float(steep) + self.noise(slope))
+
+    def richardson(self, slope: float) -> tuple[float, float]:
+        """The slope of φ along d extrapolated from central quotients, and an estimate of its error; ``slope`` is the
+        one to be judged.
+        """
         k = len(self.ahead) * 3 // 4  # smaller steps only show rounding
         ahead, behind = self.ahead[:k], self.behind[:k]
         h = torch.tensor(self.steps[:k], dtype=self.x.dtype, device=self.x.device)
-        noise = torch.finfo(self.x.dtype).eps * (ahead.abs() + behind.abs() + 2 * self.base.abs()) / h
-        slope, error = differences.extrapolate((ahead - behind) / (2 * h), noise, SHRINK)
+        noise = torch.finfo(self.x.dtype).eps * (ahead.abs() + behind.abs() + 2 * self.base.abs())
+        slope, error = differences.extrapolate(
+            (ahead - behind) / (2 * h), noise.clamp(min=self.noise(slope)) / h, SHRINK
+        )
         return float(slope), float(error)
 
 
@@ -90,7 +126,23 @@ def sample(phi: Phi, x: Tensor, d: Tensor) -> Samples:
     for k in range(levels):
         for side, h in zip(sides, (SHRINK**-k, -(SHRINK**-k)), strict=True):
             side.append(phi(x + h * d))
-    return Samples(x, d, base, torch.stack(sides[0]), torch.stack(sides[1]))
+    δ = torch.finfo(x.dtype).eps ** (2 / 3)
+    near = [base, *(phi(x + i * δ * d) for i in range(1, NEAR + 1))]
+    return Samples(x, d, base, torch.stack(sides[0]), torch.stack(sides[1]), torch.stack(near))
+
+
+def scatter(values: Tensor) -> float:
+    """The standard deviation of the noise in equally spaced values (p,), from their third to fifth differences.
+
+    A smooth part has none to speak of there. The noise σ of independent errors shows in a difference of order k with
+    variance σ² (2k)! / k!². Moré and Wild (2011), "Estimating computational noise", algorithm ECnoise.
+    """
+    row, found = (values if values.device.type == "mps" else values.double()), 0.0
+    for k in range(1, 6):
+        row = row.diff()
+        if k > 2:
+            found = max(found, (float(row.square().mean()) / comb(2 * k, k)) ** 0.5)
+    return found if isfinite(found) else 0.0
 
 
 @torch.no_grad()
@@ -102,7 +154,7 @@ def remainder(seen: Samples, gamma: Tensor) -> Remainder | None:
     wide = dots[0].dtype
     pairs = torch.stack([seen.ahead, seen.behind], 1).reshape(-1)
     numbers = torch.cat([seen.base.reshape(1), pairs]).to(wide).tolist()
-    return split(numbers, torch.stack(dots).tolist(), seen.steps, torch.finfo(x.dtype).eps)
+    return split(numbers, torch.stack(dots).tolist(), seen.steps, torch.finfo(x.dtype).eps, seen.noise(float(dots[0])))
 
 
 class Triple(NamedTuple):
@@ -115,7 +167,7 @@ class Triple(NamedTuple):
     behind_left: float
 
 
-def split(values: list[float], moved: list[float], steps: list[float], eps: float) -> Remainder | None:
+def split(values: list[float], moved: list[float], steps: list[float], eps: float, noise: float) -> Remainder | None:
     """The parts from φ(x), φ(x + h d), φ(x - h d), ... and slope, γ·(displacement ahead), γ·(behind), ..."""
     base, slope = values[0], moved[0]
     if not isfinite(base) or not isfinite(slope):
@@ -127,7 +179,7 @@ def split(values: list[float], moved: list[float], steps: list[float], eps: floa
     ]
     if not triples:
         return None
-    level = noise_level(base, triples, eps)
+    level = max(noise, noise_level(base, triples, eps))
     moving = [t for t in triples if slope == 0 or not t.ahead == base == t.behind]  # standing still tells nothing
     return Remainder(
         slope,
@@ -140,17 +192,9 @@ def split(values: list[float], moved: list[float], steps: list[float], eps: floa
 
 
 def noise_level(base: float, triples: list[Triple], eps: float) -> float:
-    """Rounding in φ near x: an ulp of its value, the remainder at the smallest steps, or the stairs φ moves on.
-
-    Stairs: φ stands still where γ says that it moves by more than an ulp, as a loss that has saturated does; their
-    height is the least change seen.
-    """
+    """Rounding in φ near x: an ulp of its value, or the remainder at the smallest steps."""
     last = max(max(abs(t.ahead_left), abs(t.behind_left)) for t in triples[-2:])
-    level = max(2 * eps * abs(base), last)
-    if any(t.ahead == base == t.behind and abs(t.ahead_left) > 2 * eps * abs(base) for t in triples):
-        seen = sorted({base, *(t.ahead for t in triples), *(t.behind for t in triples)})
-        level = max(level, min((b - a for a, b in pairwise(seen)), default=0.0))
-    return level
+    return max(2 * eps * abs(base), last)
 
 
 def observed_order(parts: list[tuple[float, float]], level: float) -> float:
@@ -174,8 +218,11 @@ def plateau(parts: tuple[float, ...], noise: tuple[float, ...]) -> float | None:
 
 
 def directions(x: Tensor, count: int, seed: int) -> Tensor:
-    """``frame`` for the variables, times max(1, |x_i|) so that every variable moves: (min(count, n), n)."""
-    return frame(len(x), count, seed, x) * x.abs().clamp(min=1)
+    """``frame`` for the variables, times max(1, |x_i|) so that every variable moves: (min(count, n), n).
+
+    With more than ``MANY`` variables one direction has a part of every error, and more would be dear: one is enough.
+    """
+    return frame(len(x), count if len(x) <= MANY else 1, seed, x) * x.abs().clamp(min=1)
 
 
 def frame(n: int, count: int, seed: int, like: Tensor) -> Tensor:

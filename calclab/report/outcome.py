@@ -79,9 +79,9 @@ def entries(value: Tensor) -> Any:
     return float(str(value.numpy()[()])) if value.ndim == 0 else [entries(row) for row in value]
 
 
-def write_outcome(folder: Path, run: Run, outcome: Outcome) -> Path:
+def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write outcome.json into ``folder``; a reader sees the whole file or none."""
-    text = json.dumps(outcome_dict(run, outcome), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
     return replace_file(folder / "outcome.json", text + "\n")
 
 

@@ -50,7 +50,9 @@ def write_summary(folder: Path, run: Run, outcome: Outcome) -> Path:
 
 def formulas(run: Run) -> list[str]:
     """The formula as it was typed, or else as LaTeX code; empty for a network or a callable."""
-    function = run.config.get("function")
+    function = (
+        None if run.config.get("network") else run.config.get("function")
+    )  # a topic's default stays there, unused
     typed = function.get("expr") if isinstance(function, Mapping) else None
     if isinstance(typed, str):
         return [typed]

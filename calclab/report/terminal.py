@@ -1,19 +1,11 @@
-"""The end of a run in the terminal: the answer, its numbers, the evidence, where the rest lies. At most 15 lines or so.
-
-Colours only where the stream is a terminal; the words alone carry the meaning.
-"""
+"""The end of a run in words: the answer, its numbers, the evidence, where the rest lies. At most 15 lines or so."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
 
 from calclab.core import Outcome, Run, Status, Verdict
 from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 NUMBERS, ROWS = 5, 3
 COLOURS = {
@@ -63,28 +55,3 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
 def simple(text: str) -> bool:
     """Short enough for a line; the rest is in summary.md and the CSVs."""
     return len(text) <= 90
-
-
-def show(run: Run, outcome: Outcome, stream: TextIO | None = None) -> None:
-    """Print the summary to ``stream`` (stdout): in colour on a terminal, as plain lines elsewhere."""
-    stream = sys.stdout if stream is None else stream
-    if not stream.isatty():
-        stream.writelines(f"{join(heading, text)}\n" for heading, text, _ in lines(run, outcome))
-        return
-    from rich.console import Console
-
-    console = Console(file=stream, highlight=False)
-    for heading, text, style in lines(run, outcome):
-        console.print(styled(heading, text, style), soft_wrap=True)
-
-
-def join(heading: str, text: str) -> str:
-    return f"{heading:<9} {text}" if text else heading
-
-
-def styled(heading: str, text: str, style: str) -> Text:
-    from rich.text import Text
-
-    if not text:
-        return Text(heading, style=style)
-    return Text.assemble((f"{heading:<9} ", "dim"), (text, style))

@@ -19,3 +19,6 @@ class Common(Schema):
     )
     figures: bool = knob("draw pictures", "false")
     outputs: str = knob("the folder that holds all runs", "outputs")
+    rerun: bool = knob("run anew what is finished or begun", "true")
+    fail_fast: bool = knob("a sweep ends at the first job that fails", "true")
+    checkpoint_every: float = knob("seconds between two checkpoints of a run", 10, above=0)

@@ -6,22 +6,24 @@
 ``verify.csv``     the evidence
 
 Files are made at their first row and only appended to, whole lines in one call, so that a killed run leaves whole
-rows. The columns of scalars.csv are those of the first block; a name that first appears later gets its column at the
-end: that rewrites the file once, atomically, with empty cells in the rows before.
+rows; a run that goes on appends to the files that it finds. The columns of scalars.csv are those of the first block; a
+name that first appears later gets its column at the end: that rewrites the file once, atomically, with empty cells in
+the rows before.
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
+from calclab.sink.appending import AppendingFile
 from calclab.sink.cells import axis, line, quoted, rows, texts
 
 SCALARS, VERIFY = "scalars", "verify"
@@ -32,11 +34,15 @@ class CsvSink:
 
     def __init__(self) -> None:
         self._run: Run | None = None
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, AppendingFile] = {}
         self._names: list[str] = []  # the columns of scalars.csv after step
 
     def open(self, run: Run) -> None:
         self._run = run
+        path = run.folder / f"{SCALARS}.csv"
+        if path.is_file():  # a run that goes on
+            with path.open(encoding="utf-8", newline="") as file:
+                self._names = next(csv.reader(file), ["step"])[1:]
 
     def write(self, columns: Columns) -> None:
         scalars = {name: column for name, column in columns.items() if column.data.ndim == 1 and len(column.steps)}
@@ -74,8 +80,8 @@ class CsvSink:
     def _append(self, stem: str, header: str, text: str) -> None:
         file = self._files.get(stem)
         if file is None:
-            file = self._files[stem] = open(self._folder / f"{stem}.csv", "wb", buffering=0)  # noqa: SIM115
-            text = header + text
+            file = self._files[stem] = AppendingFile(self._folder / f"{stem}.csv")
+            text = header + text if file.fresh else text
         file.write(text.encode())
 
     def _write_rows(self, name: str, column: Column) -> None:
@@ -107,7 +113,8 @@ class CsvSink:
 
     def _widen(self, late: Sequence[str]) -> None:
         """Give scalars.csv the columns ``late``, empty so far; readers see the old file or the new one."""
-        self._files.pop(SCALARS).close()
+        if SCALARS in self._files:
+            self._files.pop(SCALARS).close()
         path = self._folder / f"{SCALARS}.csv"
         temporary = path.with_suffix(".csv.part")
         with open(path, encoding="utf-8", newline="") as old, open(temporary, "w", encoding="utf-8", newline="") as new:
@@ -115,7 +122,6 @@ class CsvSink:
             new.write(line(["step", *self._names, *late]))
             new.writelines(row.rstrip("\n") + "," * len(late) + "\n" for row in old)
         os.replace(temporary, path)
-        self._files[SCALARS] = open(path, "ab", buffering=0)  # noqa: SIM115
 
 
 def cell(value: object) -> str:

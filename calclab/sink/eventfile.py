@@ -15,22 +15,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calclab.sink.appending import AppendingFile
 from calclab.sink.records import scalar_records
 
 Plain = bool | int | float | str
 
 
+def event_files(folder: Path) -> list[Path]:
+    """The event files of a run, oldest first."""
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
 class EventFile:
-    """Appends events to a new event file in ``folder``."""
+    """Appends events to the event file in ``folder``; ``fresh`` is whether it was made now, not found."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        before = set(folder.glob("events.out.tfevents.*"))
-        EventFileWriter(str(folder)).close()
-        (self.path,) = set(folder.glob("events.out.tfevents.*")) - before
-        self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self.fresh = not event_files(folder)
+        if self.fresh:
+            EventFileWriter(str(folder)).close()
+        self.path = event_files(folder)[-1]
+        self._stream = AppendingFile(self.path)
         self._records = RecordWriter(self._stream)
         self._last = time.time()
 

@@ -29,6 +29,8 @@ class Gallery(Protocol):
 class FiguresSink:
     """See the module's docstring. This sink is closed before its ``gallery`` is."""
 
+    remembers = True  # is told again what was logged before a run went on
+
     def __init__(self, gallery: Gallery | None = None) -> None:
         self._gallery = gallery
         self._run: Run | None = None

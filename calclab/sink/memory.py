@@ -12,6 +12,8 @@ from calclab.core import Column, Columns, Evidence, Outcome, Run
 class MemorySink:
     """What was written, joined: ``columns`` by name, ``rows`` of evidence, ``run`` and ``outcome``."""
 
+    remembers = True  # is told again what was logged before a run went on
+
     def __init__(self) -> None:
         self.run: Run | None = None
         self.outcome: Outcome | None = None

@@ -33,6 +33,8 @@ class TensorBoardSink:
     def open(self, run: Run) -> None:
         self._run = run
         self._file = EventFile(run.folder)
+        if not self._file.fresh:
+            return  # a run that goes on
         self._file.session_start({"topic": run.topic, "subject": run.subject, **dict(flatten(run.config))})
 
     def write(self, columns: Columns) -> None:

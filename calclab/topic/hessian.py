@@ -101,27 +101,28 @@ class Hessian(schema.topic.Hessian):
 
     def answer(self, state: State) -> Answer:
         f, g, λ = self.function, state["gradient"], state["eigenvalues"]
-        told = ("value", "eigenvalues", *(("gradient", "hessian") if self.n <= SHOWN else ()))
-        values: dict[str, Tensor | str] = {key: state[key] for key in told}
-        values |= {"gradient_norm": g.norm(), "trace": state["hessian"].trace()}
+        told = ("gradient", "hessian") if self.n <= SHOWN else ()
+        rest: dict[str, Tensor | str] = {key: state[key] for key in told}
+        rest |= {"gradient_norm": g.norm(), "trace": state["hessian"].trace()}
+        values: dict[str, Tensor | str] = {"value": state["value"]}
         latex = [] if f.exact is None else f.exact.derivative_latex(2)
         at = f" ({words.listing(f.start)})" if self.n <= 8 else ""
         ball = self.ball()
-        if ball is None and not bool(λ.isfinite().all()):
-            values |= {"kind": "undefined", "condition": "undefined", "conditioning": "undefined"}
+        if ball is None and not (bool(λ.isfinite().all()) and self.exists()):
+            values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined", "eigenvalues": λ}
             text = f"the Hessian of {f.name} does not exist at the point{at}: a kink, or not finite there"
-            return Answer(text, values, latex)
+            return Answer(text, values | rest, latex)
         if ball is not None:
             λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_eigenvalues(λ, ball)
-        values |= {"kind": self.kind(state, λ), "inertia": self.signs(λ), "curvature": inertia(λ).curvature}
         values |= condition_values(condition, self.threshold)
+        values |= {"kind": self.kind(state, λ), "eigenvalues": state["eigenvalues"]}
+        values |= {"inertia": self.signs(λ), "curvature": inertia(λ).curvature, **rest}
         text = (
-            f"{f.name} at the point{at}: {values['kind']}; {values['inertia']} "
-            f"eigenvalues ({words.ends(λ)}); {condition.sentence(self.threshold)}"
+            f"{f.name} at the point{at}: {values['kind']}; {'proven ' * (ball is not None)}"
+            f"eigenvalue{'s' * (self.n > 1)} {words.ends(λ)} ({values['inertia']}); "
+            f"{condition.sentence(self.threshold)}"
         )
-        if ball is not None:
-            text += " (by proven eigenvalues)"
         if not bool(state["eigenvalues"].isfinite().all()):
             text += "; the float64 program overflows here, so autograd has no Hessian"
         if self.n > SHOWN:
@@ -134,6 +135,11 @@ class Hessian(schema.topic.Hessian):
             return None
         ball = self.function.exact.eigenvalues(self.function.start)
         return ball if bool(ball.mid.isfinite().all()) and bool(ball.rad.isfinite().all()) else None
+
+    def exists(self) -> bool:
+        """Whether nothing speaks against a Hessian here: autograd gives numbers at kinks too."""
+        f = self.function
+        return f.exact is None or not bool(f.exact.enclose(f.start, 2).mid.isnan().any())
 
     def signs(self, λ: Tensor) -> str:
         found = inertia(λ)
@@ -173,10 +179,9 @@ def condition_values(condition: Condition, threshold: float) -> dict[str, Tensor
     """A condition number as an answer's values: a number only where there is one, never a random one."""
     if condition.singular:
         return {"condition": "singular to working precision", "conditioning": "singular"}
-    number = torch.tensor(condition.value, dtype=torch.float64)
     return {
-        "condition": number,
+        "condition": torch.tensor(condition.value, dtype=torch.float64),
+        "conditioning": "well-conditioned" if condition.value <= threshold else "ill-conditioned",
         "condition_low": torch.tensor(condition.low, dtype=torch.float64),
         "condition_high": torch.tensor(condition.high, dtype=torch.float64),
-        "conditioning": "well-conditioned" if condition.value <= threshold else "ill-conditioned",
     }

@@ -170,17 +170,17 @@ class Importance(schema.topic.Importance):
         ranks[order] = torch.arange(1, len(order) + 1, device=order.device)
         best = [int(i) for i in order[:4]]
         values: dict[str, Tensor | str] = {
-            "importance": mean,
-            "ranks": ranks,
             "most important": self.features[best[0]],
             "argmax": order[0],
             "samples": torch.tensor(n),
+            "importance": mean,
+            "ranks": ranks,
         }
         what = {"loss": "loss", "predicted": "predicted class"}.get(self.target) or self.outputs[self.output or 0]
         error = standard_error(state, n)
         if n > 1:
             values["standard_error"] = error
-        mark = f"|∂({what})/∂x|" if isinstance(self.subject, Network) else "|∂f/∂x|"
+        mark = f"|∂{what}/∂x|" if isinstance(self.subject, Network) else "|∂f/∂x|"
         if not bool(mean.isfinite().all()):
             return Answer(f"{mark} is not finite for some sample: no ranks can be given", values)
         if not bool((mean > 0).any()):

@@ -142,34 +142,40 @@ class Jacobian(schema.topic.Jacobian):
         array = J
         if self.batch is not None:
             array = J.reshape(self.batch, -1, self.batch, len(f.start) // self.batch)
-        values: dict[str, Tensor | str] = {"value": state["value"], "shape": words.shape(array)}
+        rest: dict[str, Tensor | str] = {"value": state["value"], "frobenius_norm": J.norm()}
         if J.numel() <= ENTRIES:
-            values["jacobian"] = array
-        values |= {"singular_values": σ, "frobenius_norm": J.norm()}
+            rest["jacobian"] = array
         if self.weight is not None:
-            values["weight"] = self.blocks(self.weight).reshape(array.shape)
+            rest["weight"] = self.blocks(self.weight).reshape(array.shape)
+        values: dict[str, Tensor | str] = {"shape": words.shape(array)}
         latex = [] if f.exact is None else f.exact.derivative_latex(1)
         ball = None if f.exact is None or f.scalar else f.exact.singular_values(f.start)
         if ball is not None and not bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
             ball = None
-        if ball is None and not bool(J.isfinite().all()):
+        if ball is None and not (bool(J.isfinite().all()) and self.exists()):
             values |= {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
-            text = f"the Jacobian of {f.name} is not finite at the point: a kink, an infinite slope or an overflow"
-            return Answer(text, values, latex)
+            text = f"the Jacobian of {f.name} does not exist at the point: a kink, an infinite slope or an overflow"
+            return Answer(text, {**values, "singular_values": σ, **rest}, latex)
         if ball is not None:
             σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_singular_values(σ, ball)
         found = rank(σ, tuple(J.shape))
         values |= {"rank": torch.as_tensor(found)} | condition_values(condition, self.threshold)
+        values |= {"singular_values": state["singular_values"], **rest}
         text = (
-            f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; singular values "
-            f"{words.ends(σ)}; {condition.sentence(self.threshold)}"
+            f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; "
+            f"singular value{'s' * (len(σ) > 1)} {words.ends(σ)}; {condition.sentence(self.threshold)}"
         )
         if not bool(J.isfinite().all()):
-            text += "; these are the proven values: the float64 program overflows here"
+            text += "; these are the proven values: the float program overflows here"
         if J.numel() > ENTRIES:
             text += f"; its {J.numel():,} entries are not written (up to {ENTRIES:,} are)"
         return Answer(text, values, latex)
+
+    def exists(self) -> bool:
+        """Whether nothing speaks against a Jacobian here: autograd gives numbers at kinks too."""
+        f = self.function
+        return f.exact is None or not bool(f.exact.enclose(f.start, 1).mid.isnan().any())
 
     def labels(self) -> Labels:
         f = self.function

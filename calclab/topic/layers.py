@@ -144,11 +144,11 @@ class Layers:
 
     def answer(self, state: State) -> Answer:
         names, b = self.tape.names, state["backward"]
-        values: dict[str, Tensor | str] = {
-            "loss": state["loss"],
-            "forward_norms": state["forward"],
-            "backward_norms": b,
-        }
+        word, factor = self.word(b)
+        values: dict[str, Tensor | str] = {"loss": state["loss"], "word": word}
+        if factor is not None:
+            values["factor"] = factor
+        values |= {"forward_norms": state["forward"], "backward_norms": b}
         small = [name for own in self.own for name in own if state[f"gradient.{name}"].numel() <= ENTRIES]
         values |= {f"∂loss/∂{name}": state[f"gradient.{name}"] for name in small}
         for k, own in enumerate(self.own):
@@ -160,14 +160,11 @@ class Layers:
         ]
         if gaps:
             by_hand = f"the chain rule by hand agrees with autodiff within {words.number(torch.stack(gaps).max())}"
-            values["gap"] = torch.stack(gaps).max()
+            values = {"loss": values["loss"], "gap": torch.stack(gaps).max(), **values}
         else:
             by_hand = "no hand-made product: that is for networks that are a plain sequence of modules"
-        word, factor = self.word(b)
-        values["word"] = word
         signal = f"the backward signal is {word}"
         if factor is not None:
-            values["factor"] = factor
             first, last = self.weighted[0], self.weighted[-1]
             signal += (
                 f" (factor {words.number(factor)} per layer, from {words.number(b[last])} at {names[last]} "

@@ -98,17 +98,18 @@ class Links:
     def answer(self, state: State) -> Answer:
         x, whole = self.subject.start, state["product"]
         direct = dense_jacobian(self.subject.call, x).reshape(whole.shape)
-        values: dict[str, Tensor | str] = {
+        ends = {"derivative": whole, "autodiff": direct}
+        values: dict[str, Tensor | str] = {k: J.reshape(()) if self.scalar else J for k, J in ends.items()}
+        values["gap"] = (whole - direct).abs().max()
+        if self.scalar:
+            for key in ("value", "local", "product"):
+                values[f"{key}s"] = torch.cat([state[f"{key}.{name}"].reshape(1) for name in self.names])
+        values |= {
             f"{key} of {name}": state[f"{key}.{name}"].reshape(()) if self.scalar else state[f"{key}.{name}"]
             for name in self.names
             for key in ("value", "local", "product")
         }
         latex = [text for link in self.links if link.exact is not None for text in link.exact.derivative_latex(1)]
-        if self.scalar:
-            for key in ("value", "local", "product"):
-                values[f"{key}s"] = torch.cat([state[f"{key}.{name}"].reshape(1) for name in self.names])
-        values |= {"derivative": whole.reshape(()) if self.scalar else whole}
-        values |= {"autodiff": direct.reshape(()) if self.scalar else direct, "gap": (whole - direct).abs().max()}
         return Answer(self.sentence(state, direct), values, latex)
 
     def sentence(self, state: State, direct: Tensor) -> str:

@@ -109,9 +109,13 @@ class Partial(schema.topic.Partial):
 
     def answer(self, state: State) -> Answer:
         f, g = self.function, state["gradient"]
-        values: dict[str, Tensor | str] = {"value": state["value"], "gradient_norm": g.norm()}
+        values: dict[str, Tensor | str] = {"value": state["value"]}
+        if isinstance(self.subject, Network):
+            values |= {"gradient_norm": g.norm()}
+            values |= {f"gradient_norm of {layer}": self.layer_norm(state, layer) for layer in self.layers}
         if len(g) <= ENTRIES:
             values["gradient"] = g
+        values["gradient_norm"] = g.norm()
         latex = [] if f.exact is None else f.exact.derivative_latex(1)
         if self.mixed:
             H = state["mixed_partials"]
@@ -126,17 +130,18 @@ class Partial(schema.topic.Partial):
 
     def function_sentence(self, state: State) -> str:
         f, g = self.function, state["gradient"]
-        kinks = f.exact.enclose(f.start, 1).mid.isnan().tolist() if f.exact is not None else [False] * len(g)
-        partials = [
-            f"∂f/∂{name} " + ("does not exist here (kink)" if kink else f"= {words.number(slope)}")
-            for name, slope, kink in zip(f.variables, g, kinks, strict=True)
-        ]
+        truth = g if f.exact is None else f.exact.enclose(f.start, 1).mid
+        partials = [partial_text(*each) for each in zip(f.variables, g, truth, strict=True)]
         text = f"f({words.listing(f.start)}) = {words.number(state['value'])}; {words.listing(partials)}"
-        if self.mixed:
-            H = state["mixed_partials"]
-            gap = (H - H.T).abs().max()
-            text += f"; mixed partials ∂²f/∂x_i∂x_j and ∂²f/∂x_j∂x_i differ by at most {words.number(gap)}"
-        return text
+        return f"{text}; {self.symmetry(state)}" if self.mixed else text
+
+    def symmetry(self, state: State) -> str:
+        H = state["mixed_partials"]
+        gap = (H - H.T).abs().max()
+        if not bool(gap.isfinite()):
+            return "mixed partials ∂²f/∂xᵢ∂xⱼ are not all finite here"
+        how = "are equal to the last digit" if float(gap) == 0 else f"agree within {words.number(gap)}"
+        return f"mixed partials ∂²f/∂xᵢ∂xⱼ and ∂²f/∂xⱼ∂xᵢ {how}"
 
     # --- networks ---
 
@@ -164,7 +169,7 @@ class Partial(schema.topic.Partial):
             values[f"shape of {name}"] = words.shape(state[f"grad.{name}"])
             if name in self.logged:
                 values[f"grad.{name}"] = state[f"grad.{name}"]
-        return values | {f"gradient_norm of {layer}": self.layer_norm(state, layer) for layer in self.layers}
+        return values
 
     def network_sentence(self, state: State) -> str:
         shapes = [f"{name} {words.shape(p)}" for name, p in self.parameters.items()]
@@ -198,3 +203,12 @@ class Partial(schema.topic.Partial):
             return [Bars("gradient", "gradient"), *mixed]
         matrices = [f"grad.{name}" for name in self.logged if self.parameters[name].ndim > 1]
         return [Bars("layer_norms", "layer_norms"), *(Heatmap(name, name) for name in matrices[:DRAWN])]
+
+
+def partial_text(variable: str, slope: Tensor, truth: Tensor) -> str:
+    """∂f/∂x = 5; NaN as ``truth`` means that it does not exist."""
+    if bool(truth.isnan()):
+        return f"∂f/∂{variable} does not exist here" if bool(slope.isfinite()) else f"∂f/∂{variable} is undefined here"
+    if not bool(slope.isfinite()):
+        return f"∂f/∂{variable} = {words.number(truth)} (proven: the float program gives {float(slope)})"
+    return f"∂f/∂{variable} = {words.number(slope)}"

@@ -90,18 +90,44 @@ def test_network_on_a_table_of_ones_own(lab, tmp_path: Path) -> None:
     assert "size matters most" in result.out
 
 
-def test_two_runs_never_share_a_folder(lab, tmp_path: Path) -> None:
-    for _ in range(3):
-        assert lab("topic=derivative figures=false").status == 0
-    assert len(list((tmp_path / "outputs" / "derivative").iterdir())) == 3
+def test_the_same_command_finds_the_same_run(lab, tmp_path: Path) -> None:
+    first = lab("topic=derivative figures=false")
+    (path,) = (tmp_path / "outputs" / "derivative").glob("*/outcome.json")
+    written = path.stat().st_mtime_ns
+    second = lab("topic=derivative figures=false")
+    assert (first.status, second.status) == (0, 0)
+    assert second.out.startswith(first.out)
+    assert "finished before" in second.out
+    assert path.stat().st_mtime_ns == written
+    assert lab("topic=derivative figures=false rerun=true").status == 0
+    assert path.stat().st_mtime_ns > written
+    assert len(list((tmp_path / "outputs" / "derivative").iterdir())) == 1
+    assert lab("topic=derivative figures=false seed=1").status == 0
+    assert len(list((tmp_path / "outputs" / "derivative").iterdir())) == 2
 
 
-def test_processes_started_at_once_have_their_own_folders(tmp_path: Path) -> None:
+def test_another_table_is_another_run(lab, tmp_path: Path) -> None:
+    line = "topic=partial network=linear data=table data.path=t.csv data.target=y figures=false"
+    for last in (5, 6):
+        (tmp_path / "t.csv").write_text(f"x,y\n1,2\n2,4\n3,{last}\n")
+        assert lab(line).status == 0
+    assert len(list((tmp_path / "outputs" / "partial").iterdir())) == 2
+
+
+def test_processes_started_at_once_never_share_a_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "calclab", "topic=derivative", "figures=false", "steps=3"]
-    runs = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    same = [[*command, "seed=7"] for _ in range(3)]
+    runs = [
+        subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for line in [*same, [*command, "seed=1"], [*command, "seed=2"]]
+    ]
+    ends = [(run.communicate(timeout=120)[1], run.returncode) for run in runs]
+    assert 0 in [status for _, status in ends[:3]]
+    assert all(status == 0 or (status == 2 and "is being computed by" in error) for error, status in ends[:3])
+    assert [status for _, status in ends[3:]] == [0, 0]
     outcomes = list((tmp_path / "outputs" / "derivative").glob("*/outcome.json"))
     assert len(outcomes) == 3
+    assert all(json.loads(path.read_text())["status"] == "completed" for path in outcomes)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -129,30 +129,38 @@ def test_transforms(expr: str) -> None:
     torch.testing.assert_close(g.detach(), J.reshape(-1, 2).sum(0))
 
 
-def test_many_variables_are_quick() -> None:
+def test_many_variables() -> None:
     n = 1000
     f = formula(expr="sum(i, 0, n - 2, 100*(x[i + 1] - x[i]**2)**2 + (1 - x[i])**2)", at=[-1.2, 1.0], n=n)
     assert f.exact is not None
-    begin = time.perf_counter()
     ball = f.exact.enclose(f.start, 1)
-    assert time.perf_counter() - begin < 10
     torch.testing.assert_close(torch.func.grad(f.call)(f.start), ball.mid, rtol=1e-13, atol=1e-10)
 
 
-def test_no_slower_than_by_hand() -> None:
-    def by_hand(x: Tensor) -> Tensor:
-        return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+SINGLE = [
+    *("x*2.5", "x + 2.5", "x - 2.5", "2.5 - x", "x/2.5", "2.5/x", "x**2.5", "2.5**x", "x**3*3", "x*pi", "log(x, 3)"),
+    *("gamma(x)", "lgamma(x)", "lgamma(x - 3.3)", "cbrt(x)", "expm1(x)", "sigmoid(x)", "softplus(x)", "tanh(x)"),
+    *("acosh(x + 2)", "asinh(x)", "atanh(x)", "asin(x)", "log2(x)", "log10(x)", "erfc(x)", "atan2(2, x)"),
+    *("where(x > 0.1, x, 2)", "max(x, 0.25)", "relu(x)", "sum(i, 1, 3, i*x**i)", "sum(i, 1, 3, x)", "prod(i, 1, 3, x)"),
+]
 
-    f = formula(expr="100*(x1 - x0**2)**2 + (1 - x0)**2", at=[-1.2, 1.0])
-    x = f.start.clone().requires_grad_()
 
-    def seconds(call: object) -> float:
-        assert callable(call)
-        begin = time.perf_counter()
-        for _ in range(300):
-            torch.autograd.grad(call(x), x)
-        return time.perf_counter() - begin
+@pytest.mark.parametrize("expr", SINGLE)
+def test_single_precision_stays_single(expr: str) -> None:
+    """Forward mode takes a float beside a number () for float64: the program must not let it."""
+    f = formula(expr=expr, at=[0.6], dtype=torch.float32)
+    double = formula(expr=expr, at=[0.6])
+    v = torch.ones(1)
+    for order in range(3):
+        call, wide = f.call, double.call
+        for _ in range(order):
+            call, wide = pushed(call, v), pushed(wide, v.double())
+        found = call(f.start)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), wide(f.start.double()), rtol=2e-4, atol=1e-5)
+    for way in (torch.func.jvp(torch.func.grad(f.call), (f.start,), (v,))[1], torch.func.hessian(f.call)(f.start)):
+        assert way.dtype == torch.float32
 
-    seconds(by_hand), seconds(f.call)
-    rounds = [(seconds(by_hand), seconds(f.call)) for _ in range(7)]
-    assert min(ours for _, ours in rounds) < 1.1 * min(theirs for theirs, _ in rounds)
+
+def pushed(call: Callable[[Tensor], Tensor], v: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: torch.func.jvp(call, (x,), (v,))[1]

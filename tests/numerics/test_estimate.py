@@ -264,3 +264,28 @@ def test_evidence_is_the_same_every_time() -> None:
     call, θ = network(nn.Tanh, nn.functional.mse_loss, torch.float64, 3)
     _, g = value_and_gradient(call, θ)
     assert check_gradient(function(call, θ), θ, g, 0) == check_gradient(function(call, θ), θ, g, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("act", [nn.Tanh, nn.ReLU])
+def test_losses_smaller_than_their_rounding_refute_nothing(act: type[nn.Module], dtype: torch.dtype) -> None:
+    """Cross-entropy of a sample that is sure of its class: logsumexp - y_c cancels, in the loss and in its gradient."""
+    maker = torch.Generator().manual_seed(0)
+    first, second = torch.randn(16, 8, generator=maker, dtype=dtype), torch.randn(3, 16, generator=maker, dtype=dtype)
+    net = nn.Sequential(nn.Linear(8, 16, bias=False), act(), nn.Linear(16, 3, bias=False))
+    net = net.to(dtype).requires_grad_(False)
+    net[0].weight.copy_(first)
+    losses = []
+    for k in range(80):
+        x = torch.randn(8, generator=maker, dtype=dtype)
+        net[2].weight.copy_(second * (1 + k / 8))
+        best = net(x).argmax()[None]
+
+        def call(z: Tensor, best: Tensor = best) -> Tensor:
+            return nn.functional.cross_entropy(net(z[None]), best)
+
+        value, g = value_and_gradient(call, x)
+        losses.append(float(value))
+        rows = check_gradient(function(call, x), x, g, 0)
+        assert worst(rows) is not REFUTED, (losses[-1], rows)
+    assert min(losses) < torch.finfo(dtype).eps < max(losses)

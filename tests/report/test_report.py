@@ -14,9 +14,10 @@ import torch
 
 from calclab.core import Answer, Claim, Evidence, Outcome, Run, Status, Verdict
 from calclab.report.numbers import number, quantity, seconds, verdict_sentence, worst
-from calclab.report.outcome import outcome_dict, write_outcome
+from calclab.report.outcome import outcome_dict, write_record
+from calclab.report.show import show
 from calclab.report.summary import markdown, write_summary
-from calclab.report.terminal import show
+from calclab.report.terminal import lines
 
 
 def row(verdict: Verdict, note: str = "") -> Evidence:
@@ -38,7 +39,7 @@ def an_outcome(*verdicts: Verdict, **knobs: Any) -> Outcome:
 def test_outcome_json_is_strict_and_complete(tmp_path: Path) -> None:
     claims = (Claim("value is 0.1", "0.1", "0.2", False),)
     outcome = an_outcome(Verdict.CERTIFIED, Verdict.REFUTED, claims=claims, notes=("auto took cpu",))
-    path = write_outcome(tmp_path, a_run(tmp_path), outcome)
+    path = write_record(tmp_path, outcome_dict(a_run(tmp_path), outcome))
 
     def refuse(literal: str) -> None:
         raise AssertionError(f"{literal} is not JSON")
@@ -59,7 +60,7 @@ def test_outcome_json_is_strict_and_complete(tmp_path: Path) -> None:
 
 
 def test_outcome_json_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_outcome(tmp_path, a_run(tmp_path), an_outcome())
+    write_record(tmp_path, outcome_dict(a_run(tmp_path), an_outcome()))
     before = (tmp_path / "outcome.json").read_bytes()
 
     def crash(*paths: object) -> None:
@@ -67,7 +68,7 @@ def test_outcome_json_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(OSError, match="disk full"):
-        write_outcome(tmp_path, a_run(tmp_path), an_outcome(Verdict.REFUTED))
+        write_record(tmp_path, outcome_dict(a_run(tmp_path), an_outcome(Verdict.REFUTED)))
     assert [p.name for p in tmp_path.iterdir()] == ["outcome.json"]
     assert (tmp_path / "outcome.json").read_bytes() == before
 
@@ -120,7 +121,7 @@ def shown(run: Run, outcome: Outcome, terminal: bool = False) -> str:
             return terminal
 
     stream = Stream()
-    show(run, outcome, stream)
+    show(lines(run, outcome), stream)
     return stream.getvalue()
 
 

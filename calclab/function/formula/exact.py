@@ -25,8 +25,8 @@ from calclab.function.formula.unroll import TooLargeError, unroll
 PRECISIONS = (106, 212, 424, 848)  # bits
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
-NEAR = 200  # one-sided derivatives are taken 2^-200 away
-NEAR_PRECISION = 1500
+NEAR = (200, 400, 800)  # one-sided derivatives are taken 2^-200 away, and so near to see whether they grow
+NEAR_PRECISION = 4000
 Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
@@ -75,17 +75,22 @@ class FormulaExact:
         return climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape))
 
     def sensitivity(self, x: Tensor, order: int) -> Tensor:
-        """The radius of the derivative tensor when every coordinate is only known to half a unit in its last place."""
+        """The radius of the derivative tensor when every coordinate is only known to half a unit in its last place, in
+        the dtype of x.
+        """
         tape = self.tape
         if tape is None:
             return unknown(self.shape(order)).rad
         point = x.detach().double().tolist()
         with flint().ctx.workprec(PRECISIONS[1]):
-            blurred = [flint().arb(v, 0.5 * math.ulp(v)) for v in point]
+            coarse = torch.finfo(x.dtype).eps / torch.finfo(torch.float64).eps
+            blurred = [flint().arb(v, 0.5 * math.ulp(v) * coarse) for v in point]
             return assemble(self.entries(tape, blurred, order), self.shape(order)).rad
 
     def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The first partial derivatives at x ± 2^-200 e_i: their limits from the left and the right."""
+        """The limits of the first partial derivatives from the left and the right: at x ± 2^-200 e_i, and infinite
+        where they keep growing as the point is approached.
+        """
         here = self.enclose(x, 1)
         sides = here.mid.clone(), here.mid.clone()
         tape = self.tape
@@ -96,8 +101,11 @@ class FormulaExact:
         with flint().ctx.workprec(NEAR_PRECISION):
             for side, sign in zip(sides, (-1, 1), strict=True):
                 for i in wanted:
-                    near = [arb(v) + (sign * arb(2) ** -NEAR if k == i else 0) for k, v in enumerate(point)]
-                    side[..., i] = assemble(self.entries(tape, near, 1), self.shape(1)).mid[..., i]
+                    slopes = []
+                    for bits in NEAR:
+                        near = [arb(v) + (sign * arb(2) ** -bits if k == i else 0) for k, v in enumerate(point)]
+                        slopes.append(assemble(self.entries(tape, near, 1), self.shape(1)).mid[..., i])
+                    side[..., i] = limit(*slopes)
         return sides
 
     def eigenvalues(self, x: Tensor) -> Ball:
@@ -148,10 +156,10 @@ class FormulaExact:
         if order == 1:
             return self.spoil(first, broken, 1)
         second = agree([self.order(tape, s, 2, users or tape.users(s.chosen)) for s in sweeps])
-        for at in second:
-            lead, pair = at[:-2], at[-2:]
-            if any(not first.get((*lead, i), arb(0)).is_finite() for i in pair):
-                second[at] = nan()
+        for at, slope in first.items():
+            if not slope.is_finite():  # and so its own derivatives do not exist
+                for j in range(self.bound.n):
+                    second[(*at, j)] = second[(*at[:-1], j, at[-1])] = nan()
         return self.spoil(second, broken, 2)
 
     def order(self, tape: Tape, sweep: Sweep, order: int, users: list[list[tuple[int, int]]]) -> Found:
@@ -187,6 +195,13 @@ def agree(parts: list[Found]) -> Found:
         overlap = all(a.overlaps(b) for k, a in enumerate(balls) for b in balls[:k])
         found[at] = hull if overlap else nan()
     return found
+
+
+def limit(far: Tensor, nearer: Tensor, nearest: Tensor) -> Tensor:
+    """The limit of slopes seen ever nearer to a point: infinite where they grow, 0 where they die out."""
+    grows = (nearer.abs() > 1.2 * far.abs()) & (nearest.abs() > 1.2 * nearer.abs())
+    dies = (nearer.abs() < SMALL * far.abs()) & (nearest.abs() < SMALL * nearer.abs())
+    return torch.where(grows, torch.copysign(torch.full_like(far, math.inf), nearest), far.masked_fill(dies, 0.0))
 
 
 def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> Ball:

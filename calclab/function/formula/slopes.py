@@ -47,31 +47,39 @@ def with_slope(value: Map, slope: Map) -> Map:
     return Sloped.apply
 
 
+def constant(value: float, like: Tensor) -> Tensor:
+    """A number as a tensor: forward mode takes a float for float64, whatever the dtype of ``like``."""
+    return torch.tensor(value, dtype=like.dtype, device=like.device)
+
+
 def tanh_slope(x: Tensor) -> Tensor:
     """1 − tanh², as 4 σ(2x) σ(−2x) where the difference would cancel."""
-    return torch.where(x.abs() < 1, 1 - tanh(x) ** 2, 4 * sigmoid(2 * x) * sigmoid(-2 * x))
+    t, double = tanh(x), x + x
+    return torch.where(x.abs() < 1, torch.rsub(t * t, 1), constant(4.0, x) * sigmoid(double) * sigmoid(-double))
 
 
 def digamma(x: Tensor) -> Tensor:
     """ψ(x): shifted by ψ(x) = ψ(x + 1) − 1/x to where its series is exact; reflected below 1/2 (DLMF 5.5.2, 5.5.4)."""
-    reflect = x < 0.5
-    y = torch.where(reflect, 1 - x, x)
+    reflect, π = x < 0.5, constant(math.pi, x)
+    y = torch.where(reflect, torch.rsub(x, 1), x)
     shifts = torch.arange(SHIFT, dtype=x.dtype, device=x.device)
-    far = y + SHIFT
-    inverse = 1 / (far * far)
+    far = y + constant(SHIFT, x)
+    inverse = (far * far).reciprocal()
     series = torch.zeros_like(far)
     for coefficient in reversed(SERIES):
-        series = (series + coefficient) * inverse
-    value = torch.log(far) - 0.5 / far - series - (1 / (y.unsqueeze(-1) + shifts)).sum(-1)
+        series = (series + constant(coefficient, x)) * inverse
+    sums = (y.unsqueeze(-1) + shifts).reciprocal().sum(-1)
+    value = torch.log(far) - constant(0.5, x) * far.reciprocal() - series - sums
     inner = torch.where(reflect, x, torch.full_like(x, 0.25))  # keeps tan away from its poles where it is not used
-    return torch.where(reflect, value - math.pi / torch.tan(math.pi * inner), value)
+    return torch.where(reflect, value - π * torch.tan(π * inner).reciprocal(), value)
 
 
-sigmoid = with_slope(torch.sigmoid, lambda x: tanh_slope(0.5 * x) / 4)
+sigmoid = with_slope(torch.sigmoid, lambda x: tanh_slope(x * constant(0.5, x)) * constant(0.25, x))
 tanh = with_slope(torch.tanh, tanh_slope)
 softplus = with_slope(lambda x: -logsigmoid(-x), sigmoid)
 expm1 = with_slope(torch.expm1, torch.exp)
 lgamma = with_slope(torch.lgamma, digamma)
+acosh = with_slope(torch.acosh, lambda x: torch.rsqrt(x - constant(1.0, x)) * torch.rsqrt(x + constant(1.0, x)))
 
 
 def gamma(x: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ def power(a: Value, b: Value) -> Tensor:
     return a if b == 1 else torch.pow(a, b)
 
 
+def fixed_power(exponent: float) -> Callable[[Value], Tensor]:
+    return lambda a: power(a, exponent)
+
+
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "add": operator.add,
     "sub": subtract,
@@ -48,6 +52,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "gamma": slopes.gamma,
     "lgamma": slopes.lgamma,
     "cbrt": slopes.cbrt,
+    "acosh": slopes.acosh,
     "expm1": slopes.expm1,
     "sigmoid": slopes.sigmoid,
     "softplus": slopes.softplus,
@@ -102,6 +107,10 @@ class Program:
                 if node.op in ("add", "mul") and a in bound.static:
                     a, b = b, a
                 op = node.op if node.op != "guard" else f"guard{int(node.value)}"
+                exponent = bound.static.get(b) if op == "pow" else None
+                if isinstance(exponent, float):
+                    self.tape.append((k, fixed_power(exponent), a, -1, -1))
+                    continue
                 if op in TENSORS_ONLY:
                     needs_tensor.update(node.args)
                 self.tape.append((k, OPERATIONS.get(op) or getattr(torch, op), a, b, c))
@@ -109,17 +118,26 @@ class Program:
         self.unbind = len(singles) > 1 and 4 * len(singles) >= bound.n
         self.singles = singles
         self.fixed: list[int] = []  # constants that must be tensors of x's dtype and device
+        self.floats: list[int] = []  # the others: quicker as floats, but see ``fix``
         for k in used:
-            if k in bound.static and (isinstance(self.constants[k], Tensor) or k in needs_tensor):
-                self.fixed.append(k)
-                value = torch.as_tensor(bound.static[k], dtype=torch.float64)
-                self.constants[k] = value.bool() if tree.nodes[k].op in COMPARISONS else value
+            if k in bound.static:
+                tensor = isinstance(self.constants[k], Tensor) or k in needs_tensor
+                (self.fixed if tensor else self.floats).append(k)
+                if tensor:
+                    value = torch.as_tensor(bound.static[k], dtype=torch.float64)
+                    self.constants[k] = value.bool() if tree.nodes[k].op in COMPARISONS else value
         self.roots = tree.roots
         self.constant_roots = sorted(set(tree.roots) & set(bound.static))
         self.ready = list(self.constants)
         self.fix(self.ready, self.dtype, self.device)
 
     def fix(self, values: list[Value], dtype: torch.dtype, device: torch.device) -> None:
+        """Constants for ``dtype``. Forward mode takes a float beside a number () for float64, whatever the dtype of the
+        number, so that only in float64 the floats may stay floats.
+        """
+        for k in self.floats:
+            value = self.constants[k]
+            values[k] = value if dtype == torch.float64 else torch.tensor(value, dtype=dtype, device=device)
         for k in self.fixed:
             value = self.constants[k]
             values[k] = value.to(device) if value.dtype == torch.bool else value.to(device=device, dtype=dtype)

@@ -1,0 +1,108 @@
+"""The place of a run: the same question finds the same folder, and one process at a time works in it.
+
+A folder is named by the readable overrides and a digest of the whole resolved configuration, with the content of every
+file that it names (a table, weights). Changed in any way, it is another run. No torch here: a finished run is shown
+again within the time that Hydra needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calclab.errors import UserError
+
+LENGTH = 80  # of the readable part
+ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every")  # knobs that do not change what is computed
+FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
+FINISHED = ("completed", "converged", "diverged", "nonfinite")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the run of one configuration lies, whether it exists or not; ``files`` are the digests of what it reads."""
+
+    outputs: Path
+    topic: str
+    digest: str
+    folder: Path
+    files: Mapping[str, str]
+
+    def record(self) -> dict[str, Any] | None:
+        """What outcome.json says; None where there is none that can be read."""
+        try:
+            return json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record of a run that has come to an end of its own."""
+        record = self.record()
+        return record if record and record.get("status") in FINISHED else None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run; UserError says who has it. The lock goes with the process that holds it, however it ends."""
+        from filelock import FileLock, Timeout
+
+        locks = self.outputs / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        path = locks / f"{self.topic}-{self.digest}.lock"
+        lock = FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            who = self.record() or {}
+            known = f"process {who['pid']} on {who['host']}" if "pid" in who else "another process"
+            raise UserError(
+                f"{self.folder} is being computed by {known}. Wait for it; the same command then shows its result."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
+    """The place of a resolved configuration; ``words`` are the overrides that it came from."""
+    files = contents(config)
+    asked = {key: value for key, value in config.items() if key not in ASIDE}
+    text = json.dumps([asked, files], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    outputs = Path(config["outputs"])
+    readable = name(words)
+    found = sorted((outputs / topic).glob(f"*{digest}")) if (outputs / topic).is_dir() else []
+    folder = found[0] if found else outputs / topic / (f"{readable}-{digest}" if readable else digest)
+    return Place(outputs, topic, digest, folder, files)
+
+
+def name(words: Sequence[str]) -> str:
+    """The overrides as a folder can be called: ``lr=0.05,function=booth``."""
+    readable = ",".join(word for word in words if word.partition("=")[0] not in ("topic", *ASIDE))
+    for plain, safe in (("/", "-"), ("**", "^"), ("*", "·")):
+        readable = readable.replace(plain, safe)
+    return re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].strip(".,")
+
+
+def contents(config: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of every file that the configuration names, by its knob."""
+    found = {}
+    for group, key in FILES:
+        value = (config.get(group) or {}).get(key)
+        if isinstance(value, str) and os.path.isfile(value):
+            with open(value, "rb") as file:
+                found[f"{group}.{key}"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def here() -> dict[str, Any]:
+    """Who is computing."""
+    return {"pid": os.getpid(), "host": platform.node()}

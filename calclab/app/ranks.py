@@ -1,0 +1,186 @@
+"""One run on several processes, as torchrun starts them: all carry the same scan, the first alone writes and speaks.
+
+Ranks must never differ in what they do next, so what could differ (a stopwatch, a file, a signal) is decided by the
+first and told to the others: ``agree``. Whoever fails leaves word in the store that torchrun keeps and closes its
+connections; the others then fail at their next exchange, and can say why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from calclab.app.job import Job
+
+T = TypeVar("T")
+PATIENCE = timedelta(minutes=10)  # how long one rank waits for another
+GRACE = 15.0  # seconds that a failed rank leaves the first to write its outcome, before torchrun ends them all
+WORD, DONE = "calclab/word", "calclab/done"
+
+_store: Any = None  # torch's store of keys and values, kept by torchrun
+
+
+def wanted() -> bool:
+    """Was this process started as one of several?"""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def first() -> bool:
+    """Is this the process that writes and speaks?"""
+    return not wanted() or os.environ["RANK"] == "0"
+
+
+def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
+    """Do ``action`` as one rank of several (or alone) and return the exit status. Errors are said once, not by all."""
+    if not wanted():
+        return action()
+    from calclab.function.distributed import RankError
+
+    join(patience)
+    try:
+        status = action()
+    except Exception as error:
+        tell(error)
+        leave()
+        if first() and not isinstance(error, RankError):
+            raise
+        if first() or not settled():  # otherwise the first rank has said it
+            print(f"calclab: {describe(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    except BaseException:
+        leave()
+        raise
+    leave()
+    return status
+
+
+def follow(job: Job) -> int:
+    """What the other ranks do while the first executes the job: the same scan, written nowhere."""
+    from calclab.app.signals import signals
+    from calclab.drive import drive
+
+    with signals():  # the first rank decides when to stop
+        if agree(None) is None:  # the record of the run, had it been finished meanwhile
+            drive(job.topic, (), agree(None), None, agree)
+    return 0
+
+
+def join(patience: timedelta) -> None:
+    """Meet the other ranks at the address that torchrun names."""
+    global _store
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
+
+    both = torch.cuda.is_available() and dist.is_nccl_available()
+    _store, rank, size = next(iter(rendezvous("env://", timeout=patience)))
+    backend = "cpu:gloo,cuda:nccl" if both else "gloo"
+    dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=patience)
+
+
+def leave() -> None:
+    """Close the connections; the first rank says that it has nothing more to do."""
+    import torch.distributed as dist
+
+    if first() and _store is not None:
+        with contextlib.suppress(RuntimeError):  # torchrun itself may be gone
+            _store.set(DONE, "1")
+    dist.destroy_process_group()
+
+
+def own(device: torch.device) -> torch.device:
+    """The device of this rank, where ``device`` is what the run asks for."""
+    import torch
+
+    if not wanted() or device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise UserError(f"device={device.type} cannot be shared by several processes. Type device=cpu")
+    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= count:
+        raise UserError(
+            f"more processes on this machine than GPUs ({count}). Type --nproc-per-node={count}, or device=cpu"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def agree(value: T) -> T:
+    """The first rank's ``value``, on every rank; its tensors on the device of each. Without further ranks, ``value``."""
+    if not wanted():
+        return value
+    import torch
+    import torch.distributed as dist
+
+    from calclab.function.distributed import lost
+
+    buffer = io.BytesIO()
+    if first():
+        torch.save(value, buffer)
+    box = [buffer.getvalue()]
+    try:
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:  # the last two: ranks out of step
+        raise lost(error) from error
+    if first():
+        return value
+    places = {"cuda:0": f"cuda:{os.environ.get('LOCAL_RANK', '0')}"}
+    received: T = torch.load(io.BytesIO(box[0]), map_location=places, weights_only=False)
+    return received
+
+
+def tell(error: Exception) -> None:
+    """Leave word of what ended this rank, for the others; the first word stands."""
+    from calclab.function.distributed import RankError
+
+    if _store is None or isinstance(error, RankError):
+        return
+    if not first() and not isinstance(error, UserError):
+        traceback.print_exception(error)
+    with contextlib.suppress(RuntimeError):
+        _store.compare_set(WORD, "", f"rank {os.environ['RANK']}: {describe(error)}")
+
+
+def describe(error: Exception) -> str:
+    """An error in one line: what another rank left word of, where this one has merely lost touch."""
+    from calclab.function.distributed import RankError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, RankError):
+        return f"another process has ended the run: {word}" if (word := heard()) else str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def heard() -> str:
+    """The word that a failed rank has left, or nothing."""
+    try:
+        return _store.get(WORD).decode() if _store is not None and _store.check([WORD]) else ""
+    except RuntimeError:
+        return ""
+
+
+def settled() -> bool:
+    """Wait until the first rank is done, for a while; False where it never says so."""
+    until = time.monotonic() + GRACE
+    try:
+        while _store is not None and time.monotonic() < until:
+            if _store.check([DONE]):
+                return True
+            time.sleep(0.05)
+    except RuntimeError:
+        pass
+    return False

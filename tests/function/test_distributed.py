@@ -1,0 +1,225 @@
+"""Two processes that share the rows compute what one process computes, and none of them outlives the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from calclab.function.distributed import alone, over_ranks, portion, ranks
+
+SETTING = """
+    import functools
+    from datetime import timedelta
+
+    import torch
+    import torch.distributed as dist
+    from torch import nn
+
+    from calclab.core import Data
+    from calclab.data.bundled import digits
+    from calclab.errors import UserError
+    from calclab.function import distributed
+    from calclab.function.network import network
+    from calclab.network.mlp import Mlp
+    from calclab.numerics.operators import dense_hessian, hessian, lanes_for, value_and_gradient
+
+    torch.set_num_threads(1)
+
+
+    def first(rows):
+        whole = digits(rows=None, standardize=False, dtype=torch.float64, device="cpu", seed=0)
+        return Data("digits", whole.inputs[:rows], whole.targets[:rows], whole.features, whole.classes, True)
+
+
+    def make(rows, loss=None, train=0, module=None):
+        mlp = functools.partial(Mlp, width=5, depth=1, activation="tanh", bias=True)
+        return network(module or mlp, first(rows), name="net", loss=loss, seed=3, train=train)
+
+
+    def directions(x, count):
+        return torch.randn(len(x), count, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+
+"""
+
+
+def launch(
+    folder: Path, body: str, processes: int = 2, timeout: float = 90
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Run ``body``, after ``SETTING`` and in a process group, in as many processes as said; and all that was said."""
+    script = folder / "script.py"
+    meet = 'dist.init_process_group("gloo", timeout=timedelta(seconds=40))\nrank = dist.get_rank()\n'
+    script.write_text(textwrap.dedent(SETTING) + meet + textwrap.dedent(body), encoding="utf-8")
+    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", str(script)]
+    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, timeout=timeout, cwd=folder)
+    return done, done.stdout + done.stderr
+
+
+def test_portions_hold_every_row_once_and_are_of_one_size() -> None:
+    for rows in range(1, 30):
+        for size in range(1, 9):
+            parts = [portion(rows, rank, size) for rank in range(size)]
+            owned = [row for window, seen in parts for row in list(range(rows))[window][seen:]]
+            assert owned == list(range(rows))
+            assert {len(range(rows)[window]) for window, _ in parts} == {-(-rows // size)}
+
+
+def test_one_process_is_left_alone() -> None:
+    def whole(θ: Tensor) -> Tensor:
+        return θ.sum()
+
+    def share(θ: Tensor, rows: slice) -> Tensor:
+        raise AssertionError
+
+    assert ranks() == 1
+    assert over_ranks("f", whole, share, torch.ones(2), 4, mean=True) is whole
+    with alone():
+        assert over_ranks("f", whole, share, torch.ones(2), 4, mean=True) is whole
+
+
+NUMBERS = """
+    def numbers(net):
+        f = net.objective()
+        x = f.start
+        value, g = value_and_gradient(f.call, x)
+        V = directions(x, 5)
+        forward = torch.func.jvp(f.call, (x,), (V[:, 0],))[1]
+        nested = torch.func.jvp(torch.func.grad(f.call), (x,), (V[:, 1],))[1]
+        points = x + 0.1 * V[:, :3].T
+        found = {
+            "start": x,
+            "loss": value,
+            "gradient": g,
+            "batched": hessian(f.call, x, lanes=3) @ V,
+            "one by one": hessian(f.call, x, lanes=1) @ V,
+            "sized": hessian(f.call, x) @ V,
+            "forward": forward,
+            "forward over reverse": nested,
+            "values": torch.func.vmap(f.call)(points),
+            "gradients": torch.func.vmap(torch.func.grad(f.call))(points),
+        }
+        operator = hessian(f.call, x)  # a kept graph, used twice
+        found["kept"] = operator @ (operator @ V)
+        third = torch.func.grad(lambda p: (torch.func.grad(f.call)(p) * V[:, 0]).sum().square())(x)
+        return found | {"nested": third, "lanes": torch.tensor(float(lanes_for(f.call, x)))}
+
+    for rows, loss in CASES:
+        net = make(rows, loss)
+        shared = numbers(net)
+        with distributed.alone():
+            single = numbers(net)
+        for name, found in shared.items():
+            everywhere = [torch.empty_like(found) for _ in range(dist.get_world_size())]
+            dist.all_gather(everywhere, found.contiguous())
+            assert all(torch.equal(found, other) for other in everywhere), (rows, loss, name, "ranks differ")
+            if name == "lanes":
+                continue
+            gap = (found - single[name]).abs().max() / single[name].abs().max().clamp(min=1e-300)
+            assert gap <= 1e-12 or single[name].abs().max() == found.abs().max() == 0, (rows, loss, name, float(gap))
+            assert found.abs().max() > 0, (rows, loss, name)
+    print("rank", rank, "is content", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_derivatives_are_those_of_one_process(tmp_path: Path, processes: int) -> None:
+    cases = "CASES = [(40, None), (41, None), (41, 'sum'), (7, 'half_mse'), (4, 'mse')]\n"
+    done, said = launch(tmp_path, cases + textwrap.dedent(NUMBERS), processes)
+    assert done.returncode == 0, said
+    assert said.count("is content") == processes
+
+
+@pytest.mark.slow
+def test_more_ranks_than_rows_training_and_a_dense_hessian(tmp_path: Path) -> None:
+    body = """
+    net = make(1, "half_mse")
+    f = net.objective()
+    shared = dense_hessian(f.call, f.start)
+    learned = make(31, train=5)
+    with distributed.alone():
+        gap = (shared - dense_hessian(f.call, f.start)).norm() / shared.norm()
+        single = make(31, train=5)
+    assert gap <= 1e-12, gap
+    moved = learned.flatten(learned.parameters())
+    assert torch.allclose(moved, single.flatten(single.parameters()), rtol=1e-10, atol=1e-12)
+    assert "Adam" in learned.notes[-1]
+    print("rank", rank, "is content", flush=True)
+    """
+    done, said = launch(tmp_path, body)
+    assert done.returncode == 0, said
+    assert said.count("is content") == 2
+
+
+@pytest.mark.slow
+def test_alone_needs_no_other_rank(tmp_path: Path) -> None:
+    body = """
+    f = make(21).objective()
+    if rank == 0:
+        with distributed.alone():
+            value_and_gradient(f.call, f.start)
+    value, _ = value_and_gradient(f.call, f.start)
+    print("rank", rank, "is content", flush=True)
+    """
+    done, said = launch(tmp_path, body)
+    assert done.returncode == 0, said
+    assert said.count("is content") == 2
+
+
+@pytest.mark.slow
+def test_rows_that_mix_are_refused(tmp_path: Path) -> None:
+    body = """
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x):
+            x = x.flatten(1)
+            return self.linear(x - x.mean(dim=0))
+
+    try:
+        make(10, module=Mixing()).objective()
+    except UserError as error:
+        print("rank", rank, "refuses:", error, flush=True)
+    """
+    done, said = launch(tmp_path, body)
+    assert done.returncode == 0, said
+    assert said.count("mixes rows") == 2
+    assert "python -m calclab" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "death", ["raise ArithmeticError('the layer broke')", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+)
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_rank_that_dies_ends_all_and_says_so(tmp_path: Path, death: str, who: int) -> None:
+    body = f"""
+    f = make(21).objective()
+    H = hessian(f.call, f.start)
+    V = directions(f.start, 4)
+    try:
+        for k in range(10**6):
+            H @ V  # a batched pass, which must not take the loss of a rank for an operation that cannot be batched
+            if k == 3 and rank == {who}:
+                {death}
+    except distributed.RankError as error:
+        print("told:", error, flush=True)
+        import time
+
+        time.sleep(0 if isinstance(error, RuntimeError) else 0.01)
+        raise
+    """
+    done, said = launch(tmp_path, body, timeout=60)
+    assert done.returncode != 0
+    assert "told: rank" in said or "Signal 9" in said or "the layer broke" in said, said
+    if "raise" in death:
+        assert "ArithmeticError: the layer broke" in said
+    else:
+        assert "exitcode  : -9" in said or "SIGKILL" in said or "Signal 9" in said
