@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 
 from calclab.app import subject
+from calclab.app.build import maker
 from calclab.app.device import resolve
 from calclab.app.place import Place
 from calclab.app.provenance import provenance
 from calclab.core import Function, Run, Topic
-from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.study.claims import check_form
 
@@ -47,11 +45,8 @@ def prepare(
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     device, note = resolve(config["device"], config["dtype"])
     kind = subject.chosen(choices, asked)
-    try:
-        about = subject.build(kind, config, choices, device)
-        topic = build_topic(config, about)
-    except InstantiationException as error:
-        raise UserError(reason(error)) from error
+    about = subject.build(kind, config, choices, device)
+    topic = build_topic(config, about)
     if work(about) > LARGE:
         torch.set_num_threads(THREADS)
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
@@ -70,16 +65,5 @@ def work(about: Function | Network) -> int:
 
 
 def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
-    parts = {"optimizer": instantiate(config["optimizer"], _convert_="all")} if config.get("optimizer") else {}
-    make = instantiate(subject.unnamed(config["topic"]), _partial_=True, _convert_="all")
-    return make(subject=about, **parts)  # not through Hydra, which would turn a dataclass into a dict
-
-
-def reason(error: InstantiationException) -> str:
-    """The user's mistake behind Hydra's wrapping; anything else is a crash and goes on as one."""
-    cause = error.__cause__ or error
-    if isinstance(cause, UserError):
-        return str(cause)
-    if isinstance(cause, ImportError):
-        return " ".join(str(cause).split())
-    raise cause
+    parts = {"optimizer": maker(config["optimizer"])()} if config.get("optimizer") else {}
+    return maker(config["topic"])(subject=about, **parts)

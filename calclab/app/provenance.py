@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import shlex
 import subprocess
@@ -25,7 +26,7 @@ def provenance(words: Sequence[str], *, device: torch.device, dtype: str, seed: 
         "calclab": calclab.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "hydra": metadata.version("hydra-core"),
+        "hydra": version("hydra-core"),
         "git_commit": commit,
         "git_dirty": dirty,
         "device": str(device),
@@ -38,6 +39,12 @@ def provenance(words: Sequence[str], *, device: torch.device, dtype: str, seed: 
     }
 
 
+@functools.cache
+def version(package: str) -> str:
+    return metadata.version(package)
+
+
+@functools.cache
 def revision() -> tuple[str | None, bool | None]:
     """The commit of calclab's own checkout and whether it was changed since; None for an installed package."""
     checkout = Path(calclab.__file__).resolve().parent.parent

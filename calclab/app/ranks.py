@@ -119,7 +119,7 @@ def own(device: torch.device) -> torch.device:
 
 
 def agree(value: T) -> T:
-    """The first rank's ``value``, on every rank; its tensors on the device of each. Without further ranks, ``value``."""
+    """The first rank's ``value`` on every rank, its tensors on the device of each; alone, ``value`` itself."""
     if not wanted():
         return value
     import torch

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 
 from calclab.app import catalogue
+from calclab.app.build import maker
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network, network
@@ -53,18 +53,11 @@ def build(
     """The subject, on its device and in its precision."""
     place = {"dtype": getattr(torch, config["dtype"]), "device": device}
     if kind == "function":
-        node = {"name": choices["function"], **config["function"]}
-        return instantiate(node, **place, _convert_="all")
+        return maker(config["function"])(name=config["function"].get("name") or choices["function"], **place)
     if not config.get("data"):
         raise UserError(f"network={choices['network']} needs data: name some, for example data=digits.")
     seed = config["seed"]
-    data = instantiate(unnamed(config["data"]), **place, seed=seed, _convert_="all")
+    data = maker(config["data"])(**place, seed=seed)
     node = dict(config["network"])
     common = {key: node.pop(key) for key in ("name", "weights", "parameters", "loss") if key in node}
-    module = instantiate(node, _partial_=True, _convert_="all")
-    return network(module, data, **common, train=config["train"], seed=seed, **place)
-
-
-def unnamed(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A group without its ``name``, which is for readers of the configuration."""
-    return {key: value for key, value in node.items() if key != "name"}
+    return network(maker(node), data, **common, train=config["train"], seed=seed, **place)

@@ -19,6 +19,7 @@ from calclab.figure.window import Field, field, window
 Numbers = tuple[float, ...]
 HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
 NAMED_BARS, ALL_BARS = 30, 1000
+TINY = 1 / HUGE
 DECADES = 1e3  # a spectrum wider than this is seen on a logarithmic axis only
 
 
@@ -184,7 +185,7 @@ def bars(picture: Bars, columns: Columns, labels: Labels, title: str) -> BarsPan
     notes += [f"not finite: {lost}"] if lost else []
     order = order[:limit]
     shown = tuple(names[i] for i in order) if len(order) <= NAMED_BARS else ()
-    log = not picture.ranked and min(values, default=0.0) > 0 and max(values) > DECADES * min(values)
+    log = not picture.ranked and lost == 0 and min(values, default=0.0) > TINY and max(values) > DECADES * min(values)
     return BarsPanel(title, shown, tuple(values[i] for i in order), "; ".join(notes), log)
 
 

@@ -137,7 +137,8 @@ def scatter(values: Tensor) -> float:
     A smooth part has none to speak of there. The noise σ of independent errors shows in a difference of order k with
     variance σ² (2k)! / k!². Moré and Wild (2011), "Estimating computational noise", algorithm ECnoise.
     """
-    row, found = (values if values.device.type == "mps" else values.double()), 0.0
+    row = values if values.device.type == "mps" else values.double()
+    found = 0.0
     for k in range(1, 6):
         row = row.diff()
         if k > 2:

@@ -15,7 +15,10 @@ class Common(Schema):
         "where to compute; auto takes cuda, then mps, then cpu", "auto", choices=("cpu", "cuda", "mps", "auto")
     )
     train: int = knob(
-        "steps of Adam on the data before a network is looked at; 0 leaves it as initialised", 200, at_least=0
+        "steps of Adam on the data before a network is looked at; 0 leaves it as initialised, and given weights "
+        "(network.weights, network.parameters) are never trained on",
+        200,
+        at_least=0,
     )
     figures: bool = knob("draw pictures", "false")
     outputs: str = knob("the folder that holds all runs", "outputs")

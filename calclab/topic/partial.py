@@ -133,7 +133,7 @@ class Partial(schema.topic.Partial):
         truth = g if f.exact is None else f.exact.enclose(f.start, 1).mid
         partials = [partial_text(*each) for each in zip(f.variables, g, truth, strict=True)]
         text = f"f({words.listing(f.start)}) = {words.number(state['value'])}; {words.listing(partials)}"
-        return f"{text}; {self.symmetry(state)}" if self.mixed else text
+        return f"{text}; {self.symmetry(state)}" if self.mixed and not bool(truth.isnan().any()) else text
 
     def symmetry(self, state: State) -> str:
         H = state["mixed_partials"]
@@ -208,7 +208,7 @@ class Partial(schema.topic.Partial):
 def partial_text(variable: str, slope: Tensor, truth: Tensor) -> str:
     """∂f/∂x = 5; NaN as ``truth`` means that it does not exist."""
     if bool(truth.isnan()):
-        return f"∂f/∂{variable} does not exist here" if bool(slope.isfinite()) else f"∂f/∂{variable} is undefined here"
+        return f"∂f/∂{variable} does not exist here (kink)"
     if not bool(slope.isfinite()):
         return f"∂f/∂{variable} = {words.number(truth)} (proven: the float program gives {float(slope)})"
     return f"∂f/∂{variable} = {words.number(slope)}"

@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Heatmap, Picture
-from calclab.figure.draw import draw, short
+from calclab.figure.canvas import power, short
+from calclab.figure.curves import cloud
+from calclab.figure.draw import draw
 from calclab.figure.formula import ENVIRONMENT, draw_formulas, in_line, typeset
-from calclab.figure.panels import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel, panel
+from calclab.figure.panels import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel, panel, words
 from calclab.figure.window import field, levels, window
 
 NAN, INF = math.nan, math.inf
@@ -69,6 +71,43 @@ def test_curves_against_another_scalar_meet_at_their_steps() -> None:
 def test_what_was_not_logged_is_not_drawn() -> None:
     for picture in (Curves("c", ("a",)), Heatmap("h", "a"), Bars("b", "a"), Contours("p", "a", plane(torch.sum))):
         assert panel(picture, {}, {}) is None
+
+
+def test_many_zeros_are_kept_aside_for_the_bottom_of_a_logarithmic_axis() -> None:
+    made = curves({"a": track(1.0, 0.0, 1e-3, 0.0)})
+    (line,) = made.lines
+    assert line.zeros == (1.0, 3.0)
+    assert made.note == ""
+    (linear,) = curves({"a": track(1.0, 0.0, 1e-3, 0.0)}, log="").lines
+    assert linear.zeros == ()
+    assert linear.y[1] == 0.0
+
+
+def test_steps_with_names_and_names_in_words() -> None:
+    columns = {"forward_norm": track(1.0, 2.0)}
+    made = panel(Curves("all_norms", ("forward_norm",)), columns, {"step": (("first", "second"),)}, "chain of mlp")
+    assert isinstance(made, CurvesPanel)
+    assert made.ticks == ("first", "second")
+    assert (made.title, made.lines[0].name) == ("chain of mlp: all norms", "forward norm")
+    pixels(draw(made))
+    short_of_names = panel(Curves("c", ("forward_norm",)), columns, {"step": (("first",),)})
+    assert isinstance(short_of_names, CurvesPanel)
+    assert short_of_names.ticks == ()
+    assert words("hidden_0.weight") == "hidden_0.weight"
+
+
+def test_a_wide_spectrum_has_a_logarithmic_axis() -> None:
+    def logarithmic(*values: float, ranked: bool = False) -> bool:
+        made = panel(Bars("b", "v", ranked=ranked), {"v": Column([0], f64(list(values)))}, {})
+        assert isinstance(made, BarsPanel)
+        pixels(draw(made))
+        return made.log
+
+    assert logarithmic(1e-9, 1.0, 3.0)
+    assert not logarithmic(0.1, 1.0)
+    assert not logarithmic(-1e-9, 1.0)
+    assert not logarithmic(1e-9, 1.0, ranked=True)
+    assert not logarithmic(1e-9, NAN, 1.0)
 
 
 def test_heatmap_has_the_last_matrix_its_names_and_even_limits() -> None:
@@ -123,6 +162,10 @@ def test_the_field_is_the_function_with_or_without_vmap() -> None:
         assert (len(found.x), len(found.y)) == (count, count)
         assert found.values[3][5] == pytest.approx(found.x[5] - 2 * found.y[3])
         assert (found.x[0], found.x[-1], found.y[0], found.y[-1]) == (-1.0, 2.0, 0.0, 5.0)
+
+
+def test_even_levels_are_round_numbers() -> None:
+    assert levels(torch.linspace(0.03, 9.97, 1000, dtype=torch.float64)) == tuple(0.5 * i for i in range(21))
 
 
 def test_levels_are_even_or_logarithmic_and_ascending() -> None:
@@ -279,3 +322,14 @@ SHORT = {"0": 0.0, "-0.5": -0.5, "1e-9": 1e-9, "2e15": 2e15, "1330": 1330.4, "0.
 @pytest.mark.parametrize(("text", "value"), SHORT.items())
 def test_short_numbers(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_ticks_of_a_logarithmic_axis() -> None:
+    assert [power(v) for v in (1e-3, 0.01, 20.0, 1000.0)] == ["0.001", "0.01", "20", "1000"]
+    assert [power(v) for v in (1e-8, 1e25)] == ["$10^{-8}$", "$10^{25}$"]
+
+
+def test_values_in_no_order_are_dots_and_a_course_is_a_line() -> None:
+    assert cloud([10.0 ** (i * 7 % 5) for i in range(500)])
+    assert not cloud([10.0 ** (-i / 50) for i in range(500)])
+    assert not cloud([10.0 ** (i % 2) for i in range(100)])

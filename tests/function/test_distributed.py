@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calclab.function.distributed import alone, over_ranks, portion, ranks
+from calclab.function.distributed import RankError, alone, over_ranks, portion, ranks
 
 SETTING = """
     import functools
@@ -119,9 +119,8 @@ NUMBERS = """
             assert all(torch.equal(found, other) for other in everywhere), (rows, loss, name, "ranks differ")
             if name == "lanes":
                 continue
-            gap = (found - single[name]).abs().max() / single[name].abs().max().clamp(min=1e-300)
-            assert gap <= 1e-12 or single[name].abs().max() == found.abs().max() == 0, (rows, loss, name, float(gap))
-            assert found.abs().max() > 0, (rows, loss, name)
+            gap = (found - single[name]).abs().max() / single[name].abs().max()
+            assert gap <= 1e-12, (rows, loss, name, float(gap))
     print("rank", rank, "is content", flush=True)
 """
 
@@ -136,10 +135,9 @@ def test_derivatives_are_those_of_one_process(tmp_path: Path, processes: int) ->
 
 
 @pytest.mark.slow
-def test_more_ranks_than_rows_training_and_a_dense_hessian(tmp_path: Path) -> None:
+def test_few_rows_training_rows_that_mix_and_one_rank_alone(tmp_path: Path) -> None:
     body = """
-    net = make(1, "half_mse")
-    f = net.objective()
+    f = make(1, "half_mse").objective()  # more ranks than rows
     shared = dense_hessian(f.call, f.start)
     learned = make(31, train=5)
     with distributed.alone():
@@ -149,31 +147,12 @@ def test_more_ranks_than_rows_training_and_a_dense_hessian(tmp_path: Path) -> No
     moved = learned.flatten(learned.parameters())
     assert torch.allclose(moved, single.flatten(single.parameters()), rtol=1e-10, atol=1e-12)
     assert "Adam" in learned.notes[-1]
-    print("rank", rank, "is content", flush=True)
-    """
-    done, said = launch(tmp_path, body)
-    assert done.returncode == 0, said
-    assert said.count("is content") == 2
 
-
-@pytest.mark.slow
-def test_alone_needs_no_other_rank(tmp_path: Path) -> None:
-    body = """
-    f = make(21).objective()
-    if rank == 0:
+    if rank == 0:  # nobody else takes part
         with distributed.alone():
             value_and_gradient(f.call, f.start)
-    value, _ = value_and_gradient(f.call, f.start)
-    print("rank", rank, "is content", flush=True)
-    """
-    done, said = launch(tmp_path, body)
-    assert done.returncode == 0, said
-    assert said.count("is content") == 2
+    value_and_gradient(f.call, f.start)
 
-
-@pytest.mark.slow
-def test_rows_that_mix_are_refused(tmp_path: Path) -> None:
-    body = """
     class Mixing(nn.Module):
         def __init__(self):
             super().__init__()
@@ -186,40 +165,44 @@ def test_rows_that_mix_are_refused(tmp_path: Path) -> None:
     try:
         make(10, module=Mixing()).objective()
     except UserError as error:
-        print("rank", rank, "refuses:", error, flush=True)
+        assert "mixes rows" in str(error) and "python -m calclab" in str(error)
+        print("rank", rank, "is content", flush=True)
     """
     done, said = launch(tmp_path, body)
     assert done.returncode == 0, said
-    assert said.count("mixes rows") == 2
-    assert "python -m calclab" in said
+    assert said.count("is content") == 2
+
+
+def test_a_lost_rank_is_not_taken_for_an_operation_that_cannot_be_batched() -> None:
+    assert not issubclass(RankError, RuntimeError)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "death", ["raise ArithmeticError('the layer broke')", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    ("who", "death", "message"),
+    [
+        (1, "raise ArithmeticError('the layer broke')", "ArithmeticError: the layer broke"),
+        (0, "os.kill(os.getpid(), signal.SIGKILL)", "Signal 9"),
+    ],
 )
-@pytest.mark.parametrize("who", [0, 1])
-def test_a_rank_that_dies_ends_all_and_says_so(tmp_path: Path, death: str, who: int) -> None:
+def test_a_rank_that_dies_ends_all_and_says_so(tmp_path: Path, who: int, death: str, message: str) -> None:
     body = f"""
+    import os, signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun's, which would come before the message below
     f = make(21).objective()
     H = hessian(f.call, f.start)
     V = directions(f.start, 4)
     try:
         for k in range(10**6):
-            H @ V  # a batched pass, which must not take the loss of a rank for an operation that cannot be batched
+            H @ V
             if k == 3 and rank == {who}:
                 {death}
     except distributed.RankError as error:
         print("told:", error, flush=True)
-        import time
-
-        time.sleep(0 if isinstance(error, RuntimeError) else 0.01)
         raise
     """
-    done, said = launch(tmp_path, body, timeout=60)
+    done, said = launch(tmp_path, body, timeout=80)
     assert done.returncode != 0
-    assert "told: rank" in said or "Signal 9" in said or "the layer broke" in said, said
-    if "raise" in death:
-        assert "ArithmeticError: the layer broke" in said
-    else:
-        assert "exitcode  : -9" in said or "SIGKILL" in said or "Signal 9" in said
+    assert f"told: rank {1 - who} has lost the other ranks of the run" in said, said
+    assert message in said, said

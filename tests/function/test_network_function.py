@@ -329,6 +329,17 @@ def test_weights_round_trip_and_parameters_by_hand(tmp_path: Path) -> None:
         assert name == "output.bias" or torch.equal(p, target.parameters()[name])
 
 
+@pytest.mark.parametrize("given", ["weights", "parameters"])
+def test_given_weights_are_never_trained_on(given: str, tmp_path: Path) -> None:
+    source = network(MLP, rows(), name="mlp", seed=1)
+    torch.save(source.module.state_dict(), tmp_path / "w.pt")
+    lists = {name: p.tolist() for name, p in source.parameters().items()}
+    how = {"weights": str(tmp_path / "w.pt")} if given == "weights" else {"parameters": lists}
+    target = network(MLP, rows(), name="mlp", seed=2, train=200, **how)
+    assert torch.equal(target.objective().start, source.objective().start)
+    assert any("train=200 is left out" in note for note in target.notes)
+
+
 def test_training_lowers_the_loss_and_says_so() -> None:
     before, after = (network(MLP, rows(), name="mlp", train=steps) for steps in (0, 40))
     f, g = before.objective(), after.objective()

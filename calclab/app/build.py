@@ -1,0 +1,44 @@
+"""From a node of a configuration to an object: what ``_target_`` names, called with the rest.
+
+Hydra's instantiate does the same for nodes within nodes, and is asked for those; for the plain ones it costs more than
+many a run, and would turn a dataclass that it is given into a dict.
+"""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from calclab.errors import UserError
+
+LABELS = ("_target_", "name")  # of a group; its name is for readers of the configuration
+
+
+def maker(node: Mapping[str, Any]) -> Callable[..., Any]:
+    """What makes the object of ``node``, all but called."""
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        raise UserError(f"_target_={target}: it is the dotted path of what to call, such as my.module.Net")
+    knobs = {key: value for key, value in node.items() if key not in LABELS}
+    if nested(knobs):
+        from hydra.utils import instantiate
+
+        knobs = {key: instantiate(value, _convert_="all") if nested(value) else value for key, value in knobs.items()}
+    return functools.partial(find(target), **knobs)
+
+
+def nested(value: Any) -> bool:
+    """Whether a further ``_target_`` lies within."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(nested, value.values()))
+    return isinstance(value, list) and any(map(nested, value))
+
+
+def find(target: str) -> Callable[..., Any]:
+    """The object at a dotted path; UserError when there is none."""
+    try:
+        return pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"_target_={target}: {error}. Is it spelt right, and where Python looks for modules?") from None

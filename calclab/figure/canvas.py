@@ -1,0 +1,103 @@
+"""What every picture shares: figure and axes, colours, numbers and names as they are written into a picture.
+
+matplotlib's object interface only: no pyplot, no global state, no window. Colours are safe for the colour-blind: Okabe
+and Ito's for lines, viridis for fields, blue to red around zero for matrices.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+INK, FAINT = "#222222", "#666666"
+DPI = 120
+TICKS = 24  # names along an axis, at most
+
+
+def blank(title: str, note: str, width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
+    """A figure with one pair of axes, a title, and a note below it."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    axes = figure.add_subplot()
+    axes.set_title(plain(title), loc="left", fontsize=11, fontweight="bold", color=INK, wrap=True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(labelsize=9, colors=INK)
+    if note:
+        figure.supxlabel(plain(note), fontsize=8, color=FAINT, x=0.99, ha="right")
+    return figure, axes
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib must not take for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def png(figure: Any) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def say(axes: Any, text: str) -> None:
+    """Words in place of a picture."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=FAINT)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def log_ticks(axis: Any) -> None:
+    """0.001 to 1000 as plain numbers, others as powers of ten; over less than two decades numbers in between too."""
+    from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
+
+    low, high = axis.get_view_interval()
+    wide = not (low > 0 and math.isfinite(high) and high / 100 < low)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
+    axis.set_minor_formatter(NullFormatter() if wide else LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_tick_params(which="minor", labelsize=8)
+
+
+def power(value: float) -> str:
+    if 1e-3 <= value <= 1e3:
+        return f"{value:g}"
+    exponent = round(math.log10(value)) if value > 0 else 0
+    return f"$10^{{{exponent}}}$"
+
+
+def longest_name(names: tuple[str, ...]) -> int:
+    return max((min(len(name), 24) for name in names), default=0)
+
+
+def name_axis(axis: Any, names: tuple[str, ...], upright: bool) -> None:
+    """Names along an axis of a heat map; of many, every second, third, ... one."""
+    stride = -(-len(names) // TICKS)
+    shown = range(0, len(names), stride)
+    words = [clip(names[i]) for i in shown]
+    axis.set_ticks(list(shown), words, fontsize=9)
+    if upright:
+        for label in axis.get_ticklabels():
+            label.set(rotation=55, ha="right", rotation_mode="anchor")
+
+
+def clip(name: str) -> str:
+    return plain(name if len(name) <= 24 else f"{name[:23]}…")
+
+
+def short(value: float) -> str:
+    """A number in at most seven or so characters."""
+    if not math.isfinite(value):
+        return "nan"
+    if (value == round(value) and abs(value) < 1e5) or 1e3 <= abs(value) < 1e5:
+        return str(round(value))
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def minus(text: str) -> str:
+    """With the sign that axes have."""
+    return text.replace("-", "\N{MINUS SIGN}")
