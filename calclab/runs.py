@@ -64,7 +64,7 @@ def list_runs(words: Sequence[str]) -> int:
         table.write_json(chosen, names, sys.stdout)
     else:
         if chosen:
-            table.write(chosen, names or table.USUAL, sys.stdout, drawn=sys.stdout.isatty())
+            table.write(chosen, names or table.USUAL, sys.stdout)
         total = f", {readable(sum(run.size for run in chosen))}" if asked.disk else ""
         print(f"{count(chosen)} of {len(found)} in {asked.outputs}{total}")
     sys.stdout.flush()

@@ -53,7 +53,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         if scan.status is Status.INTERRUPTED and scan.step >= 0:
             checkpoint.save(folder, scan, pause.seconds)
     except Exception as crash:
-        scan, error = None, f"{type(crash).__name__}: {crash}"
+        scan, error = None, told(crash)
         write_log(job)
     return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks)
 
@@ -86,15 +86,15 @@ def write_down(job: Job, outcome: Outcome, sinks: list[Sink]) -> dict[str, Any]:
             checkpoint.finish(folder)
     except OSError as error:
         if not outcome.error:
-            trouble = f"{error}. What was logged before is kept; the same command goes on from there."
-            record |= {"status": Status.FAILED.word, "error": trouble, "exit": 1}
-            record["lines"] = [*record["lines"], ["error", trouble, "bold red"]]
+            record |= {"status": Status.FAILED.word, "error": told(error), "exit": 1}
+            record["lines"] = [*record["lines"], ["error", told(error), "bold red"]]
     return record
 
 
 def identity(job: Job) -> dict[str, Any]:
     """What tells a run from others, and its configuration."""
-    return {"digest": job.place.digest, "config": plain(job.run.config)}
+    asked = {"choices": dict(job.choices), "asked": list(job.asked)}
+    return {"digest": job.place.digest, "config": plain(job.run.config), **asked}
 
 
 def recall(job: Job, sinks: list[Sink]) -> None:
@@ -118,6 +118,13 @@ def shown(picture: Picture) -> tuple[str, ...]:
             return (picture.matrix,)
         case Bars():
             return (picture.vector,)
+
+
+def told(crash: Exception) -> str:
+    """A crash in a line."""
+    if isinstance(crash, OSError) and crash.strerror:
+        return f"{crash.strerror}. What was logged before is kept; the same command goes on from there"
+    return f"{type(crash).__name__}: {crash}"
 
 
 def write_log(job: Job) -> None:

@@ -28,6 +28,8 @@ class Job:
     topic: Topic
     run: Run
     place: Place
+    choices: Mapping[str, str]
+    asked: Sequence[str]
     device: torch.device
     provenance: Mapping[str, Any]
     notes: Sequence[str]
@@ -56,7 +58,7 @@ def prepare(
     )
     notes = [text for text in (note, *getattr(about, "notes", ())) if text]
     made = provenance(words, device=device, dtype=config["dtype"], seed=config["seed"]) | {"files": place.files}
-    return Job(topic, run, place, device, made, notes)
+    return Job(topic, run, place, choices, asked, device, made, notes)
 
 
 def work(about: Function | Network) -> int:

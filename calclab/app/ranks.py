@@ -1,8 +1,8 @@
 """One run on several processes, as torchrun starts them: all carry the same scan, the first alone writes and speaks.
 
 Ranks must never differ in what they do next, so what could differ (a stopwatch, a file, a signal) is decided by the
-first and told to the others: ``agree``. Whoever fails leaves word in the store that torchrun keeps and closes its
-connections; the others then fail at their next exchange, and can say why.
+first and told to the others: ``agree``. Whoever fails leaves word in the store that torchrun keeps, and exits; the
+others then fail at their next exchange, and can say why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import pickle
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)  # how long one rank waits for another
-GRACE = 15.0  # seconds that a failed rank leaves the first to write its outcome, before torchrun ends them all
+GRACE = 15.0  # seconds for the first rank to say what all have met, before torchrun ends them
 WORD, DONE = "calclab/word", "calclab/done"
 
 _store: Any = None  # torch's store of keys and values, kept by torchrun
@@ -55,9 +54,10 @@ def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
     except Exception as error:
         tell(error)
         leave()
-        if first() and not isinstance(error, RankError):
+        shared = isinstance(error, UserError | RankError)  # the first rank meets it too, or is what it is about
+        if not shared or (first() and isinstance(error, UserError)):
             raise
-        if first() or not settled():  # otherwise the first rank has said it
+        if first() or not settled():  # otherwise the first rank says it
             print(f"calclab: {describe(error)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except BaseException:
@@ -92,7 +92,7 @@ def join(patience: timedelta) -> None:
 
 
 def leave() -> None:
-    """Close the connections; the first rank says that it has nothing more to do."""
+    """Leave the group; the first rank says that it has nothing more to do."""
     import torch.distributed as dist
 
     if first() and _store is not None:
@@ -148,8 +148,6 @@ def tell(error: Exception) -> None:
 
     if _store is None or isinstance(error, RankError):
         return
-    if not first() and not isinstance(error, UserError):
-        traceback.print_exception(error)
     with contextlib.suppress(RuntimeError):
         _store.compare_set(WORD, "", f"rank {os.environ['RANK']}: {describe(error)}")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OWN = ("scalars", "verify")
+EXACT = (3, 1)  # the first pandas that reads floats to the last bit unasked
 MATRIX = re.compile(r"(?P<name>.+)\.(?P<step>\d+)\.(?P<kind>csv|parquet)")
 
 
@@ -100,11 +101,13 @@ def stem(name: str) -> str:
 
 
 def read(path: Path, name: str, **options: Any) -> pd.DataFrame:
-    """A CSV; floats are the very ones that were written (pandas' own default may miss by the last bit)."""
+    """A CSV; floats are the very ones that were written."""
     import pandas as pd
 
+    if tuple(map(int, pd.__version__.split(".")[:2])) < EXACT:
+        options["float_precision"] = "round_trip"
     try:
-        return pd.read_csv(path, float_precision="round_trip", **options)
+        return pd.read_csv(path, **options)
     except FileNotFoundError:
         raise UserError(f"{path.parent} holds no {path.name}: nothing of {name} was written.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

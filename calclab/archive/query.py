@@ -33,6 +33,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
+EQUAL = ("=", "==", "!=")
 CONDITION = re.compile(r"\s*([^<>=!]+?)\s*(>=|<=|!=|==|=|>|<)\s*(.*?)\s*")
 
 
@@ -90,11 +91,13 @@ def condition(text: str) -> tuple[str, Callable[[Any], bool]]:
     target = parse(wanted)
 
     def test(found: Any) -> bool:
-        if found is None or target is None:
-            return sign in ("=", "==", "!=") and OPERATORS[sign](found, target) and (found is None or target is None)
+        if target is None:
+            return sign in EQUAL and (found is None) is (sign != "!=")
+        if found is None:
+            return False
         if numeric(found) and numeric(target):
             return OPERATORS[sign](found, target)
-        if sign in ("=", "==", "!="):
+        if sign in EQUAL:
             return OPERATORS[sign](found == target or plain(found) == wanted, True)
         if numeric(found):
             raise UserError(f"--where {text}: {name} is a number, and {wanted!r} is none.")

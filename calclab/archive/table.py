@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import IO, Any
 
@@ -16,13 +16,12 @@ from calclab.archive.read import cell, columns
 from calclab.archive.run import Run
 
 USUAL = ("topic", "subject", "status", "steps", "seconds", "verdict", "started", "folder")
-DRAWN = 300  # rows from which on drawing a table takes longer than anybody reads; then lines of plain text
 LONG = 80  # characters of a cell but a folder's, which can be copied
 COLOURS = {"failed": "bold red", "unreadable": "bold red", "interrupted": "yellow", "running": "cyan"}
 
 
 def columns_of(text: str | None, *, disk: bool = False) -> list[str]:
-    """The columns asked for: ``a,b`` these, ``+a,b`` the usual ones and these. Numbers stand before the folder."""
+    """The columns asked for: ``a,b`` these, ``+a,b`` the usual ones and these, before the folder."""
     asked = [name.strip() for name in (text or "").lstrip("+").split(",") if name.strip()]
     names = asked if asked and not (text or "").startswith("+") else [*USUAL[:-1], *asked, USUAL[-1]]
     if disk and "size" not in names:
@@ -30,35 +29,33 @@ def columns_of(text: str | None, *, disk: bool = False) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def write(runs: Sequence[Run], names: Sequence[str], out: IO[str], *, drawn: bool) -> None:
-    """The table, drawn for a terminal or in plain aligned text."""
-    rows = list(zip(*([shown(name, value) for value in column(runs, name)] for name in names), strict=True))
-    if drawn and len(rows) <= DRAWN:
-        draw(rows, names, out)
-    else:
-        out.writelines(aligned([tuple(names), *rows]))
+def write(runs: Sequence[Run], names: Sequence[str], out: IO[str]) -> None:
+    """Aligned text, one line a run; on a terminal what went wrong is coloured.
 
-
-def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Lines with two spaces between columns."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(map(str.ljust, row, widths)).rstrip() + "\n"
-
-
-def draw(rows: Iterable[Sequence[str]], names: Sequence[str], out: IO[str]) -> None:
+    No line is broken, so that a folder can be copied from a narrow terminal too.
+    """
+    head, *lines = aligned([tuple(names), *zip(*(cells(runs, name) for name in names), strict=True)])
+    if not out.isatty():
+        out.writelines(f"{line}\n" for line in (head, *lines))
+        return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        drawn.add_column(Text(name), overflow="fold")
-    place = names.index("status") if "status" in names else None
-    for row in rows:
-        style = COLOURS.get(row[place]) if place is not None else None
-        drawn.add_row(*map(Text, row), style=style)  # Text: a folder's [1.0] is no markup
-    Console(file=out).print(drawn)
+    console = Console(file=out)  # Text: a folder's [x] is no markup
+    console.print(Text(head, "bold"), soft_wrap=True)
+    for run, line in zip(runs, lines, strict=True):
+        console.print(Text(line, COLOURS.get(run.status, "")), soft_wrap=True)
+
+
+def cells(runs: Sequence[Run], name: str) -> list[str]:
+    """A column as text."""
+    return [shown(name, value) for value in column(runs, name)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with two spaces between columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def shown(name: str, value: Any) -> str:
@@ -75,9 +72,9 @@ def shown(name: str, value: Any) -> str:
 
 
 def local(started: str) -> str:
-    """A time of this machine's zone, to the second."""
+    """A time of this machine's zone, to the minute."""
     try:
-        return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromisoformat(started).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return started
 

@@ -45,7 +45,7 @@ def draw_dots(axes: Any, panel: BarsPanel) -> None:
     axes.set_xlim(left, 10 ** (high + 0.14 * (high - low)))
     log_ticks(axes.xaxis)
     rows = range(len(panel.values))
-    axes.hlines(rows, left, panel.values, color=COLOURS[0], lw=1.2)
+    axes.hlines(rows, left, panel.values, color=COLOURS[0], lw=2.4)
     axes.plot(panel.values, rows, "o", ms=7, color=COLOURS[0])
     for i, value in enumerate(panel.values):
         text = minus(short(value))

@@ -21,8 +21,8 @@ def draw_curves(panel: CurvesPanel) -> Any:
         seen = sum(math.isfinite(y) for y in line.y)
         marker = "o" if seen <= 30 else None  # points between gaps have no line to show them
         if panel.ylog and cloud(line.y):
-            style, marker = "", "."
-        axes.plot(line.x, line.y, style, color=colour, lw=1.8, marker=marker, ms=4, label=plain(line.name))
+            style, marker = "none", "."
+        axes.plot(line.x, line.y, ls=style, color=colour, lw=1.8, marker=marker, ms=4, label=plain(line.name))
     if panel.ticks:
         name_axis(axes.xaxis, panel.ticks, upright=longest_name(panel.ticks) * len(panel.ticks) > 60)
     else:

@@ -238,8 +238,8 @@ def network(
 
     ``module`` is a torch.nn.Module (copied, and left as found) or what makes one: a class or a ``functools.partial``
     with its knobs. Weights come from the seed, then from the file ``weights``, then by name from ``parameters``
-    (nested lists). Only where neither gave any do ``train`` steps of full-batch Adam follow: given weights are looked at
-    as they are. Random state outside is left as it was.
+    (nested lists). Only where neither gave any do ``train`` steps of full-batch Adam follow: given weights are looked
+    at as they are. Random state outside is left as it was.
     """
     if data is None:
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")

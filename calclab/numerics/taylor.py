@@ -111,10 +111,10 @@ class Samples:
         ahead, behind = self.ahead[:k], self.behind[:k]
         h = torch.tensor(self.steps[:k], dtype=self.x.dtype, device=self.x.device)
         noise = torch.finfo(self.x.dtype).eps * (ahead.abs() + behind.abs() + 2 * self.base.abs())
-        slope, error = differences.extrapolate(
+        limit, error = differences.extrapolate(
             (ahead - behind) / (2 * h), noise.clamp(min=self.noise(slope)) / h, SHRINK
         )
-        return float(slope), float(error)
+        return float(limit), float(error)
 
 
 @torch.no_grad()

@@ -87,21 +87,29 @@ class Derivative(schema.topic.Derivative):
     def answer(self, state: State) -> Answer:
         f, slope = self.function, state["gradient"][self.index]
         latex = [] if f.exact is None or len(f.start) > 1 else f.exact.derivative_latex(1)
-        direction = self.direction(slope)
-        sentence = (
-            f"f({words.listing(f.start)}) = {words.number(state['value'])}, "
-            f"df/d{self.name} = {words.number(slope)}: {direction} to make f smaller"
-        )
-        if direction == "stay":
-            sentence = sentence.replace("stay to make f smaller", "flat here")
+        direction = "undefined" if self.kink() else self.direction(slope)
+        sentence = f"f({words.listing(f.start)}) = {words.number(state['value'])}, df/d{self.name} "
+        if direction == "undefined":
+            sentence += "does not exist here (kink)" if self.kink() else "is not finite here"
+        elif direction == "stay":
+            sentence += "= 0: flat here"
+        else:
+            sentence += f"= {words.number(slope)}: {direction} to make f smaller"
         values: dict[str, Tensor | str] = {"value": state["value"], "derivative": slope, "direction": direction}
         return Answer(sentence, values, latex)
 
     def direction(self, slope: Tensor) -> str:
         """Which way to move the variable so that f falls."""
-        if not bool(slope.isfinite()) or float(slope) == 0:
+        if not bool(slope.isfinite()):
+            return "undefined"
+        if float(slope) == 0:
             return "stay"
         return f"{'decrease' if float(slope) > 0 else 'increase'} {self.name}"
+
+    def kink(self) -> bool:
+        """Whether f is known to have no derivative here: autograd gives a number all the same."""
+        exact = self.function.exact
+        return exact is not None and bool(exact.enclose(self.function.start, 1).mid[self.index].isnan())
 
     def labels(self) -> Labels:
         return {}

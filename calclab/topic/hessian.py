@@ -118,6 +118,7 @@ class Hessian(schema.topic.Hessian):
         values |= condition_values(condition, self.threshold)
         values |= {"kind": self.kind(state, λ), "eigenvalues": state["eigenvalues"]}
         values |= {"inertia": self.signs(λ), "curvature": inertia(λ).curvature, **rest}
+        values |= condition_bounds(condition)
         text = (
             f"{f.name} at the point{at}: {values['kind']}; {'proven ' * (ball is not None)}"
             f"eigenvalue{'s' * (self.n > 1)} {words.ends(λ)} ({values['inertia']}); "
@@ -182,6 +183,10 @@ def condition_values(condition: Condition, threshold: float) -> dict[str, Tensor
     return {
         "condition": torch.tensor(condition.value, dtype=torch.float64),
         "conditioning": "well-conditioned" if condition.value <= threshold else "ill-conditioned",
-        "condition_low": torch.tensor(condition.low, dtype=torch.float64),
-        "condition_high": torch.tensor(condition.high, dtype=torch.float64),
     }
+
+
+def condition_bounds(condition: Condition) -> dict[str, Tensor | str]:
+    """Between what the condition number lies, where it is known."""
+    ends = {} if condition.singular else {"condition_low": condition.low, "condition_high": condition.high}
+    return {name: torch.tensor(end, dtype=torch.float64) for name, end in ends.items()}

@@ -29,9 +29,11 @@ from calclab.core import (
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.operators import dense_jacobian
+from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
 from calclab.topic import words
 
+LARGE = 100  # inputs beyond it saturate a tanh
 BLOCK = 256  # samples differentiated at once
 
 
@@ -160,8 +162,22 @@ class Importance(schema.topic.Importance):
         if isinstance(self.subject, Network):
             x = function.start.detach().clone().requires_grad_()
             (alone,) = torch.autograd.grad(function.call(x), x, allow_unused=True, materialize_grads=True)
-            evidence.append(identity("gradient of a sample", "alone = in its block (rows do not mix)", g, alone, k))
+            method, allowed = "alone = in its block (rows do not mix)", self.rounding(function.start, g)
+            evidence.append(identity("gradient of a sample", method, g, alone, k, tolerance=allowed))
         return evidence
+
+    def rounding(self, x: Tensor, g: Tensor) -> float:
+        """The rounding to forgive in g: relative to it, or to the outputs' own gradients, of which the loss's is a
+        difference that nearly cancels where the network is sure of its class.
+        """
+        assert isinstance(self.subject, Network)
+        leaf = x.detach().clone().requires_grad_()
+        outputs = self.subject.batch_outputs(leaf[None])[0]
+        signs = 1 - 2 * (torch.arange(len(outputs), device=x.device) % 2).to(x.dtype)
+        (own,) = torch.autograd.grad(outputs @ signs, leaf, allow_unused=True, materialize_grads=True)
+        rule = tolerance_of(x.dtype)
+        found = torch.maximum(rule.identity * g.abs().max(), 64 * rule.eps * own.norm())
+        return float(found) if bool(found.isfinite()) else 0.0
 
     def answer(self, state: State) -> Answer:
         mean, n = state["mean"], self.steps + 1
@@ -184,7 +200,10 @@ class Importance(schema.topic.Importance):
         if not bool(mean.isfinite().all()):
             return Answer(f"{mark} is not finite for some sample: no ranks can be given", values)
         if not bool((mean > 0).any()):
-            return Answer(f"nothing matters: {mark} is zero for every feature", values)
+            text = f"nothing matters: {mark} is zero for every feature"
+            if bool(self.samples.abs().max() > LARGE):
+                text += "; the inputs are large and may saturate the network: try data.standardize=true"
+            return Answer(text, values)
         first = best[0]
         if n == 1:
             listed = [f"{self.features[i]} {words.number(mean[i])}" for i in best]
@@ -196,6 +215,9 @@ class Importance(schema.topic.Importance):
         near = [i for i in best[1:] if bool(mean[first] - mean[i] <= 2 * torch.hypot(error[first], error[i]))]
         if near:
             text += f"; within two standard errors of it: {words.listing(self.features[i] for i in near)}"
+        constant = [i for i in best if bool((self.samples[:, i] == self.samples[0, i]).all())]
+        if constant:
+            text += f"; constant in the data: {words.listing(self.features[i] for i in constant)}"
         return Answer(text, values)
 
     @property

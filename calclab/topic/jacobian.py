@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from calclab.numerics.spectrum import condition_of_singular_values, rank
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value, identity
 from calclab.topic import words
-from calclab.topic.hessian import condition_values
+from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.layers import Layers
 from calclab.topic.rounding import slack
 
@@ -111,11 +112,14 @@ class Jacobian(schema.topic.Jacobian):
             forward = torch.func.jvp(call, (x,), (v,))[1].reshape(-1)
         except (RuntimeError, NotImplementedError):  # an operation without a forward rule: reverse over reverse
             forward = operator @ v
-        forward = forward.to(J.dtype)  # forward mode promotes a float32 beside a constant that is a float64 tensor
+        forward = forward.to(J.dtype)  # a callable of the user's may promote a float32
         left, right = u @ forward, (operator.T @ u) @ v
         norm = float(J.norm())  # of the terms in ⟨u, Jv⟩: their sum may cancel
         known = slack(self.function, x, J, 1, norm)
         allowed = tolerance_of(x.dtype).identity * norm if known is None else known
+        near = x + torch.randn(len(x), generator=maker, dtype=x.dtype, device=x.device) * x.abs().clamp(min=1) / 8
+        beside = float((operators.jacobian(call, near).T @ u).norm())  # where J vanishes, its terms cancel: their size
+        allowed += 64 * tolerance_of(x.dtype).eps * beside if isfinite(beside) else 0.0
         return [
             identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=allowed),
             identity("Jv", "forward mode = matrix", forward, J @ v, k, tolerance=allowed),
@@ -147,21 +151,23 @@ class Jacobian(schema.topic.Jacobian):
             rest["jacobian"] = array
         if self.weight is not None:
             rest["weight"] = self.blocks(self.weight).reshape(array.shape)
-        values: dict[str, Tensor | str] = {"shape": words.shape(array)}
+        values: dict[str, Tensor | str] = {}
         latex = [] if f.exact is None else f.exact.derivative_latex(1)
         ball = None if f.exact is None or f.scalar else f.exact.singular_values(f.start)
         if ball is not None and not bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
             ball = None
         if ball is None and not (bool(J.isfinite().all()) and self.exists()):
             values |= {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
+            values["shape"] = words.shape(array)
             text = f"the Jacobian of {f.name} does not exist at the point: a kink, an infinite slope or an overflow"
             return Answer(text, {**values, "singular_values": σ, **rest}, latex)
         if ball is not None:
             σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_singular_values(σ, ball)
         found = rank(σ, tuple(J.shape))
-        values |= {"rank": torch.as_tensor(found)} | condition_values(condition, self.threshold)
-        values |= {"singular_values": state["singular_values"], **rest}
+        values = {"rank": torch.as_tensor(found), **condition_values(condition, self.threshold)}
+        values |= {"singular_values": state["singular_values"], "shape": words.shape(array), **rest}
+        values |= condition_bounds(condition)
         text = (
             f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; "
             f"singular value{'s' * (len(σ) > 1)} {words.ends(σ)}; {condition.sentence(self.threshold)}"

@@ -193,3 +193,18 @@ def test_one_sided_slopes_may_be_infinite(expr: str, left: float, right: float) 
     assert f.exact is not None
     found = [float(side) for side in f.exact.one_sided(f.start)]
     assert found == pytest.approx([left, right], nan_ok=True)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_powers_of_balls_around_zero(k: int) -> None:
+    """x/3 - 1/3 at 1 is a ball around 0 at every precision: its powers are small, not undefined."""
+    f = formula(expr=f"(x/3 - 1/3)**{k} + x", at=[1.0])
+    assert f.exact is not None
+    for order in range(3):
+        ball = f.exact.enclose(f.start, order)
+        truth = [1, 1 + (k == 1) / 3, 2 / 9 * (k == 2)][order]
+        assert ((ball.mid - truth).abs() <= ball.rad + 1e-15).all()
+        assert (ball.rad < 1e-15).all()
+    blurred = formula(expr="(x + y + 1)**2", at=[0.0, -1.0])
+    assert blurred.exact is not None
+    assert blurred.exact.sensitivity(blurred.start, 1).isfinite().all()  # type: ignore[attr-defined]

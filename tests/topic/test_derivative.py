@@ -52,3 +52,13 @@ def test_the_variable_can_be_named() -> None:
     assert float(topic.answer(topic.init()).values["derivative"]) == 5  # type: ignore[arg-type]
     with pytest.raises(UserError, match="variable=z"):
         derivative("x*y", [1, 2], variable="z")
+
+
+@pytest.mark.parametrize(
+    ("expr", "word"), [("abs(x)", "does not exist"), ("sqrt(x)", "does not exist"), ("x**2", "flat")]
+)
+def test_where_there_is_no_way_down(walk, expr: str, word: str) -> None:
+    f = formula(name="f", expr=expr, at=[0.0], dtype=torch.float64, device="cpu")
+    answer = walk(Derivative(subject=f, steps=3, variable=None)).answer
+    assert word in answer.sentence
+    assert answer.values["direction"] == ("stay" if word == "flat" else "undefined")

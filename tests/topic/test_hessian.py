@@ -139,3 +139,16 @@ def test_a_step_reads_no_number_back(meta):
     _, values = topic.step(topic.init(), 0)
     assert values["hessian"].device.type == "meta"
     assert values["eigenvalues"].shape == (4,)
+
+
+def test_a_kink_that_autograd_calls_flat_has_no_hessian(walk) -> None:
+    f = formula(name="f", expr="abs(x)", at=[0.0], dtype=torch.float64, device="cpu")
+    found = walk(Hessian(subject=f, threshold=100.0, limit=10))
+    assert "does not exist" in found.answer.sentence
+    assert found.answer.values["kind"] == "undefined"
+
+
+def test_the_telling_values_come_first(walk) -> None:
+    f = formula(name="f", expr="x**2 + 3*y**2", at=[1.0, 2.0], dtype=torch.float64, device="cpu")
+    told = list(walk(Hessian(subject=f, threshold=100.0, limit=10)).answer.values)
+    assert told[:5] == ["value", "condition", "conditioning", "kind", "eigenvalues"]

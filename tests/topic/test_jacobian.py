@@ -173,3 +173,12 @@ def test_a_step_reads_no_number_back(meta):
     topic = jacobian(subject=meta(lambda x: torch.stack([x.sum(), (x**2).sum()]), 3, ("a", "b")))
     _, values = topic.step(topic.init(), 0)
     assert values["jacobian"].device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("expr", ["x**2 + y**2 - 2*x - 4*y + 5", "sin(x + y) + (x - y)**2 - 1.5*x + 2.5*y + 1"])
+def test_rounding_at_a_minimum_refutes_nothing(walk, expr: str, dtype: torch.dtype) -> None:
+    at = [1.0, 2.0] if "sin" not in expr else [-0.5471975511965977, -1.5471975511965977]
+    f = formula(name="f", expr=expr, at=at, dtype=dtype, device="cpu")
+    found = walk(Jacobian(subject=f, row=0, batch=None, layer=None, threshold=100.0))
+    assert Verdict.REFUTED not in found.verdicts

@@ -40,7 +40,10 @@ def power(x: Arb, e: Arb) -> Arb:
         k = int(e.unique_fmpz())
         if x.is_zero():
             return arb(1 if k == 0 else 0) if k >= 0 else nan()
-        return x**k
+        if k > 0 and not (x > 0 or x < 0):  # Arb's own power is NaN on balls around 0
+            most = abs(x).upper() ** k
+            return x if k == 1 else most * (flint().arb(0, 1) if k % 2 else flint().arb(0.5, 0.5))
+        return arb(1) if k == 0 else x**k
     if x.is_zero() and e > 0:
         return arb(0)
     return x**e if x > 0 else nan()
