@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,35 +25,47 @@ def begin(topic: Topic) -> Scan:
     return Scan(Status.INTERRUPTED, -1, topic.init(), {}, ())
 
 
+def same(value: Any) -> Any:
+    """What one process agrees on with itself."""
+    return value
+
+
 def drive(
-    topic: Topic, sinks: Sequence[Sink], scan: Scan | None = None, pause: Callable[[Scan], bool] | None = None
+    topic: Topic,
+    sinks: Sequence[Sink],
+    scan: Scan | None = None,
+    pause: Callable[[Scan], bool] | None = None,
+    agree: Callable[[Any], Any] = same,
 ) -> Scan:
     """Run ``topic`` from ``scan`` (its beginning) to its end.
 
     ``pause`` is asked after each block, when all sinks have written: it may save the scan, and ends it here by
     answering True. KeyboardInterrupt ends it at once, with what the blocks before have brought.
+
+    Where several processes carry one scan, ``agree`` tells all of them what the first has decided.
     """
     scan = begin(topic) if scan is None else scan
     size = 1
     try:
         while scan.step < topic.steps and scan.status is Status.INTERRUPTED:
             began = time.perf_counter()
-            scan = advance(topic, scan, size, sinks)
+            scan = advance(topic, scan, size, sinks, agree)
             seconds = max(time.perf_counter() - began, 1e-9)
             size = max(1, min(2 * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
-            if pause is not None and pause(scan):
+            size, paused = agree((size, pause is not None and pause(scan)))
+            if paused:
                 break
     except KeyboardInterrupt:
         return scan
     return scan
 
 
-def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink]) -> Scan:
+def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: Callable[[Any], Any] = same) -> Scan:
     """One block: at most ``size`` further steps, checked and written."""
     first = scan.step + 1
     stop = min(first + size, topic.steps + 1)
     state, due, columns = block(topic, scan.state, range(first, stop))
-    end = topic.stop(columns)
+    end = agree(topic.stop(columns))
     if end is None and stop > topic.steps:
         end = (topic.steps, Status.COMPLETED)
     if end is not None:

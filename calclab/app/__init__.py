@@ -21,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(page([word for word in words if not word.startswith("-")]))
             return 0
+        from calclab.app import ranks
         from calclab.app.command import run
 
-        return run(words)
+        return ranks.together(lambda: run(words))
     except UserError as mistake:
         print(f"calclab: {mistake}", file=sys.stderr)
         return 2

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.app import argv, catalogue, place
+from calclab.app import argv, catalogue, place, ranks
+from calclab.app.completion import studies
+from calclab.errors import UserError
 
 SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 
@@ -18,6 +20,8 @@ def run(words: Sequence[str]) -> int:
     if any(word.partition("=")[0] in SERVICES for word in words):
         return serve(ready)
     if "-m" in words or "--multirun" in words:
+        if ranks.wanted():
+            raise UserError("a sweep shares out jobs, not rows. Leave torchrun out: python -m calclab -m ...")
         from calclab.app.sweep import sweep
 
         return sweep([word for word in ready if word not in ("-m", "--multirun")])
@@ -25,7 +29,10 @@ def run(words: Sequence[str]) -> int:
 
 
 def serve(words: Sequence[str]) -> int:
-    """Leave it to Hydra."""
+    """Leave it to Hydra, all but the completion of studies."""
+    if offers := studies(words):
+        print("\n".join(offers))
+        return 0
     import hydra
 
     from calclab.app.studies import register
@@ -41,6 +48,7 @@ def single(ready: Sequence[str], words: Sequence[str]) -> int:
     """One run, with a progress bar and a summary; a finished one is shown again."""
     gc.disable()  # nothing of the imports is garbage: looking for it costs a tenth of the start
     from calclab.app.check import check_config
+    from calclab.app.choice import chosen, trimmed
     from calclab.app.compose import compose, plain
     from calclab.app.signals import signals
     from calclab.report.show import show
@@ -48,22 +56,26 @@ def single(ready: Sequence[str], words: Sequence[str]) -> int:
     config = compose(ready)
     lab, choices = plain(config), dict(config.hydra.runtime.choices)
     check_config(lab, choices)
-    where = place.locate(lab, choices["topic"], ready)
-    record = None if lab["rerun"] else where.finished()
+    lab = trimmed(lab, chosen(choices, ready))
+    where = place.locate(lab, choices["topic"], words)
+    record = ranks.agree(None if lab["rerun"] else where.finished())
     if record is None:
         from calclab.app.job import prepare
 
         job = prepare(lab, choices, ready, where, words)
         gc.enable()
+        if not ranks.first():
+            return ranks.follow(job)
         with where.held(), signals() as received:
-            record = None if lab["rerun"] else where.finished()
+            record = ranks.agree(None if lab["rerun"] else where.finished())
             if record is None:
                 from calclab.app.execute import execute
 
                 record = execute(job, lambda: bool(received), progress=True)
                 show(record["lines"])
                 return 128 + received[0] if received and record["status"] == "interrupted" else record["exit"]
-    show(again(record))
+    if ranks.first():
+        show(again(record))
     return record["exit"]
 
 

@@ -14,9 +14,11 @@ from calclab import checkpoint
 from calclab.app.job import Job
 from calclab.app.output import make_sinks
 from calclab.app.place import FINISHED, here
+from calclab.app.ranks import agree, describe
 from calclab.app.status import exit_status
 from calclab.core import Bars, Contours, Curves, Heatmap, Outcome, Picture, Scan, Sink, Status
 from calclab.drive import drive
+from calclab.function.distributed import alone
 from calclab.report.outcome import outcome_dict, plain, write_record
 from calclab.report.summary import write_summary
 from calclab.report.terminal import lines
@@ -49,13 +51,14 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         if scan is not None:
             recall(job, sinks)
         pause.alive(scan)
-        scan = drive(job.topic, sinks, scan, pause)
+        scan = drive(job.topic, sinks, agree(scan), pause, agree)
         if scan.status is Status.INTERRUPTED and scan.step >= 0:
             checkpoint.save(folder, scan, pause.seconds)
     except Exception as crash:
         scan, error = None, told(crash)
         write_log(job)
-    return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks)
+    with alone():  # other ranks take no part in this
+        return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks)
 
 
 def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: MemorySink) -> Outcome:
@@ -124,7 +127,7 @@ def told(crash: Exception) -> str:
     """A crash in a line."""
     if isinstance(crash, OSError) and crash.strerror:
         return f"{crash.strerror}. What was logged before is kept; the same command goes on from there"
-    return f"{type(crash).__name__}: {crash}"
+    return describe(crash)
 
 
 def write_log(job: Job) -> None:

@@ -13,7 +13,7 @@ EXAMPLES = """\
   python -m calclab topic=hessian network=mlp data=iris
   python -m calclab topic=jacobian function.expr='[x0**2 + x1, x0*x1]' function.at='[1,2]'
   python -m calclab -m topic=descent lr=0.0005,0.001,0.002      a sweep
-  python -m calclab experiment=notebook/bowl                   a study with its claims
+  python -m calclab experiment=notebook/07_bowl                a study with its claims
   tensorboard --logdir outputs"""
 
 FLAGS = """\

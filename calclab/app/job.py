@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from calclab.app import subject
+from calclab.app import ranks, subject
 from calclab.app.build import maker
 from calclab.app.device import resolve
 from calclab.app.place import Place
@@ -46,8 +46,8 @@ def prepare(
     check_form(config["claims"])
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     device, note = resolve(config["device"], config["dtype"])
-    kind = subject.chosen(choices, asked)
-    about = subject.build(kind, config, choices, device)
+    device = ranks.own(device)
+    about = subject.build(config, choices, device)
     topic = build_topic(config, about)
     if work(about) > LARGE:
         torch.set_num_threads(THREADS)

@@ -40,10 +40,11 @@ def perform(ticket: Ticket) -> dict[str, Any]:
 
 def attempt(ticket: Ticket) -> dict[str, Any]:
     from calclab.app.check import check_config
+    from calclab.app.choice import chosen, trimmed
     from calclab.app.signals import signals
 
-    config = ticket.config
-    check_config(config, ticket.choices)
+    check_config(ticket.config, ticket.choices)
+    config = trimmed(ticket.config, chosen(ticket.choices, ticket.asked))
     where = place.locate(config, ticket.choices["topic"], ticket.asked)
     record = None if config["rerun"] else where.finished()
     if record is None:

@@ -79,6 +79,8 @@ def throw_away(folder: Path, digest: str | None, outputs: Path) -> str:
             if digest is not None and not stack.enter_context(hold(lock_file(outputs, folder.parent.name, digest))):
                 return "is being computed"
             aside = outputs / GONE / f"{os.getpid()}-{folder.parent.name}-{digest or folder.name}"
+            if aside.parent.is_symlink():
+                return f"would go through {aside.parent}, which is a link"
             aside.parent.mkdir(exist_ok=True)
             remove(aside)
             os.rename(folder, aside)

@@ -151,7 +151,8 @@ def pushes(call: Phi, x: Tensor, ds: Tensor, us: Tensor | None = None) -> Callab
 
     def push() -> list[Tensor]:
         found = [torch.func.jvp(call, (x,), (d,))[1] for d in ds]
-        return found if us is None else [dot(u, y) for u, y in zip(us, found, strict=True)]
+        weighed = found if us is None else [dot(u, y) for u, y in zip(us, found, strict=True)]
+        return [slope.to(x.dtype) for slope in weighed]  # judged by what x's dtype can do
 
     return push
 

@@ -19,6 +19,8 @@ from calclab.sink.cells import axis
 from calclab.sink.eventfile import EventFile, Plain
 
 ENTRIES = 16  # of a trajectory, at most, to be shown as scalars
+ASIDE = ("claims", "outputs", "figures", "rerun", "fail_fast", "checkpoint_every", "optimizer.lr")
+UNTOLD = {*ASIDE, "function.minima", "function.domain", "function.source"}  # of the configuration, among the knobs
 SESSION = {Status.FAILED: "FAILURE", Status.INTERRUPTED: "UNKNOWN"}  # any other end is a result
 
 
@@ -47,7 +49,7 @@ class TensorBoardSink:
                 if column.data.ndim == 1:
                     tags.append(name if "/" in name else f"scalars/{name}")
                     parts.append(column.data.reshape(-1, 1).float())
-                elif column.data.ndim == 2 and 0 < column.data.shape[1] <= ENTRIES:
+                elif column.data.ndim == 2 and 0 < column.data.shape[1] <= ENTRIES and self._run.steps > 0:
                     tags += [f"{name}/{label}" for label in axis(self._run.labels.get(name), 0, column.data.shape[1])]
                     parts.append(column.data.float())
             if parts:
@@ -95,9 +97,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
     A topic's knobs stand at the root too, and are told once.
     """
-    for key, value in config.items():
+    for key, value in sorted(config.items(), key=lambda item: isinstance(item[1], Mapping)):  # the root's knobs first
         name = f"{prefix}{key}"
-        if key.startswith("_") or value is None or name in ("claims", "outputs", "figures"):
+        if key.startswith("_") or value is None or name in UNTOLD:
             continue
         if name == "topic" and isinstance(value, Mapping):
             value = {knob: entry for knob, entry in value.items() if knob != "name" and knob not in config}

@@ -79,7 +79,10 @@ def test_a_run_is_running_while_its_lock_is_held(outputs: Path, make: Any) -> No
 def test_a_killed_process_leaves_an_interrupted_run(outputs: Path, make: Any) -> None:
     make(status="running")
     path = lock.lock_file(outputs, "descent", f"{1:012x}")
-    code = f"import filelock, sys; held = filelock.FileLock({str(path)!r}); held.acquire(); print('held', flush=True); sys.stdin.read()"
+    code = (
+        f"import filelock, sys; held = filelock.FileLock({str(path)!r}); held.acquire()\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

@@ -98,7 +98,11 @@ def test_links_are_not_followed(outputs: Path, make: Any, tmp_path: Path) -> Non
     (outputs / "linked").symlink_to(precious / "descent")
     (outputs / prune.GONE).symlink_to(precious)
     before = sorted(precious.rglob("*"))
-    main(["prune", str(outputs), "--keep-last", "0", "--yes"])
+    assert main(["prune", str(outputs), "--keep-last", "0", "--yes"]) == 1
+    assert folder.is_dir()
+    (outputs / prune.GONE).unlink()
+    assert main(["prune", str(outputs), "--keep-last", "0", "--yes"]) == 0
+    assert not folder.exists()
     assert sorted(precious.rglob("*")) == before
 
 

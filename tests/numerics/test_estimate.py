@@ -289,3 +289,13 @@ def test_losses_smaller_than_their_rounding_refute_nothing(act: type[nn.Module],
         rows = check_gradient(function(call, x), x, g, 0)
         assert worst(rows) is not REFUTED, (losses[-1], rows)
     assert min(losses) < torch.finfo(dtype).eps < max(losses)
+
+
+def test_single_precision_is_judged_as_such() -> None:
+    maker = torch.Generator().manual_seed(3)
+    A, x = torch.randn(4, 6, generator=maker), torch.randn(6, generator=maker)
+    f = function(lambda z: torch.tanh(A @ z), x, 4)
+    rows = check_jacobian(f, x, dense_jacobian(f.call, x), 0)
+    forward = next(row for row in rows if "⟨" in row.method)
+    assert forward.tolerance > 1e-5
+    assert forward.verdict is CONSISTENT
