@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 from hydra.errors import HydraException
 
-from calclab.app import catalogue
+from calclab.app import catalogue, extras
 from calclab.app.compose import compose, explain, plain
 from calclab.errors import UserError
 
@@ -43,6 +43,9 @@ def check_sweep(words: Sequence[str]) -> None:
         first = [f"{o.get_key_element()}={first_text(o)}" for o in others]
         config = compose([*fixed, *chosen, *first])
         choices = config.hydra.runtime.choices
+        extras.require(choices)
+        if choices["hydra/sweeper"] == "lab" and (searched := [o for o in others if isinstance(o.value(), IntervalSweep)]):
+            raise UserError(f"{searched[0].input_line} is searched, not listed: add hydra/sweeper=optuna")
         check_config(plain(config), choices)
         for override in others:
             group, _, name = override.key_or_group.rpartition(".")

@@ -45,5 +45,14 @@ def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
     print(f"{len(rows) - len(failed)} of {len(rows)} jobs done, {len(failed)} failed; table: {place / 'sweep.csv'}")
 
 
+def show_best(search: Mapping[str, Any]) -> None:
+    """The best trial of a search: its objective, what to type for it, and its folder."""
+    best = search["best"]
+    if best is None:
+        print("no trial has come to an objective yet")
+    else:
+        print(f"best ({search['direction']}): objective={text(best['value'])}  {best['overrides']}  {best['folder']}")
+
+
 def text(value: object) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

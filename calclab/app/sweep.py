@@ -22,10 +22,14 @@ from omegaconf import DictConfig
 from calclab.app import catalogue, studies
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
-from calclab.app.output import show_sweep
-from calclab.app.perform import COLUMNS, Ticket, perform
+from calclab.app.engine import isolated, rows
+from calclab.app.output import show_best, show_sweep
+from calclab.app.perform import COLUMNS, Ticket, failed, keep
 from calclab.app.place import name
 from calclab.app.signals import signals
+from calclab.errors import UserError
+
+BEST = "optuna.json"  # in the sweep's folder, written by a search
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -37,6 +41,8 @@ def sweep(words: Sequence[str]) -> int:
     for stale in place.glob("*.json"):
         stale.unlink()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through, we say them better
+    paths = [studies.PLUGINS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # engines start processes of their own
     sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir='{place}'"]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
     stopped = 0
@@ -45,12 +51,14 @@ def sweep(words: Sequence[str]) -> int:
             start(job)()
         except KeyboardInterrupt as interrupt:
             stopped = (*interrupt.args, *received, 2)[0]
-    rows = collect(place)
-    show_sweep(rows, place)
+    done = collect(place)
+    show_sweep(done, place)
+    if (place / BEST).is_file():
+        show_best(json.loads((place / BEST).read_text(encoding="utf-8")))
     if stopped:
         print("interrupted: the same command goes on with what is missing")
         return 128 + stopped
-    return max((int(row["exit"]) for row in rows), key=severity, default=0)
+    return max((int(row["exit"]) for row in done), key=severity, default=0)
 
 
 def folder(words: Sequence[str]) -> Path:
@@ -70,7 +78,11 @@ def job(config: DictConfig) -> float | None:
     """What other launchers than ours call for every job, perhaps in another process."""
     runtime = HydraConfig.get()
     asked, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
-    row = perform(Ticket(runtime.job.num, asked, plain(config), choices, Path(runtime.sweep.dir)))
+    number, place = runtime.job.num, Path(runtime.runtime.cwd, runtime.sweep.dir)
+    try:
+        row = isolated(Ticket(number, asked, plain(config), choices, place), runtime.runtime.cwd)
+    except UserError as mistake:
+        row = keep({"job": number, "overrides": " ".join(asked)} | failed(2, str(mistake)), place)
     if row["exit"] > 128:
         raise KeyboardInterrupt(row["exit"] - 128)
     return row.get("objective")
@@ -78,12 +90,11 @@ def job(config: DictConfig) -> float | None:
 
 def collect(place: Path) -> list[dict[str, Any]]:
     """The rows of all jobs in order, written to sweep.csv."""
-    files = sorted(place.glob("*.json"), key=lambda file: int(file.stem))
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found = rows(place)
     with (place / "sweep.csv").open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS, restval="")
         writer.writeheader()
-        writer.writerows(rows)
-    for file in files:
-        file.unlink()
-    return rows
+        writer.writerows(found)
+    for row in found:
+        (place / f"{row['job']}.json").unlink()
+    return found

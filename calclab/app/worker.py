@@ -33,8 +33,8 @@ def work_off(tickets: Iterable[Ticket], received: Sequence[int], fail_fast: bool
 class Worker:
     """One process at a time, started when there is work for it."""
 
-    def __init__(self) -> None:
-        self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    def __init__(self, method: str = "fork" if sys.platform == "linux" else "spawn") -> None:
+        self._context: Any = multiprocessing.get_context(method)
         self._process: Any = None
         self._pipe: Connection | None = None
 

@@ -95,12 +95,13 @@ def write_csv(runs: Sequence[Run], names: Sequence[str] | None, out: IO[str]) ->
 
 
 def write_json(runs: Sequence[Run], names: Sequence[str] | None, out: IO[str]) -> None:
-    """A list of objects, strict JSON; what is not finite is the string "nan", "inf" or "-inf", as in outcome.json."""
+    """A list of objects, one a line, strict JSON; what is not finite is "nan", "inf" or "-inf", as in outcome.json."""
     named = plain_columns(runs, names)
-    rows = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                row[name] = str(value)
-    json.dump(rows, out, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    out.write("\n")
+    rows = (dict(zip(named, map(finite, row), strict=True)) for row in zip(*named.values(), strict=True))
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False, default=str) for row in rows)
+    out.write("[" + ",\n".join(lines) + "]\n")
+
+
+def finite(value: Any) -> Any:
+    """The value, a number that is not finite as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

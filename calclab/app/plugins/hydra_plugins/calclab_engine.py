@@ -15,12 +15,18 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from calclab.app.composer import Composer
+from calclab.app.engine import Guard
 from calclab.app.signals import signals
 from calclab.app.worker import work_off
 
 
 class LabSweeper(BasicSweeper):
     """Every combination; the values have been checked before Hydra started, so jobs are not composed to check them."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if not isinstance(self.launcher, LabLauncher):
+            self.launcher = Guard(self.launcher, config)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Done by `check_sweep`."""

@@ -1,0 +1,64 @@
+"""What a job of a sweep costs beyond its computation: composing, folder, sinks, outcome.
+
+    python tests/benchmark/sweep_cost.py
+
+Two sweeps of 100 and 500 small descents (50 steps, no pictures) as whole processes; the difference of their CPU times
+over 400 jobs is the cost of a job. The computation itself (the same descents, evidence included, written nowhere) is
+timed in this process, and taken off.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import torch
+
+from calclab.drive import drive
+from calclab.function.formula import formula
+from calclab.optimizer.rules import GradientDescent
+from calclab.topic.descent import Descent
+
+FEW, MANY, STEPS = 100, 500, 50
+
+
+def sweep(jobs: int) -> float:
+    """CPU seconds of a sweep over ``jobs`` learning rates."""
+    rates = f"lr=range(0.00001,{(jobs + 0.5) / 100000},0.00001)"
+    command = [sys.executable, "-m", "calclab", "-m", "topic=descent", rates, f"steps={STEPS}", "figures=false"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    assert f"{jobs} of {jobs} jobs done" in done.stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def computation(jobs: int) -> float:
+    """CPU seconds of the scans alone."""
+    torch.set_num_threads(1)
+    place = {"dtype": torch.float64, "device": torch.device("cpu")}
+    expr = "sum(i, 0, n - 2, 100*(x[i + 1] - x[i]**2)**2 + (1 - x[i])**2)"
+    began = time.process_time()
+    for i in range(jobs):
+        lr = (i + 1) / 100000
+        f = formula(name="rosenbrock", expr=expr, at=[-1.2, 1.0], **place)
+        topic = Descent(subject=f, optimizer=GradientDescent(lr=lr), lr=lr, steps=STEPS, tol=1e-8)
+        topic.answer(drive(topic, []).state)
+    return time.process_time() - began
+
+
+def main() -> None:
+    computation(3)  # warms up
+    job = (sweep(MANY) - sweep(FEW)) / (MANY - FEW)
+    own = computation(FEW) / FEW
+    print(f"a job of a sweep   {job * 1e3:6.1f} ms CPU")
+    print(f"its computation    {own * 1e3:6.1f} ms CPU")
+    print(f"over it            {(job - own) * 1e3:6.1f} ms CPU")
+
+
+if __name__ == "__main__":
+    main()
