@@ -32,7 +32,7 @@ def compose(words: Sequence[str]) -> DictConfig:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The lab's part of a configuration, resolved, as dicts, lists and scalars."""
-    lab = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    lab = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]) if "hydra" in config else config
     try:
         return OmegaConf.to_container(lab, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:

@@ -23,6 +23,7 @@ class Composer:
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self.loader, self.config = loader, config
         self.parser = OverridesParser.create(config_loader=loader)
+        self._groups: dict[str, bool] = {}
         self._known: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
 
     def ticket(self, number: int, overrides: list[str], sweep: Path) -> Ticket:
@@ -44,4 +45,7 @@ class Composer:
 
     def _is_value(self, override: Any) -> bool:
         """Whether an override only sets a value that is there: not a group, an addition or a deletion."""
-        return override.type.name == "CHANGE" and not self.loader.get_group_options(override.key_or_group)
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return override.type.name == "CHANGE" and not self._groups[key]
