@@ -15,7 +15,7 @@ import torch
 from calclab.core import Evidence, Scan, Status, Verdict
 
 NAME = "checkpoint.pt"
-PATTERNS = ("*.csv", "events.out.tfevents.*")
+PATTERNS = ("*.csv", "*.parquet", "events.out.tfevents.*")
 
 
 def save(folder: Path, scan: Scan, seconds: float) -> None:

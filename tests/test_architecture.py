@@ -34,7 +34,7 @@ FOREIGN = {  # which libraries only some packages may know
     "omegaconf": {"app"},
     "sympy": {"function"},
     "flint": {"function"},
-    "pandas": {"data", "archive"},
+    "pandas": {"data", "archive", "sink"},
     "sklearn": {"data"},
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},

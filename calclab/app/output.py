@@ -33,11 +33,12 @@ def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         names = [name for name in SHOWN if any(row.get(name) not in (None, "") for row in rows)]
         table = Table(*names)
         for row in [*(row for row in rows if row not in failed), *failed]:
-            table.add_row(*(text(row.get(name)) for name in names), style="bold red" if row in failed else None)
+            table.add_row(*(Text(text(row.get(name))) for name in names), style="bold red" if row in failed else None)
         Console().print(table)
     else:
         for row in rows:

@@ -56,7 +56,7 @@ class Place:
         locks = self.outputs / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         path = locks / f"{self.topic}-{self.digest}.lock"
-        lock = FileLock(path, timeout=0)
+        lock = FileLock(path, timeout=0.2)  # a listing may hold it for an instant
         try:
             lock.acquire()
         except Timeout:

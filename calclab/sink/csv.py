@@ -2,7 +2,8 @@
 
 ``scalars.csv``    step and one column for every value of rank 0; a cell is empty where the name was not logged
 ``<name>.csv``     step and the entries of a value of rank 1, one row a step: a trajectory
-``<name>.<k>.csv`` the matrix of rank 2 logged at step k, its row names first (``index_col=0``)
+``<name>.<k>.csv`` the matrix of rank 2 logged at step k, its row names first (``index_col=0``); where it has more than
+                   250,000 entries ``<name>.<k>.parquet``, which `pandas.read_parquet` reads with its row names
 ``verify.csv``     the evidence
 
 Files are made at their first row and only appended to, whole lines in one call, so that a killed run leaves whole
@@ -27,6 +28,7 @@ from calclab.sink.appending import AppendingFile
 from calclab.sink.cells import axis, line, quoted, rows, texts
 
 SCALARS, VERIFY = "scalars", "verify"
+LARGE = 250_000  # entries from which on a matrix is a Parquet file: a tenth of the size, and ten times as quick
 
 
 class CsvSink:
@@ -95,6 +97,9 @@ class CsvSink:
     def _write_matrix(self, name: str, k: int, matrix: Tensor) -> None:
         names = self._labels(name)
         down, across = axis(names, 0, matrix.shape[0]), axis(names, 1, matrix.shape[1])
+        if matrix.numel() > LARGE:
+            write_parquet(self._folder / f"{filename(name)}.{k}.parquet", matrix, down, across)
+            return
         body = "".join(f"{row},{cells}\n" for row, cells in zip(quoted(down), rows(matrix), strict=True))
         (self._folder / f"{filename(name)}.{k}.csv").write_bytes((line(["", *across]) + body).encode())
 
@@ -155,3 +160,12 @@ def filename(name: str) -> str:
     if stem in ("", SCALARS, VERIFY):
         raise ValueError(f"{name!r} cannot name a trajectory or a matrix: {stem or 'that'}.csv has another use.")
     return stem
+
+
+def write_parquet(path: Path, matrix: Tensor, down: Sequence[str], across: Sequence[str]) -> None:
+    """A matrix as a data frame of named rows and columns; whole or not at all."""
+    import pandas as pd
+
+    temporary = path.with_name(f".{path.name}")
+    pd.DataFrame(matrix.numpy(), index=pd.Index(down), columns=list(across)).to_parquet(temporary)
+    os.replace(temporary, path)

@@ -32,7 +32,8 @@ from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hes
 from calclab.topic import words
 from calclab.topic.rounding import slack
 
-SHOWN = 64  # larger matrices are not written or drawn; their eigenvalues always are
+SHOWN = 64  # larger matrices are not drawn
+WRITTEN = 2000  # still larger ones are not written; their eigenvalues always are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,10 @@ class Hessian(schema.topic.Hessian):
         λ, V = eigen(H)
         new = {"value": value, "gradient": g, "raw": raw, "hessian": H, "eigenvalues": λ, "eigenvectors": V}
         values = {"value": value, "gradient_norm": g.norm(), "asymmetry": (raw - raw.T).abs().max(), "eigenvalues": λ}
+        if self.n <= WRITTEN:
+            values["hessian"] = H
         if self.n <= SHOWN:
-            values |= {"gradient": g, "hessian": H, "eigenvectors": V}
+            values |= {"gradient": g, "eigenvectors": V}
         return new, values
 
     def stop(self, columns: Columns) -> tuple[int, Status] | None:
@@ -126,8 +129,8 @@ class Hessian(schema.topic.Hessian):
         )
         if not bool(state["eigenvalues"].isfinite().all()):
             text += "; the float64 program overflows here, so autograd has no Hessian"
-        if self.n > SHOWN:
-            text += f"; the {self.n} × {self.n} matrix is not written (up to {SHOWN} are)"
+        if self.n > WRITTEN:
+            text += f"; the {self.n} × {self.n} matrix is not written (up to {WRITTEN} are)"
         return Answer(text, values, latex)
 
     def ball(self) -> Ball | None:
@@ -156,9 +159,11 @@ class Hessian(schema.topic.Hessian):
     def labels(self) -> Labels:
         order = tuple(f"λ{i + 1}" for i in range(self.n))
         labels: dict[str, tuple[Sequence[str], ...]] = {"eigenvalues": (order,)}
+        names = self.function.variables
+        if self.n <= WRITTEN:
+            labels["hessian"] = (names, names)
         if self.n <= SHOWN:
-            names = self.function.variables
-            labels |= {"gradient": (names,), "hessian": (names, names), "eigenvectors": (names, order)}
+            labels |= {"gradient": (names,), "eigenvectors": (names, order)}
         return labels
 
     def pictures(self) -> Sequence[Picture]:

@@ -154,3 +154,15 @@ def test_other_dtypes(tmp_path: Path, dtype: torch.dtype, values: list[float]) -
     sink.write({"a": column([0, 1], *values, dtype=dtype)})
     sink.close(OUTCOME)
     assert pd.read_csv(tmp_path / "scalars.csv")["a"].tolist() == values
+
+
+def test_a_large_matrix_is_a_parquet_file(tmp_path: Path) -> None:
+    matrix = torch.arange(600.0 * 500, dtype=torch.float64).reshape(600, 500) / 7
+    sink = CsvSink()
+    labels = {"big": (tuple(f"r{i}" for i in range(600)), tuple(f"c{i}" for i in range(500)))}
+    sink.open(Run("t", "s", "t of s", tmp_path, 1, labels, (), {}))
+    sink.write({"big": Column([0], matrix[None])})
+    found = pd.read_parquet(tmp_path / "big.0.parquet")
+    assert (found.to_numpy() == matrix.numpy()).all()
+    assert (found.index[3], found.columns[4]) == ("r3", "c4")
+    assert not list(tmp_path.glob("*.csv"))
