@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from calclab.core import Verdict
+from calclab.core import Heatmap, Verdict
 from calclab.errors import UserError
 from calclab.function.formula import formula
 from calclab.topic.hessian import SHOWN, Hessian
@@ -120,12 +120,17 @@ def test_limit_is_said_before_the_matrix_is_formed(make_data, make_network):
         hessian(subject=net(make_network, make_data(6, (3,), 2)), limit=10)
 
 
-def test_large_matrices_are_not_written_but_their_eigenvalues_are(walk):
+def test_large_matrices_are_written_not_drawn_and_larger_ones_not_written(walk, monkeypatch):
     n = SHOWN + 1
     subject = f(" + ".join(f"{i + 1}*x{i}**2" for i in range(n)), *[1.0] * n)
+    λ = 2.0 * torch.arange(1, n + 1, dtype=torch.float64)
+    found = walk(hessian(subject=subject))
+    torch.testing.assert_close(found.values[0]["hessian"], torch.diag(λ))
+    assert not [picture for picture in hessian(subject=subject).pictures() if isinstance(picture, Heatmap)]
+    monkeypatch.setattr("calclab.topic.hessian.WRITTEN", SHOWN)
     found = walk(hessian(subject=subject))
     assert "hessian" not in found.values[0]
-    torch.testing.assert_close(found.values[0]["eigenvalues"], 2.0 * torch.arange(1, n + 1, dtype=torch.float64))
+    torch.testing.assert_close(found.values[0]["eigenvalues"], λ)
 
 
 def test_vector_functions_are_refused():
