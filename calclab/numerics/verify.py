@@ -23,13 +23,21 @@ def check_value(function: Function, x: Tensor, value: Tensor, step: int) -> list
 
 
 def check_gradient(
-    function: Function, x: Tensor, gradient: Tensor, step: int, *, scale: float = 0.0, each: bool = False
+    function: Function,
+    x: Tensor,
+    gradient: Tensor,
+    step: int,
+    *,
+    scale: float = 0.0,
+    each: bool = False,
+    closed: bool = True,
 ) -> list[Evidence]:
     """Evidence for ∇f(x) (n,). Gaps are relative to the largest entry or to ``scale``, whichever is larger: the
-    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own.
+    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own;
+    ``closed`` holds it against the closed form too, where there is one.
     """
     if function.exact is not None:
-        return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
+        return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each, closed=closed)
     return estimate.gradient(function, x, gradient, step, scale=scale)
 
 

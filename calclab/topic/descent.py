@@ -99,7 +99,7 @@ class Descent(schema.topic.Descent):
         if not bool(torch.isfinite(x).all()):
             return []
         evidence = check_value(f, x, state["loss"], k) if k == 0 else []
-        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1])
+        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1], closed=k == 0)
 
     def answer(self, state: State) -> Answer:
         f, x, g = self.function, state["x"], state["gradient"]

@@ -23,7 +23,7 @@ from calclab.app.catalogue import home
 with hydra.initialize_config_dir(str(home("conf")), version_base="1.3"):
     hydra.compose("config", ["topic=derivative"], return_hydra_config=True)
 """
-LAB = [sys.executable, "-m", "calclab", "topic=derivative"]
+LAB = [sys.executable, "-m", "calclab", "topic=derivative", "rerun=true"]
 
 
 def cpu(command: list[str], folder: str) -> float:
