@@ -18,6 +18,7 @@ from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic
 
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
+GROWTH = 8  # how much longer than the last a block may be
 
 
 def begin(topic: Topic) -> Scan:
@@ -51,7 +52,7 @@ def drive(
             began = time.perf_counter()
             scan = advance(topic, scan, size, sinks, agree)
             seconds = max(time.perf_counter() - began, 1e-9)
-            size = max(1, min(2 * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
+            size = max(1, min(GROWTH * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
             size, paused = agree((size, pause is not None and pause(scan)))
             if paused:
                 break
