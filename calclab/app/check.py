@@ -44,7 +44,9 @@ def check_sweep(words: Sequence[str]) -> None:
         config = compose([*fixed, *chosen, *first])
         choices = config.hydra.runtime.choices
         extras.require(choices)
-        if choices["hydra/sweeper"] == "lab" and (searched := [o for o in others if isinstance(o.value(), IntervalSweep)]):
+        if choices["hydra/sweeper"] == "lab" and (
+            searched := [o for o in others if isinstance(o.value(), IntervalSweep)]
+        ):
             raise UserError(f"{searched[0].input_line} is searched, not listed: add hydra/sweeper=optuna")
         check_config(plain(config), choices)
         for override in others:

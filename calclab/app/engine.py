@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -101,7 +102,10 @@ def stopping() -> Iterator[None]:
 
 @cache
 def own_worker() -> Worker:
-    """The child of this process in which its jobs run. It is spawned: engines have threads, which a fork would break."""
+    """The child of this process in which its jobs run. Spawned: engines have threads, which a fork breaks."""
+    multiprocessing.set_start_method(
+        "spawn", force=True
+    )  # joblib has set its own, which a child would look for in vain
     worker = Worker("spawn")
     atexit.register(worker.close)
     return worker

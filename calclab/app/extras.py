@@ -11,7 +11,7 @@ NEEDS = {  # option of hydra/launcher or hydra/sweeper -> extra, module
     "hydra/launcher=joblib": ("joblib", "hydra_plugins.hydra_joblib_launcher"),
     "hydra/launcher=submitit_local": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
     "hydra/launcher=submitit_slurm": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
-    "hydra/launcher=ray": ("ray", "hydra_plugins.hydra_ray_launcher"),
+    "hydra/launcher=ray": ("ray", "ray"),
     "hydra/sweeper=optuna": ("optuna", "optuna"),
 }
 

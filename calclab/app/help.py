@@ -9,10 +9,10 @@ from calclab.errors import UserError
 from calclab.schema import Knob
 
 EXAMPLES = """\
-  python -m calclab topic=descent lr=0.001
+  python -m calclab topic=descent lr=0.05
   python -m calclab topic=hessian network=mlp data=iris
   python -m calclab topic=jacobian function.expr='[x0**2 + x1, x0*x1]' function.at='[1,2]'
-  python -m calclab -m topic=descent lr=0.0005,0.001,0.002      a sweep
+  python -m calclab -m topic=descent lr=0.001,0.01,0.1         a sweep
   python -m calclab experiment=notebook/07_bowl                a study with its claims
   tensorboard --logdir outputs"""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -22,6 +23,10 @@ from calclab.app.catalogue import study_folders
 
 GROUP = "experiment"
 PLUGINS = str(Path(__file__).parent / "plugins")
+
+# launchers that come with an extra bring options of the same names; ours in conf/ come first. Here and not in a
+# function, because the processes of those launchers compose before they call anything of ours
+warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
 
 
 class Studies(FileConfigSource):

@@ -68,7 +68,7 @@ class Worker:
 
     def _start(self) -> None:
         self._pipe, other = self._context.Pipe()
-        self._process = self._context.Process(target=serve, args=(other, perform), daemon=True)
+        self._process = self._context.Process(target=serve, args=(other, self._pipe, perform), daemon=True)
         self._process.start()
         other.close()
 
@@ -82,8 +82,9 @@ class Worker:
         return keep(row | failed(1, f"the process of this job was {cause}"), ticket.sweep)
 
 
-def serve(pipe: Connection, work: Callable[[Ticket], dict[str, Any]]) -> None:
-    """The worker's loop: until the parent closes the pipe."""
+def serve(pipe: Connection, parents: Connection, work: Callable[[Ticket], dict[str, Any]]) -> None:
+    """The worker's loop: until the parent closes the pipe, or is gone."""
+    parents.close()  # a fork's copy of the parent's end would keep the pipe open
     while True:
         try:
             pipe.send(work(pipe.recv()))

@@ -46,7 +46,7 @@ def limited() -> None:
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(lab, tmp_path: Path) -> None:
-    line = ["topic=descent", "steps=4000", "figures=false", "checkpoint_every=0.001"]
+    line = ["topic=descent", "steps=4000", "tol=0", "figures=false", "checkpoint_every=0.001"]
     command = [sys.executable, "-m", "calclab", *line]
     full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limited, timeout=120)
     assert full.returncode == 1
@@ -173,7 +173,7 @@ def test_rerun_says_whether_the_numbers_are_the_same(lab, tmp_path: Path, capsys
 
 @pytest.mark.slow
 def test_sixteen_processes_of_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "calclab", "topic=descent", "steps=3000", "figures=false"]
+    command = [sys.executable, "-m", "calclab", "topic=descent", "steps=3000", "tol=0", "figures=false"]
     runs = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(16)

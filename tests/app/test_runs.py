@@ -25,7 +25,7 @@ def test_a_topic_by_its_name_alone(lab, topic: str, tmp_path: Path) -> None:
     assert result.status == 0, result.err + result.out
     (folder,) = (tmp_path / "outputs" / topic).iterdir()
     outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-    assert outcome["status"] == "completed"
+    assert outcome["status"] in ("completed", "converged")
     assert outcome["evidence"]["verdict"] in ("certified", "consistent", "inconclusive")
     assert outcome["provenance"]["command"] == f"python -m calclab topic={topic}"
     for path in folder.glob("*.csv"):

@@ -28,7 +28,17 @@ FEW, MANY, STEPS = 100, 500, 50
 def sweep(jobs: int) -> float:
     """CPU seconds of a sweep over ``jobs`` learning rates."""
     rates = f"lr=range(0.00001,{(jobs + 0.5) / 100000},0.00001)"
-    command = [sys.executable, "-m", "calclab", "-m", "topic=descent", rates, f"steps={STEPS}", "figures=false"]
+    command = [
+        sys.executable,
+        "-m",
+        "calclab",
+        "-m",
+        "topic=descent",
+        "function=rosenbrock",
+        rates,
+        f"steps={STEPS}",
+        "figures=false",
+    ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)

@@ -25,6 +25,7 @@ class LabSweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        assert self.launcher is not None
         if not isinstance(self.launcher, LabLauncher):
             self.launcher = Guard(self.launcher, config)
 

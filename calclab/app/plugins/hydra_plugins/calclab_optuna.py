@@ -18,13 +18,13 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from hydra_plugins.calclab_engine import LabLauncher  # type: ignore[import-untyped,unused-ignore]
 from omegaconf import DictConfig, OmegaConf
 
 from calclab.app.check import visited
 from calclab.app.engine import Guard, row_of
 from calclab.app.perform import keep
 from calclab.errors import UserError
-from hydra_plugins.calclab_engine import LabLauncher
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -50,41 +50,44 @@ class OptunaSweeper(Sweeper):
         storage: str | None,
         study_name: str | None,
     ) -> None:
-        for key, value, allowed in (("direction", direction, DIRECTIONS), ("sampler", sampler, SAMPLERS)):
-            if value not in allowed:
-                raise UserError(f"hydra.sweeper.{key}={value}: there are {', '.join(allowed)}.")
-        for key, number in (("n_trials", n_trials), ("n_jobs", n_jobs)):
-            if not isinstance(number, int) or number < 1:
-                raise UserError(f"hydra.sweeper.{key}={number}: it is a whole number >= 1.")
         self.n_trials, self.n_jobs, self.seed = n_trials, n_jobs, seed
         self.direction, self.sampler, self.storage, self.study_name = direction, sampler, storage, study_name
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
+        for key, value, allowed in (("direction", self.direction, DIRECTIONS), ("sampler", self.sampler, SAMPLERS)):
+            if value not in allowed:
+                raise UserError(f"hydra.sweeper.{key}={value}: there are {', '.join(allowed)}.")
+        for key, number in (("n_trials", self.n_trials), ("n_jobs", self.n_jobs)):
+            if not isinstance(number, int) or number < 1:
+                raise UserError(f"hydra.sweeper.{key}={number}: it is a whole number >= 1.")
+        self.context, self.settings = hydra_context, config
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launcher = launcher if isinstance(launcher, LabLauncher) else Guard(launcher, config)
+        self.engine = launcher if isinstance(launcher, LabLauncher) else Guard(launcher, config)
         self.place = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
         import optuna
 
-        parsed = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments)
+        parsed = OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(arguments)
         space = {o.get_key_element(): distribution(o) for o in parsed if o.is_sweep_override()}
         fixed = [f"{o.get_key_element()}={o.get_value_element_as_str()}" for o in parsed if not o.is_sweep_override()]
         if not space:
             raise UserError("nothing to search: type for example 'lr=interval(1e-4,1e-1)' or network=mlp,cnn.")
         self.place.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.place / "multirun.yaml")
+        OmegaConf.save(self.settings, self.place / "multirun.yaml")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         name = self.study_name or f"{self.place.name}-{self.direction}"
-        locks = Path(self.config.outputs) / ".locks"
+        locks = Path(self.settings.outputs) / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(locks / f"search-{name[-80:]}.lock", timeout=0):
                 study = optuna.create_study(
-                    storage=self.storage, study_name=name, direction=self.direction, load_if_exists=True
+                    storage=self.storage,
+                    study_name=name,
+                    load_if_exists=True,
+                    direction=self.direction,  # type: ignore[arg-type]
                 )
                 try:
                     self.search(study, space, fixed)
@@ -95,6 +98,7 @@ class OptunaSweeper(Sweeper):
 
     def search(self, study: Study, space: Mapping[str, BaseDistribution], fixed: Sequence[str]) -> None:
         """Ask, compute and tell until ``n_trials`` trials have a result."""
+        from optuna import samplers
         from optuna.trial import TrialState
 
         number = 0
@@ -109,13 +113,18 @@ class OptunaSweeper(Sweeper):
             batch = []
             for k in range(min(self.n_jobs, self.n_trials - number)):
                 study.sampler = self.made(space, self.seed + number + k)
+                if self.sampler == "grid" and study.sampler.is_exhausted(study):  # type: ignore[attr-defined]
+                    break
                 batch.append(study.ask(dict(space)))
+            if not batch:
+                return
+            study.sampler = samplers.RandomSampler()  # a grid, once full, would stop a loop that is not Optuna's
             words = [[*fixed, *(f"{key}={text(value)}" for key, value in trial.params.items())] for trial in batch]
-            self.launcher.launch(words, initial_job_idx=number)
-            for k, trial in enumerate(batch):
-                tell(study, trial, row_of(self.place, number + k))
+            self.engine.launch(words, initial_job_idx=number)
+            for k, asked in enumerate(batch):
+                tell(study, asked, row_of(self.place, number + k))
             number += len(batch)
-            if self.config.fail_fast and study.trials[-1].state is TrialState.FAIL:
+            if self.settings.fail_fast and study.trials[-1].state is TrialState.FAIL:
                 return
 
     def made(self, space: Mapping[str, BaseDistribution], seed: int) -> BaseSampler:
@@ -134,20 +143,20 @@ class OptunaSweeper(Sweeper):
         """optuna.json: the study, its trials, and the best of them."""
         from optuna.trial import TrialState
 
-        trials = [
+        trials: list[dict[str, Any]] = [
             {"number": t.number, "state": t.state.name.lower(), "value": t.value, "values": t.params}
             | {"overrides": assigned(t.params), "folder": t.user_attrs.get("row", {}).get("folder", "")}
             for t in study.get_trials(deepcopy=False)
         ]
         done = [trial for trial in trials if trial["state"] == TrialState.COMPLETE.name.lower()]
         sign = 1 if self.direction == "minimize" else -1
-        best = min(done, key=lambda trial: sign * trial["value"], default=None)
+        best = min(done, key=lambda trial: sign * float(trial["value"]), default=None)
         record = {"study": study.study_name, "direction": self.direction, "storage": self.storage}
         (self.place / "optuna.json").write_text(json.dumps({**record, "best": best, "trials": trials}, indent=2) + "\n")
 
 
 def tell(study: Study, trial: Trial, row: Mapping[str, Any] | None) -> None:
-    """A finite objective completes a trial, a run that diverged is pruned, anything else failed; interrupted: untold."""
+    """Finite: complete; diverged: pruned; anything else: failed; an interrupted trial is left as it is."""
     from optuna.trial import TrialState
 
     if row is None or row["status"] == "interrupted":
@@ -168,6 +177,8 @@ def distribution(override: Override) -> BaseDistribution:
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
+        assert low is not None
+        assert high is not None
         if not low < high or (log and low <= 0):
             raise UserError(f"{override.input_line}: the ends must rise" + (" and be > 0." if log else "."))
         if isinstance(low, int) and isinstance(high, int):
