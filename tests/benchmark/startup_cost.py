@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-ROUNDS = 9
+ROUNDS = 5
 BASE = """
 import torch, hydra
 from calclab.app.studies import register
