@@ -1,6 +1,6 @@
 """A process that takes one ticket after another. When it dies, the ticket in hand is its only loss.
 
-The parent never imports torch, so forking it is safe; where there is no fork, the worker is spawned.
+The parent computes nothing, so forking it is safe; where there is no fork, the worker is spawned.
 """
 
 from __future__ import annotations
