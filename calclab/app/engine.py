@@ -1,34 +1,50 @@
-"""Engines that are not ours: Hydra's launchers for other processes and machines, held to what ours promises.
+"""Engines: what a launcher of jobs must be to a sweeper, and how one that is not ours is held to what ours promise.
 
-A job runs in a child of the engine's process, so that a crash is its own loss; and every job has a row from the start,
-so that none is missing when an engine gives up half way.
+Every job has a row from the start, so that none is missing when an engine gives up half way.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import json
-import multiprocessing
-import os
 import signal
-import sys
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from calclab.app.composer import Composer
+from calclab.app.isolated import row_of
 from calclab.app.perform import Ticket, failed, keep
-from calclab.app.signals import signals
-from calclab.app.worker import Worker
 
 WAITING = "waiting"
+
+
+class Engine(Launcher):
+    """A launcher that sends tickets, so that the process of a job needs no Hydra."""
+
+    careful = False  # whether it ends by itself on a signal, and leaves a row of every job that it began
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.composer = Composer(hydra_context.config_loader, config)
+        self.sweep = Path(config.hydra.sweep.dir)
+        self.fail_fast = bool(config.fail_fast)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        jobs = enumerate(job_overrides, initial_job_idx)
+        self.run(self.composer.ticket(number, list(overrides), self.sweep) for number, overrides in jobs)
+        return [returned(self.sweep, initial_job_idx + k) for k in range(len(job_overrides))]
+
+    @abstractmethod
+    def run(self, tickets: Iterator[Ticket]) -> None:
+        """Have every ticket done; rows tell what became of it. The next call may follow: processes stay warm."""
+
+    def close(self) -> None:
+        """End the processes; the sweep is over."""
 
 
 class Guard(Launcher):
@@ -40,6 +56,10 @@ class Guard(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """The launcher within has been set up."""
+
+    def close(self) -> None:
+        if isinstance(self.launcher, Engine):
+            self.launcher.close()
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
@@ -70,15 +90,13 @@ class Guard(Launcher):
                 keep(row | failed(1, cause), self.sweep)
 
 
-def row_of(sweep: Path, number: int) -> dict[str, Any] | None:
-    """The row of a job, as its process wrote it."""
-    try:
-        return json.loads((sweep / f"{number}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+def guarded(launcher: Launcher, config: DictConfig) -> Engine | Guard:
+    """The launcher, in a guard unless it needs none."""
+    return launcher if isinstance(launcher, Engine) and launcher.careful else Guard(launcher, config)
 
 
 def returned(sweep: Path, number: int) -> JobReturn:
+    """What Hydra wants to hear of a job."""
     row = row_of(sweep, number) or {}
     job = JobReturn(overrides=row.get("overrides", "").split(), status=JobStatus.COMPLETED)
     job.return_value = row.get("objective")
@@ -98,31 +116,3 @@ def stopping() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@cache
-def own_worker() -> Worker:
-    """The child of this process in which its jobs run. Spawned: engines have threads, which a fork breaks."""
-    multiprocessing.set_start_method(
-        "spawn", force=True
-    )  # joblib has set its own, which a child would look for in vain
-    worker = Worker("spawn")
-    atexit.register(worker.close)
-    return worker
-
-
-def isolated(ticket: Ticket, home: str) -> dict[str, Any]:
-    """Perform the job in a child of this process, in the folder ``home`` of the sweep; its row."""
-    os.chdir(home)
-    if home not in sys.path:
-        sys.path.insert(0, home)
-    if ticket.config["fail_fast"] and any(row["status"] == "failed" for row in rows(ticket.sweep)):
-        return {"exit": 0}  # left out: another has failed
-    with signals() as received:
-        return own_worker().do(ticket, received)
-
-
-def rows(sweep: Path) -> list[dict[str, Any]]:
-    """The rows of all jobs, in order."""
-    files = sorted(sweep.glob("[0-9]*.json"), key=lambda file: int(file.stem))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]

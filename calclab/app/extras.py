@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from calclab.errors import UserError
 
 NEEDS = {  # option of hydra/launcher or hydra/sweeper -> extra, module
-    "hydra/launcher=joblib": ("joblib", "hydra_plugins.hydra_joblib_launcher"),
-    "hydra/launcher=submitit_local": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
-    "hydra/launcher=submitit_slurm": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
+    "hydra/launcher=joblib": ("joblib", "joblib"),
+    "hydra/launcher=submitit_local": ("submitit", "submitit"),
+    "hydra/launcher=submitit_slurm": ("submitit", "submitit"),
     "hydra/launcher=ray": ("ray", "ray"),
     "hydra/sweeper=optuna": ("optuna", "optuna"),
 }

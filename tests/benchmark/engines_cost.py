@@ -2,12 +2,16 @@
 
     python tests/benchmark/engines_cost.py [JOBS]
 
-A job is one value of a user's own function that waits for a second, so that the figure does not depend on what else
-the machine is doing. Wall clock of whole commands, start-up included.
+A job is topic=partial of a user's own function that waits at every call, so that the figure does not depend on what
+else the machine is doing. The wait is set by a short sweep so that a job takes one second in a warm process, by the
+sweep's own column ``seconds``; that column's median is shown again for what is measured. Wall clock of whole commands,
+start-up included.
 """
 
 from __future__ import annotations
 
+import csv
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,42 +19,50 @@ import time
 from pathlib import Path
 
 JOBS, AIM = int(sys.argv[1]) if len(sys.argv) > 1 else 64, 1.7
-OWN = "import time\n\ndef slow(x):\n    time.sleep(PAUSE)\n    return (x**2).sum()\n"
-STEPS = 4  # descents: 5 values and gradients, and the evidence beside them
+OWN = """
+import time
+
+def slow(x):
+    open("calls", "a").write(".")
+    time.sleep({pause})
+    return (x**2).sum()
+"""
 
 
-def seconds(place: Path, *more: str) -> float:
-    values = ",".join(str(k + 1) for k in range(JOBS))
-    words = ["topic=descent", "function._target_=slow_function.slow", f"seed={values}", f"steps={STEPS}", "lr=0.1"]
+def sweep(place: Path, name: str, jobs: int, *more: str) -> tuple[float, list[float]]:
+    """Seconds of a whole command, and of its jobs in order."""
+    words = ["topic=partial", "function._target_=slow_function.slow", "function.at=[1,2]", "figures=false", *more]
+    seeds = "seed=" + ",".join(str(k + 1) for k in range(jobs))
+    command = [sys.executable, "-m", "calclab", "-m", *words, seeds, f"outputs={name}"]
     began = time.perf_counter()
-    command = [sys.executable, "-m", "calclab", "-m", *words, "function.at=[1,2]", "figures=false", *more]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True)
     taken = time.perf_counter() - began
-    if done.returncode or f"{JOBS} of {JOBS} jobs done" not in done.stdout:
+    if done.returncode or f"{jobs} of {jobs} jobs done" not in done.stdout:
         sys.exit(done.stdout + done.stderr)
-    return taken
+    (table,) = (place / name / "sweeps").glob("*/sweep.csv")
+    with table.open(newline="", encoding="utf-8") as file:
+        return taken, [float(row["seconds"]) for row in csv.DictReader(file)]
+
+
+def calibrated(place: Path) -> float:
+    """The wait at a call with which a job takes a second."""
+    jobs = 4
+    (place / "slow_function.py").write_text(OWN.format(pause=0.005))
+    _, seconds = sweep(place, "trial", jobs)
+    calls = (place / "calls").stat().st_size / jobs
+    return 0.005 + (1 - statistics.median(seconds[1:])) / calls  # the first imports what all need
 
 
 def main() -> None:
-    pause = calls_per_job()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        (place / "slow_function.py").write_text(OWN.replace("PAUSE", str(1 / pause)))
-        one = seconds(place, "hydra/launcher=lab", "outputs=one")
-        two = seconds(place, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "outputs=two")
-    print(f"{JOBS} jobs: one process {one:.1f} s ({one / JOBS:.2f} a job), joblib on two {two:.1f} s")
+        (place / "slow_function.py").write_text(OWN.format(pause=calibrated(place)))
+        one, alone = sweep(place, "one", JOBS, "hydra/launcher=lab")
+        two, beside = sweep(place, "two", JOBS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    for name, taken, seconds in (("one process", one, alone), ("joblib on two", two, beside)):
+        print(f"{name:14}{JOBS} jobs of {statistics.median(seconds):.2f} s: {taken:6.1f} s, {taken / JOBS:.2f} a job")
     print(f"throughput {one / two:.2f} times (aim: {AIM})")
-
-
-def calls_per_job() -> int:
-    """How often one job calls its function."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        counting = "def slow(x):\n    open('calls', 'a').write('.')\n    return (x**2).sum()\n"
-        (place / "slow_function.py").write_text(counting)
-        words = ["topic=descent", "function._target_=slow_function.slow", f"steps={STEPS}", "lr=0.1", "figures=false"]
-        subprocess.run([sys.executable, "-m", "calclab", *words, "function.at=[1,2]"], cwd=place, capture_output=True)
-        return max(1, len((place / "calls").read_text()))
+    sys.exit(one / two < AIM)
 
 
 if __name__ == "__main__":

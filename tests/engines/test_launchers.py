@@ -2,62 +2,106 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-LAUNCHERS = {
-    "joblib": "hydra_plugins.hydra_joblib_launcher",
-    "submitit_local": "hydra_plugins.hydra_submitit_launcher",
-    "ray": "ray",
-}
+MODULES = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 MORE = {"joblib": " hydra.launcher.n_jobs=2", "ray": " hydra.launcher.init.num_cpus=2"}
-EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
+ONE_AT_A_TIME = {"joblib": " hydra.launcher.n_jobs=1", "submitit_local": " hydra.launcher.cpus_per_task=4096"}
+ASK = (
+    "topic=descent function._target_=own_of_engines.good,own_of_engines.waits function.at=[1,2] lr=0.01 steps=1000 "
+    "tol=0"
+)
 
 
-@pytest.fixture(params=LAUNCHERS)
-def launcher(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    pytest.importorskip(LAUNCHERS[name], reason=f"pip install 'calclab[{EXTRAS[name]}]'")
-    return f"hydra/launcher={name}" + MORE.get(name, "")
-
-
-@pytest.mark.slow
-def test_the_same_numbers_and_the_same_folders(engine, table, launcher: str, tmp_path: Path) -> None:
-    ask = "topic=descent function=booth lr=0.01,0.02 steps=30"
-    first = engine(f"{ask} {launcher}")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "UserWarning" not in first.stderr
-    there = table()
-    assert there["status"].tolist() == ["completed"] * 2
-    files = {path: path.read_bytes() for path in (tmp_path / "outputs" / "descent").glob("*/scalars.csv")}
-    assert len(files) == 2
-    again = engine(f"{ask} rerun=true hydra/launcher=lab")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert table()["folder"].tolist() == there["folder"].tolist()
-    assert {path: path.read_bytes() for path in files} == files
+def chosen(name: str) -> str:
+    """What to type for a launcher; without its extra, the test is skipped."""
+    if find_spec(MODULES[name]) is None:
+        pytest.skip(f"pip install 'calclab[{MODULES[name]}]'")
+    return f" hydra/launcher={name}{MORE.get(name, '')}"
 
 
 @pytest.mark.slow
-def test_a_crash_costs_its_job_alone(engine, table, launcher: str) -> None:
-    kinds = ("bad", "deadly", "good", "quits")
-    target = ",".join(f"own_functions_of_engines.{kind}" for kind in kinds)
-    result = engine(f"topic=descent function._target_={target} function.at=[1,2] lr=0.1,0.2 steps=3 {launcher}")
-    rows = table()
-    assert len(rows) == 8, result.stdout + result.stderr
-    for row in rows.itertuples():
-        assert (row.status == "completed") == (".good" in row.overrides), row
-    deadly = rows[rows["overrides"].str.contains("deadly")]
-    assert deadly["error"].str.contains("SIGSEGV").all()
+@pytest.mark.parametrize("name", MODULES)
+def test_a_crash_costs_its_job_alone(engine, reference: Path, name: str) -> None:
+    kinds = ["bad", "deadly", "good", "quits", "killed" if name == "joblib" else "kills_its_engine"]
+    target = ",".join(f"own_of_engines.{kind}" for kind in kinds)
+    ask = ASK.replace("own_of_engines.good,own_of_engines.waits", target)
+    result = engine(ask + chosen(name))
+    rows = engine.table()
+    assert rows["status"].tolist() == ["completed" if kind == "good" else "failed" for kind in kinds], rows["error"]
+    errors = dict(zip(kinds, rows["error"], strict=True))
+    assert "out of luck" in errors["bad"]
+    assert "SIGSEGV" in errors["deadly"]
+    assert "SystemExit: 7" in errors["quits"]
+    assert "the process of this job was" in errors[kinds[-1]]
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "4 failed" in result.stdout
+    assert "Warning" not in result.stderr
+    (folder,) = engine.runs("completed")
+    same(folder, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("joblib", signal.SIGINT),
+        ("joblib", signal.SIGTERM),
+        ("submitit_local", signal.SIGINT),
+        ("submitit_local", signal.SIGTERM),
+        ("ray", signal.SIGINT),
+    ],
+)
+def test_a_sweep_that_is_stopped_goes_on_to_the_same_bytes(engine, until, reference: Path, name: str, number) -> None:
+    command = ASK + chosen(name)
+    engine.hold()
+    sweep = engine.start(command)
+    until(lambda: engine.runs("completed") and engine.logged() == 2, sweep)  # one is done, one half way
+    if number == signal.SIGINT:
+        os.killpg(sweep.pid, number)  # as Ctrl-C does
+    else:
+        sweep.send_signal(number)
+    out, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 128 + number, out + err
+    assert "the same command goes on" in out
+    assert "Traceback" not in err
+    assert sorted(engine.table()["status"]) == ["completed", "interrupted"], out + err
+    assert len(engine.runs("interrupted")) == 1  # saved, and let go
+    engine.hold(False)
+    result = engine(command)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert engine.table()["status"].tolist() == ["completed"] * 2
+    for folder in engine.runs("completed"):
+        same(folder, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_AT_A_TIME)
+def test_fail_fast_begins_nothing_after_a_failure(engine, name: str) -> None:
+    ask = ASK.replace("own_of_engines.good", "own_of_engines.bad") + " fail_fast=true"
+    result = engine(ask + chosen(name) + ONE_AT_A_TIME[name])
+    assert engine.table()["status"].tolist() == ["failed"], result.stdout + result.stderr
     assert result.returncode != 0
-    assert "6 failed" in result.stdout
+
+
+def same(folder: Path, reference: Path) -> None:
+    """A run's tables are those of the lab's own launcher, in a folder of the same name."""
+    there = reference / "outputs" / "descent" / folder.name
+    names = sorted(path.name for path in folder.glob("*.csv"))
+    assert names == sorted(path.name for path in there.glob("*.csv"))
+    assert names
+    for name in names:
+        assert (folder / name).read_bytes() == (there / name).read_bytes(), name
 
 
 def test_slurm_is_given_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install 'calclab[submitit]'")
-    import submitit
+    chosen("submitit_local")
     from hydra.core.plugins import Plugins
-    from omegaconf import OmegaConf
 
     from calclab.app.compose import compose
 
@@ -65,15 +109,9 @@ def test_slurm_is_given_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "srun").chmod(0o755)  # all that is needed to believe that this is a cluster
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.chdir(tmp_path)
-    asked = []
-    monkeypatch.setattr(submitit.AutoExecutor, "map_array", lambda self, *jobs: asked.append(self) or [])
     config = compose(["topic=descent", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=short"])
-    OmegaConf.set_readonly(config.hydra, False)
-    config.hydra.sweep.dir = "sweep"
     launcher = Plugins.instance()._instantiate(config.hydra.launcher)
-    launcher.config = config
-    launcher.launch([["lr=0.1"], ["lr=0.2"]], 0)
-    script = asked[0]._executor._make_submission_file_text("python job", "id")
+    script = launcher.executor()._executor._make_submission_file_text("python job", "id")
     for line in ("--partition=short", "--cpus-per-task=1", "--mem=4GB", "--time=60", "--job-name=calclab"):
         assert f"#SBATCH {line}" in script, script
 

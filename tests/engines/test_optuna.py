@@ -10,71 +10,70 @@ import pytest
 
 optuna = pytest.importorskip("optuna", minversion="4.0", reason="pip install 'calclab[optuna]'")
 
-ASK = "topic=descent function=booth 'lr=tag(log, interval(1e-4,1e-1))' steps=10 hydra/sweeper=optuna"
+SEARCH = "'lr=tag(log, interval(1e-4,1e-1))' hydra/sweeper=optuna"
 
 
-def told(place: Path) -> dict[str, Any]:
-    (path,) = place.glob("*/sweeps/*/optuna.json")
+def told(engine) -> dict[str, Any]:
+    (path,) = (engine.place / "outputs" / "sweeps").glob("*/optuna.json")
     return json.loads(path.read_text())
 
 
 @pytest.mark.slow
-def test_the_same_command_goes_on_as_if_it_had_never_stopped(engine, table, tmp_path: Path) -> None:
-    first = engine(f"{ASK} hydra.sweeper.n_trials=5")
-    assert first.returncode == 0, first.stdout + first.stderr
-    begun = told(tmp_path)["trials"]
-    assert len(begun) == 5
-    folders = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "descent").glob("*/outcome.json")}
-    second = engine(f"{ASK} hydra.sweeper.n_trials=8")
-    assert second.returncode == 0, second.stdout + second.stderr
-    whole = told(tmp_path)
-    assert whole["trials"][:5] == begun
-    assert len(whole["trials"]) == len(table()) == 8
-    assert {path: path.stat().st_mtime_ns for path in folders} == folders  # nothing was computed twice
-    assert whole["best"]["value"] == min(t["value"] for t in whole["trials"] if t["state"] == "complete")
-    assert whole["best"]["overrides"] in second.stdout
+def test_a_killed_search_goes_on_as_if_it_had_never_stopped(engine, until, tmp_path: Path) -> None:
+    ask = f"topic=descent function._target_=own_of_engines.waits function.at=[1,2] {SEARCH} steps=1000 tol=0"
+    search = engine.start(f"{ask} hydra.sweeper.n_trials=3")
+    until(lambda: engine.runs("completed"), search)
+    engine.hold()
+    until(lambda: engine.runs("running"), search)
+    search.kill()
+    search.communicate()
+    done = {path: (path / "outcome.json").stat().st_mtime_ns for path in engine.runs("completed")}
+    cut = set(engine.runs("running"))
+    assert done
+    engine.hold(False)
+
+    result = engine(f"{ask} hydra.sweeper.n_trials=3")
+    assert result.returncode == 0, result.stdout + result.stderr
+    begun = told(engine)["trials"]
+    assert [trial["state"] for trial in begun].count("complete") == len(engine.table()) == 3
+    assert "fail" in [trial["state"] for trial in begun]  # the one that was cut; its run was gone on with
+    assert cut <= set(engine.runs("completed"))
+    result = engine(f"{ask} hydra.sweeper.n_trials=5")
+    assert result.returncode == 0, result.stdout + result.stderr
+    whole = told(engine)
+    assert whole["trials"][: len(begun)] == begun
+    complete = [trial for trial in whole["trials"] if trial["state"] == "complete"]
+    assert len(complete) == len(engine.table()) == 5
+    assert {path: (path / "outcome.json").stat().st_mtime_ns for path in done} == done  # nothing was computed twice
+    assert whole["best"]["value"] == min(trial["value"] for trial in complete)
+    assert whole["best"]["overrides"] in result.stdout
     assert (tmp_path / whole["best"]["folder"] / "outcome.json").is_file()
-    assert all(1e-4 <= trial["values"]["lr"] <= 1e-1 for trial in whole["trials"])
+    assert all(1e-4 <= trial["values"]["lr"] <= 1e-1 for trial in complete)
 
     (tmp_path / "outputs").rename(tmp_path / "cut")
-    engine(f"{ASK} hydra.sweeper.n_trials=8")
-    straight = json.loads(next((tmp_path / "outputs").glob("sweeps/*/optuna.json")).read_text())
-    assert [t["values"] for t in straight["trials"]] == [t["values"] for t in whole["trials"]]
+    engine(f"{ask} hydra.sweeper.n_trials=5")
+    assert [t["values"] for t in told(engine)["trials"]] == [t["values"] for t in complete]
 
 
 @pytest.mark.slow
-def test_a_killed_trial_is_taken_up_again(engine, tmp_path: Path) -> None:
-    engine(f"{ASK} hydra.sweeper.n_trials=2")
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/outputs/optuna.db")
-    left = study.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 1e-1, log=True)})  # RUNNING, as by SIGKILL
-    result = engine(f"{ASK} hydra.sweeper.n_trials=3")
-    assert result.returncode == 0, result.stdout + result.stderr
-    trials = told(tmp_path)["trials"]
-    assert [trial["state"] for trial in trials] == ["complete", "complete", "fail", "complete"]
-    assert trials[3]["values"]["lr"] == left.params["lr"]
-
-
-@pytest.mark.slow
-def test_diverged_is_pruned_and_failed_is_tried_anew(engine, table, tmp_path: Path) -> None:
-    target = "'function._target_=choice(own_functions_of_engines.good,own_functions_of_engines.bad)'"
-    ask = f"topic=descent {target} function.at=[1,2] lr=0.1,5 steps=400 hydra/sweeper=optuna hydra.sweeper.sampler=grid"
-    result = engine(f"{ask} hydra.sweeper.n_trials=4")
-    assert result.returncode != 0
-    states = {trial["overrides"]: trial["state"] for trial in told(tmp_path)["trials"]}
-    assert len(states) == 4, result.stdout + result.stderr
+def test_diverged_is_pruned_and_failed_is_tried_anew(engine) -> None:
+    target = "'function._target_=choice(own_of_engines.good,own_of_engines.bad)'"
+    grid = "hydra/sweeper=optuna hydra.sweeper.sampler=grid hydra.sweeper.n_trials=4"
+    result = engine(f"topic=descent {target} function.at=[1,2] lr=0.1,5 steps=400 {grid}")
+    assert result.returncode == 2, result.stdout + result.stderr
+    states = {trial["overrides"]: trial["state"] for trial in told(engine)["trials"]}
+    assert len(states) == len(engine.table()) == 4, result.stdout + result.stderr
     for overrides, state in states.items():
         expected = "fail" if ".bad" in overrides else "complete" if "lr=0.1" in overrides else "pruned"
         assert state == expected, overrides
-    assert len(table()) == 4
 
 
 @pytest.mark.slow
-def test_any_launcher_computes_the_trials(engine, table, tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'calclab[joblib]'")
+def test_any_launcher_computes_the_trials(engine) -> None:
     more = "hydra/launcher=joblib hydra.launcher.n_jobs=2 hydra.sweeper.n_jobs=2 hydra.sweeper.n_trials=4"
-    result = engine(f"{ASK} {more}")
+    result = engine(f"topic=descent function=booth {SEARCH} steps=10 {more}")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(told(tmp_path)["trials"]) == len(table()) == 4
+    assert len(told(engine)["trials"]) == len(engine.table()) == 4
 
 
 def test_the_grammar_gives_the_search_space() -> None:

@@ -5,19 +5,16 @@ Hydra finds plugins in the namespace package hydra_plugins; `calclab.app.studies
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from calclab.app.composer import Composer
-from calclab.app.engine import Guard
+from calclab.app.engine import Engine, guarded
+from calclab.app.perform import Ticket
 from calclab.app.signals import signals
-from calclab.app.worker import work_off
+from calclab.app.worker import Worker, work_off
 
 
 class LabSweeper(BasicSweeper):
@@ -26,31 +23,32 @@ class LabSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         assert self.launcher is not None
-        if not isinstance(self.launcher, LabLauncher):
-            self.launcher = Guard(self.launcher, config)
+        self.launcher = self.engine = guarded(self.launcher, config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        try:
+            super().sweep(arguments)
+        finally:
+            self.engine.close()
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Done by `check_sweep`."""
 
 
-class LabLauncher(Launcher):
+class LabLauncher(Engine):
     """Jobs one after another in a worker process."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config = config
-        self.composer = Composer(hydra_context.config_loader, config)
+    careful = True
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        sweep = Path(self.config.hydra.sweep.dir)
-        tickets = (
-            self.composer.ticket(number, list(overrides), sweep)
-            for number, overrides in enumerate(job_overrides, initial_job_idx)
-        )
-        returns = []
+    def __init__(self) -> None:
+        self.worker = Worker()
+
+    def run(self, tickets: Iterator[Ticket]) -> None:
         with signals() as received:
-            for row in work_off(tickets, received, self.config.fail_fast):
-                returns.append(JobReturn(overrides=row["overrides"].split(), status=JobStatus.COMPLETED))
-                returns[-1].return_value = row.get("objective")
+            for _ in work_off(tickets, self.worker, received, self.fail_fast):
+                pass
         if received:
             raise KeyboardInterrupt(received[0])
-        return returns
+
+    def close(self) -> None:
+        self.worker.close()

@@ -18,11 +18,11 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.calclab_engine import LabLauncher  # type: ignore[import-untyped,unused-ignore]
 from omegaconf import DictConfig, OmegaConf
 
 from calclab.app.check import visited
-from calclab.app.engine import Guard, row_of
+from calclab.app.engine import guarded
+from calclab.app.isolated import row_of
 from calclab.app.perform import keep
 from calclab.errors import UserError
 
@@ -64,7 +64,7 @@ class OptunaSweeper(Sweeper):
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.engine = launcher if isinstance(launcher, LabLauncher) else Guard(launcher, config)
+        self.engine = guarded(launcher, config)
         self.place = Path(config.hydra.sweep.dir)
 
     def sweep(self, arguments: list[str]) -> None:
@@ -92,6 +92,7 @@ class OptunaSweeper(Sweeper):
                 try:
                     self.search(study, space, fixed)
                 finally:
+                    self.engine.close()
                     self.report(study)
         except Timeout:
             raise UserError(f"another process is at the search {name}. Wait for it, or end it.") from None

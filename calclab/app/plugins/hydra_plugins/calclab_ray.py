@@ -9,54 +9,51 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from calclab.app.composer import Composer
-from calclab.app.engine import isolated
+from calclab.app.engine import Engine
+from calclab.app.isolated import isolated
+from calclab.app.perform import Ticket
+
+PATIENCE = 15.0  # seconds for runs to be saved in, when the command is stopped
 
 
-class RayLauncher(Launcher):
+class RayLauncher(Engine):
     """``init`` is what ray.init is given, ``job`` what every job asks of the cluster (num_cpus, num_gpus, ...)."""
 
     def __init__(self, *, init: Mapping[str, Any], job: Mapping[str, Any]) -> None:
         self.init, self.job = plain(init), plain(job)
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.composer = Composer(hydra_context.config_loader, config)
-        self.sweep = Path(config.hydra.sweep.dir).absolute()
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run(self, tickets: Iterator[Ticket]) -> None:
         import ray
 
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         if not ray.is_initialized():
             ray.init(**self.init | {"logging_level": logging.ERROR, "runtime_env": environment(self.init)})
         remote = ray.remote(isolated).options(max_retries=0, **self.job)
-        tickets = (
-            self.composer.ticket(number, list(overrides), self.sweep)
-            for number, overrides in enumerate(job_overrides, initial_job_idx)
-        )
-        waiting = [remote.remote(ticket, os.getcwd()) for ticket in tickets]
+        jobs = [remote.remote(ticket, os.getcwd()) for ticket in tickets]
         lost: Exception | None = None
         try:
-            for job in waiting:
+            for job in jobs:
                 try:
                     ray.get(job)
                 except ray.exceptions.RayError as error:  # the others go on
                     lost = error
         except KeyboardInterrupt:
-            ray.shutdown()
+            for job in jobs:
+                ray.cancel(job)
+            ray.wait(jobs, num_returns=len(jobs), timeout=PATIENCE, fetch_local=False)
             raise
         if lost is not None:
             raise lost
-        return []  # the rows tell
+
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
 
 
 def environment(init: Mapping[str, Any]) -> dict[str, Any]:
