@@ -6,7 +6,9 @@ forget what came after it; a scan depends on nothing but its state and k, so wha
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,20 +33,32 @@ def save(folder: Path, scan: Scan, seconds: float) -> None:
     }
     temporary = folder / f".{NAME}"
     try:
-        torch.save(content, temporary)
+        with temporary.open("wb") as file:  # torch's own writer makes a RuntimeError of a full disk
+            file.write(packed(content))
         os.replace(temporary, folder / NAME)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def packed(content: object) -> memoryview:
+    """What torch.save writes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
 def load(folder: Path, device: torch.device) -> tuple[Scan, float] | None:
-    """The scan as it was saved and the seconds spent, the files cut back to it; None, and no files, without one."""
-    try:
-        content = torch.load(folder / NAME, map_location=device, weights_only=True)
-    except FileNotFoundError:
+    """The scan as it was saved and the seconds spent, the files cut back to it; None, and no files, without one.
+
+    A checkpoint or a file that a power cut has left short is as good as none.
+    """
+    path = folder / NAME
+    content = torch.load(path, map_location=device, weights_only=True) if zipfile.is_zipfile(path) else None
+    if content is None or not reached(folder, content["files"]):
         clear(folder)
         return None
+    sweep(folder)
     restore(folder, content["files"], content["header"])
     evidence = [Evidence(**{**row, "verdict": Verdict[row["verdict"]]}) for row in content["evidence"]]
     last = {name: value.cpu() for name, value in content["last"].items()}
@@ -54,6 +68,12 @@ def load(folder: Path, device: torch.device) -> tuple[Scan, float] | None:
 
 def sizes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for pattern in PATTERNS for path in folder.glob(pattern)}
+
+
+def reached(folder: Path, files: Mapping[str, int]) -> bool:
+    """Is every file as long as it was? After a power cut it may not be."""
+    now = sizes(folder)
+    return all(now.get(name, -1) >= size for name, size in files.items())
 
 
 def header(folder: Path) -> str:
@@ -83,6 +103,12 @@ def narrow(path: Path, columns: str) -> None:
     with path.open(encoding="utf-8", newline="") as old, temporary.open("w", encoding="utf-8", newline="") as new:
         new.writelines(",".join(line.rstrip("\n").split(",")[:count]) + "\n" for line in old)
     os.replace(temporary, path)
+
+
+def sweep(folder: Path) -> None:
+    """Away with what an attempt has left that was killed (hidden files and *.part, half written) or failed."""
+    for path in (*folder.glob(".*"), *folder.glob("*.part"), *folder.glob("error.log")):
+        path.unlink()
 
 
 def clear(folder: Path) -> None:

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from calclab.errors import UserError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, the user's share of it is, or the file is too large
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,3 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as mistake:
         print(f"calclab: {mistake}", file=sys.stderr)
         return 2
+    except OSError as trouble:  # of the disk, before a run has begun or after it has ended
+        if trouble.errno not in DISK:
+            raise
+        where = f": {trouble.filename}" if trouble.filename else ""
+        print(f"calclab: {trouble.strerror}{where}. Make room; the same command goes on from there", file=sys.stderr)
+        return 1

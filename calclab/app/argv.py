@@ -18,7 +18,10 @@ IMPLIED = {
     "function.links": "function=links",
     "function._target_": "function=custom",
     "network._target_": "network=custom",
+    "optimizer._target_": "optimizer=custom",
 }
+# options that are the user's own, and the knobs that the lab itself knows of them; all others go to what is built
+OWN = {"network": ("_target_", "weights", "parameters", "loss"), "optimizer": ("_target_", "lr")}
 
 
 def prepare(argv: Sequence[str]) -> list[str]:
@@ -39,8 +42,9 @@ def prepare(argv: Sequence[str]) -> list[str]:
             "function.callable" + word[len("function._target_") :] if key_of(word) == "function._target_" else word
             for word in words
         ]
-    if "network=custom" in words:
-        words = [open_key(word) for word in words]
+    for group, known in OWN.items():
+        if f"{group}=custom" in words:
+            words = [open_key(word, group, known) for word in words]
     return words
 
 
@@ -60,9 +64,8 @@ def quote(word: str) -> str:
     return f'{key}="{escaped}"'
 
 
-def open_key(word: str) -> str:
-    """A keyword argument of the user's own network: no configuration can know it, so it is added."""
-    known = ("_target_", "weights", "parameters", "loss")
+def open_key(word: str, group: str, known: Sequence[str]) -> str:
+    """A keyword argument of the user's own network or optimizer: no configuration can know it, so it is added."""
     key = key_of(word)
-    own = key.startswith("network.") and key.removeprefix("network.") not in known
+    own = key.startswith(f"{group}.") and key.removeprefix(f"{group}.") not in known
     return f"+{word}" if own and not word.startswith(("+", "~")) else word

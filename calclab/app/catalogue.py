@@ -11,7 +11,8 @@ from typing import Any
 from calclab import schema
 from calclab.schema import Knob
 
-GROUPS = ("topic", "function", "network", "data", "optimizer", "experiment")
+PARTS = ("function", "network", "data", "optimizer", "line_search", "schedule")  # what a run is made of
+GROUPS = ("topic", *PARTS, "experiment")
 LISTED = 24  # names, at most, in one message
 PACKAGE = Path(__file__).resolve().parent.parent
 

@@ -21,7 +21,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -
     for name, knob in catalogue.root_knobs(topic).items():
         if name in config:
             knob.check(config[name])
-    for group in ("function", "network", "data", "optimizer"):
+    for group in catalogue.PARTS:
         option = choices.get(group)
         for name, knob in (catalogue.knobs(group, option) if option else {}).items():
             if isinstance(config.get(group), Mapping) and name in config[group]:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.app import argv, catalogue, place, ranks
+from calclab.app import argv, catalogue, ranks
 from calclab.app.completion import studies
+from calclab.app.provenance import changed
 from calclab.errors import UserError
 
 SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
@@ -47,39 +48,19 @@ def serve(words: Sequence[str]) -> int:
 def single(ready: Sequence[str], words: Sequence[str]) -> int:
     """One run, with a progress bar and a summary; a finished one is shown again."""
     gc.disable()  # nothing of the imports is garbage: looking for it costs a tenth of the start
-    from calclab.app.check import check_config
-    from calclab.app.choice import chosen, trimmed
+    from calclab.app.attempt import ask, attempt
     from calclab.app.compose import compose, plain
-    from calclab.app.signals import signals
     from calclab.report.show import show
 
     config = compose(ready)
-    lab, choices = plain(config), dict(config.hydra.runtime.choices)
-    check_config(lab, choices)
-    lab = trimmed(lab, chosen(choices, ready))
-    where = place.locate(lab, choices["topic"], words)
-    record = ranks.agree(None if lab["rerun"] else where.finished())
-    if record is None:
-        from calclab.app.job import prepare
-
-        job = prepare(lab, choices, ready, where, words)
-        gc.enable()
-        if not ranks.first():
-            return ranks.follow(job)
-        with where.held(), signals() as received:
-            record = ranks.agree(None if lab["rerun"] else where.finished())
-            if record is None:
-                from calclab.app.execute import execute
-
-                record = execute(job, lambda: bool(received), progress=True)
-                show(record["lines"])
-                return 128 + received[0] if received and record["status"] == "interrupted" else record["exit"]
+    run = attempt(ask(plain(config), dict(config.hydra.runtime.choices), ready, words), progress=True)
     if ranks.first():
-        show(again(record))
-    return record["exit"]
+        show(again(run.record) if run.before else run.record["lines"])
+    return run.record["exit"]
 
 
 def again(record: dict[str, Any]) -> list[list[str]]:
     """The lines of a run that was finished before."""
     when = record["provenance"]["started"]
-    return [*record["lines"], ["note", f"finished before (started {when}); rerun=true runs it anew", "yellow"]]
+    how = changed(record["provenance"]) or "rerun=true runs it anew"
+    return [*record["lines"], ["note", f"finished before (started {when}); {how}", "yellow"]]

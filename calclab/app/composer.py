@@ -1,51 +1,57 @@
 """Configurations of jobs, quickly.
 
-Hydra composes every job twice, at about 50 ms each. Here a combination of groups is composed once, and a job's values
-are set in a copy, which gives the same configuration.
+Hydra composes every job twice, at about 50 ms each. Here it composes the first job of a kind (the same groups chosen,
+the same knobs named); the others of that kind differ in values only, and are made from it.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
-from calclab.app.compose import plain
+from calclab.app.pattern import Pattern, is_literal
 from calclab.app.perform import Ticket
+
+PARSED = 1024  # overrides kept as parsed: most are in every job
 
 
 class Composer:
-    """Configurations of jobs: composed by Hydra for every new combination of groups, patched for new values."""
+    """Makes the tickets of a sweep; ``config`` is the configuration of the sweep itself."""
 
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self.loader, self.config = loader, config
-        self.parser = OverridesParser.create(config_loader=loader)
-        self._groups: dict[str, bool] = {}
-        self._known: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
+        parser = OverridesParser.create(config_loader=loader)
+        self._parse = functools.lru_cache(PARSED)(lambda word: parser.parse_override(word))
+        self._is_group = functools.cache(lambda key: bool(loader.get_group_options(key, results_filter=None)))
+        self._patterns: dict[tuple[tuple[str, bool], ...], Pattern] = {}
 
     def ticket(self, number: int, overrides: list[str], sweep: Path) -> Ticket:
-        parsed = self.parser.parse_overrides(overrides)
-        plain_values = [o for o in parsed if self._is_value(o)]
-        fixed = [str(o.input_line) for o in parsed if o not in plain_values]
-        key = (*fixed, "|", *(o.key_or_group for o in plain_values))
-        if key not in self._known:
-            composed = self.loader.load_sweep_config(self.config, overrides)
-            choices = dict(composed.hydra.runtime.choices)
-            with open_dict(composed):
-                del composed["hydra"]
-            self._known[key] = (composed, choices)
-        base, choices = self._known[key]
-        config = base.copy()
-        for override in plain_values:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        return Ticket(number, overrides, plain(config), choices, sweep)
+        parsed = [self._parse(word) for word in overrides]
+        keys = [override.key_or_group for override in parsed if not self._is_group(override.key_or_group)]
+        kind, values = [], []
+        for word, override in zip(overrides, parsed, strict=True):
+            if self._is_value(override) and alone(override.key_or_group, keys):
+                value = override.value()
+                kind.append((override.get_key_element(), isinstance(value, list)))  # lists cannot replace a dict
+                values.append((override.key_or_group, value))
+            else:
+                kind.append((word, False))
+        pattern = self._patterns.get(tuple(kind))
+        if pattern is None:
+            pattern = self._patterns[tuple(kind)] = Pattern(self.loader.load_sweep_config(self.config, overrides))
+        return Ticket(number, overrides, pattern.filled(values), pattern.choices, sweep)
 
-    def _is_value(self, override: Any) -> bool:
-        """Whether an override only sets a value that is there: not a group, an addition or a deletion."""
-        key = override.key_or_group
-        if key not in self._groups:
-            self._groups[key] = bool(self.loader.get_group_options(key))
-        return override.type.name == "CHANGE" and not self._groups[key]
+    def _is_value(self, override: Override) -> bool:
+        """Whether an override puts a value in its place, where another would do as well."""
+        return not override.is_delete() and not self._is_group(override.key_or_group) and is_literal(override.value())
+
+
+def alone(key: str, keys: Sequence[str]) -> bool:
+    """Whether no second one of ``keys`` is the same, within it or around it: then their order does not matter."""
+    return sum(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in keys) == 1

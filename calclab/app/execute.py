@@ -16,7 +16,7 @@ from calclab.app.output import make_sinks
 from calclab.app.place import FINISHED, here
 from calclab.app.ranks import agree, describe
 from calclab.app.status import exit_status
-from calclab.core import Bars, Contours, Curves, Heatmap, Outcome, Picture, Scan, Sink, Status
+from calclab.core import Columns, Outcome, Scan, Sink, State, Status
 from calclab.drive import drive
 from calclab.function.distributed import alone
 from calclab.report.outcome import outcome_dict, plain, write_record
@@ -58,7 +58,28 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         scan, error = None, told(crash)
         write_log(job)
     with alone():  # other ranks take no part in this
-        return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks)
+        state = scan.state if scan is not None and scan.step >= 0 else None
+        return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks, state)
+
+
+def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
+    """Write down a scan that was carried with others: the files and the record that `execute` would have made."""
+    folder, error = job.run.folder, ""
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.clear(folder)  # of an attempt that did not end
+    sinks = make_sinks(figures=job.run.config["figures"], progress=False)
+    began = time.perf_counter()
+    try:
+        for sink in sinks:
+            sink.open(job.run)
+            sink.write(columns)
+            sink.evidence(scan.evidence)
+            sink.flush()
+    except Exception as crash:
+        error = told(crash)
+        write_log(job)
+    seconds = time.perf_counter() - began
+    return write_down(job, conclude(job, scan, error, seconds, MemorySink()), sinks, scan.state)
 
 
 def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: MemorySink) -> Outcome:
@@ -75,7 +96,7 @@ def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: Me
     return replace(outcome, answer=answer, claims=claims)
 
 
-def write_down(job: Job, outcome: Outcome, sinks: list[Sink]) -> dict[str, Any]:
+def write_down(job: Job, outcome: Outcome, sinks: list[Sink], state: State | None) -> dict[str, Any]:
     """Close the sinks and write summary.md and outcome.json; a disk that is full must not hide the outcome."""
     folder = job.run.folder
     record = outcome_dict(job.run, outcome) | identity(job) | {"exit": exit_status(outcome)}
@@ -83,6 +104,8 @@ def write_down(job: Job, outcome: Outcome, sinks: list[Sink]) -> dict[str, Any]:
     try:
         for sink in sinks:
             sink.close(outcome)
+        if record["status"] in FINISHED and state is not None:
+            job.topic.leave(state, folder)
         write_summary(folder, job.run, outcome)
         write_record(folder, record)
         if record["status"] in FINISHED:
@@ -103,24 +126,11 @@ def identity(job: Job) -> dict[str, Any]:
 def recall(job: Job, sinks: list[Sink]) -> None:
     """Tell the sinks that keep things in memory what was logged before."""
     names = [claim["quantity"] for claim in job.run.config["claims"]]
-    names += [name for picture in job.run.pictures for name in shown(picture)]
+    names += [name for picture in job.run.pictures for name in picture.shows]
     past = recorded(job.run.folder, names)
     for sink in sinks:
         if getattr(sink, "remembers", False):
             sink.write(past)
-
-
-def shown(picture: Picture) -> tuple[str, ...]:
-    """The values that a picture shows."""
-    match picture:
-        case Curves():
-            return (*picture.columns, picture.against)
-        case Contours():
-            return (picture.path,)
-        case Heatmap():
-            return (picture.matrix,)
-        case Bars():
-            return (picture.vector,)
 
 
 def told(crash: Exception) -> str:

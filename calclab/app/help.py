@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calclab.app import catalogue
+from calclab.app.choice import default_of
 from calclab.errors import UserError
 from calclab.schema import Knob
 
@@ -33,7 +34,7 @@ def page(words: Sequence[str]) -> str:
                 raise UserError(catalogue.unknown(group, option))
             chosen[group] = option
     topic = chosen["topic"]
-    own = catalogue.values("topic", topic)
+    own = referred(catalogue.values("topic", topic), default_of(topic) | chosen)
     everyone = catalogue.values("", "config")
     parts = [
         "calclab: a lab for the calculus under neural networks. Every number carries its evidence.",
@@ -43,7 +44,7 @@ def page(words: Sequence[str]) -> str:
         + table(catalogue.knobs("topic", topic), own),
         "Knobs of every run\n" + table(catalogue.knobs("common", "common"), everyone | own),
     ]
-    for group in ("function", "network", "data", "optimizer"):
+    for group in catalogue.PARTS:
         if group in chosen:
             option = chosen[group]
             knobs = catalogue.knobs(group, option)
@@ -52,6 +53,18 @@ def page(words: Sequence[str]) -> str:
     names = [f"  {group:<11}{wrapped(catalogue.options(group))}" for group in catalogue.GROUPS[1:]]
     parts += ["Choices (group=name; add --help to a choice for its knobs)\n" + "\n".join(names), f"Flags\n{FLAGS}"]
     return "\n\n".join(parts)
+
+
+def referred(values: Mapping[str, object], chosen: Mapping[str, str]) -> dict[str, object]:
+    """Defaults as they come out: a default that refers to a part of the run (${optimizer.lr}) is that part's own."""
+
+    def value(given: object) -> object:
+        group, dot, knob = (
+            given[2:-1].partition(".") if isinstance(given, str) and given.startswith("${") else ("",) * 3
+        )
+        return catalogue.values(group, chosen[group]).get(knob) if dot and group in chosen else given
+
+    return {name: value(given) for name, given in values.items()}
 
 
 def listing(group: str) -> str:
@@ -73,6 +86,8 @@ def show(value: object) -> str:
     """A default as it would be typed."""
     if isinstance(value, list):
         return f"[{','.join(map(show, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {show(entry)}' for key, entry in value.items())}}}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return str(value)

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from calclab.app import ranks, subject
+from calclab.app.attempt import Asked
 from calclab.app.build import maker
 from calclab.app.device import resolve
 from calclab.app.place import Place
 from calclab.app.provenance import provenance
+from calclab.app.rivals import rivals
 from calclab.core import Function, Run, Topic
 from calclab.function.network import Network
+from calclab.optimizer import as_rule
 from calclab.study.claims import check_form
 
 THREADS = torch.get_num_threads()
@@ -35,14 +38,9 @@ class Job:
     notes: Sequence[str]
 
 
-def prepare(
-    config: Mapping[str, Any], choices: Mapping[str, str], asked: Sequence[str], place: Place, words: Sequence[str]
-) -> Job:
-    """Build what the resolved ``config`` names. Raises UserError, and then nothing was written.
-
-    ``choices`` are the options chosen in each group, ``asked`` the overrides as Hydra saw them, ``words`` what to type
-    to have the run again.
-    """
+def prepare(asked: Asked) -> Job:
+    """Build what the configuration names. Raises UserError, and then nothing was written."""
+    config, choices, place = asked.config, asked.choices, asked.place
     check_form(config["claims"])
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     device, note = resolve(config["device"], config["dtype"])
@@ -56,9 +54,9 @@ def prepare(
     run = Run(
         place.topic, about.name, title, place.folder, topic.steps, topic.labels(), topic.pictures(), config, latex
     )
-    notes = [text for text in (note, *getattr(about, "notes", ())) if text]
-    made = provenance(words, device=device, dtype=config["dtype"], seed=config["seed"]) | {"files": place.files}
-    return Job(topic, run, place, choices, asked, device, made, notes)
+    notes = [text for text in (note, *getattr(about, "notes", ()), *topic.notes()) if text]
+    made = provenance(asked.words, device=device, dtype=config["dtype"], seed=config["seed"]) | {"files": place.files}
+    return Job(topic, run, place, choices, asked.overrides, device, made, notes)
 
 
 def work(about: Function | Network) -> int:
@@ -67,5 +65,16 @@ def work(about: Function | Network) -> int:
 
 
 def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
-    parts = {"optimizer": maker(config["optimizer"])()} if config.get("optimizer") else {}
+    if "optimizers" in config:
+        parts: dict[str, Any] = {"rules": rivals(config)}
+    else:
+        parts = walking(config) if config.get("optimizer") else {}
     return maker(config["topic"])(subject=about, **parts)
+
+
+def walking(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a descent: its rule, along a line searched where one is asked for, and its schedule."""
+    rule = as_rule(maker({key: value for key, value in config["optimizer"].items() if key != "lr"}))
+    if config.get("line_search"):
+        rule = maker(config["line_search"])(rule=rule)
+    return {"optimizer": rule, "schedule": maker(config["schedule"]) if config.get("schedule") else None}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from calclab.app import place
 from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    from calclab.app.attempt import Attempt
 
 COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
 
@@ -28,42 +31,35 @@ class Ticket:
 
 def perform(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
+    from calclab.app.attempt import ask, attempt
+
+    with row_for(ticket) as row:
+        row |= told(attempt(ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)))
+    return keep(row, ticket.sweep)
+
+
+@contextmanager
+def row_for(ticket: Ticket) -> Iterator[dict[str, Any]]:
+    """The row of a job, to be filled within the block; whatever is raised there is told in it."""
     row: dict[str, Any] = {"job": ticket.number, "overrides": " ".join(ticket.asked)}
     try:
-        row |= attempt(ticket)
+        yield row
     except UserError as mistake:
         row |= failed(2, str(mistake))
     except (Exception, SystemExit) as crash:
         row |= failed(1, f"{type(crash).__name__}: {crash}")
-    return keep(row, ticket.sweep)
 
 
-def attempt(ticket: Ticket) -> dict[str, Any]:
-    from calclab.app.check import check_config
-    from calclab.app.choice import chosen, trimmed
-    from calclab.app.signals import signals
-
-    check_config(ticket.config, ticket.choices)
-    config = trimmed(ticket.config, chosen(ticket.choices, ticket.asked))
-    where = place.locate(config, ticket.choices["topic"], ticket.asked)
-    record = None if config["rerun"] else where.finished()
-    if record is None:
-        from calclab.app.execute import execute
-        from calclab.app.job import prepare
-
-        job = prepare(config, ticket.choices, ticket.asked, where, ticket.asked)
-        with where.held(), signals() as received:
-            record = None if config["rerun"] else where.finished()
-            record = record or execute(job, lambda: bool(received))
-            if received and record["status"] == "interrupted":
-                record |= {"exit": 128 + received[0]}
+def told(run: Attempt) -> dict[str, Any]:
+    """A run as the sweep's table tells it."""
+    record = run.record
     return {
         "status": record["status"],
         "objective": objective(record),
         "steps": record["steps"],
         "seconds": round(record["seconds"], 4),
         "exit": record["exit"],
-        "folder": str(where.folder),
+        "folder": str(run.folder),
         "error": first_line(record.get("error") or ""),
     }
 

@@ -7,6 +7,7 @@ again within the time that Hydra needs.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calclab.archive.lock import lock_file
 from calclab.errors import UserError
 
 LENGTH = 80  # of the readable part
+DIGITS = 12  # of the digest
 ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every")  # knobs that do not change what is computed
 FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
@@ -53,22 +56,38 @@ class Place:
         """Hold the run; UserError says who has it. The lock goes with the process that holds it, however it ends."""
         from filelock import FileLock, Timeout
 
-        locks = self.outputs / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        path = locks / f"{self.topic}-{self.digest}.lock"
+        path = lock_file(self.outputs, self.topic, self.digest)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0.2)  # a listing may hold it for an instant
         try:
             lock.acquire()
         except Timeout:
-            who = self.record() or {}
-            known = f"process {who['pid']} on {who['host']}" if "pid" in who else "another process"
+            who = claim(path)
+            known = f"process {who['pid']} on {who['host']}" if who else "another process"
             raise UserError(
                 f"{self.folder} is being computed by {known}. Wait for it; the same command then shows its result."
             ) from None
         try:
+            other = self.folder.with_name(claim(path).get("folder", self.folder.name))
+            if other.is_dir() and not self.folder.is_dir():  # asked in other words, at the same moment
+                raise UserError(f"{other} is this run, begun meanwhile. The same command now finds it.")
+            claim_file(path).write_text(json.dumps({**here(), "folder": self.folder.name}), encoding="utf-8")
             yield
         finally:
             lock.release()
+
+
+def claim_file(lock: Path) -> Path:
+    """The file beside a lock that says who took it last, and for which folder."""
+    return lock.with_suffix(".json")
+
+
+def claim(lock: Path) -> dict[str, Any]:
+    """What that file says; empty where there is none, or none yet."""
+    try:
+        return json.loads(claim_file(lock).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
@@ -76,12 +95,34 @@ def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place
     files = contents(config)
     asked = {key: value for key, value in config.items() if key not in ASIDE}
     text = json.dumps([asked, files], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     outputs = Path(config["outputs"])
-    readable = name(words)
-    found = sorted((outputs / topic).glob(f"*{digest}")) if (outputs / topic).is_dir() else []
-    folder = found[0] if found else outputs / topic / (f"{readable}-{digest}" if readable else digest)
+    folder = outputs / topic / f"{name(words)}-{digest}".lstrip("-")
+    if not folder.is_dir() and (other := first_named(outputs, topic, digest)):
+        folder = folder.with_name(other)
     return Place(outputs, topic, digest, folder, files)
+
+
+def first_named(outputs: Path, topic: str, digest: str) -> str | None:
+    """The name of the run's folder if it was first asked for in other words.
+
+    The folders are listed once a process, and not for every job of a sweep. Whoever has made one since then, has held
+    its lock, and left the file: where that is, they are listed again.
+    """
+    parent = os.path.abspath(outputs / topic)
+    names = by_digest(parent)
+    outdated = digest in names and not os.path.isdir(os.path.join(parent, names[digest]))
+    if outdated or (digest not in names and lock_file(outputs, topic, digest).exists()):
+        by_digest.cache_clear()
+        names = by_digest(parent)
+    return names.get(digest)
+
+
+@functools.lru_cache(maxsize=64)
+def by_digest(parent: str) -> dict[str, str]:
+    """The folders in ``parent`` by the digest at the end of their names; of several the first."""
+    names = sorted(os.listdir(parent), reverse=True) if os.path.isdir(parent) else []
+    return {name[-DIGITS:]: name for name in names}
 
 
 def name(words: Sequence[str]) -> str:

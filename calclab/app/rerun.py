@@ -25,10 +25,13 @@ SETTING = (
     "git_commit",
     "git_dirty",
     "torch",
+    "numpy",
+    "scikit_learn",
     "python",
     "device",
     "dtype",
     "threads",
+    "ranks",
     "host",
     "platform",
     "files",
@@ -50,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def rerun(folder: Path, within: float) -> int:
     """Run what ``folder`` holds again in a folder of its own and say how the two compare."""
+    from calclab.app.attempt import Asked
     from calclab.app.execute import execute
     from calclab.app.job import prepare
 
@@ -57,7 +61,7 @@ def rerun(folder: Path, within: float) -> int:
     with tempfile.TemporaryDirectory(prefix="calclab-rerun-") as outputs:
         config = {**then["config"], "outputs": outputs, "rerun": False, "figures": False}
         place = replace(locate(config, then["topic"], ()), folder=Path(outputs) / "again")
-        job = prepare(config, then["choices"], then["asked"], place, then["asked"])
+        job = prepare(Asked(config, then["choices"], then["asked"], then["asked"], place))
         now = execute(job, lambda: False)
         changed = settings(then["provenance"], now["provenance"])
         differs = [

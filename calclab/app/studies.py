@@ -19,6 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+from calclab.app import spacing
 from calclab.app.catalogue import study_folders
 
 GROUP = "experiment"
@@ -74,6 +75,7 @@ class StudiesPath(SearchPathPlugin):
 
 def register() -> None:
     """Make the studies and the lab's sweeper and launcher known to Hydra; call it before Hydra starts."""
+    spacing.register()
     if PLUGINS not in sys.path:
         sys.path.append(PLUGINS)  # a part of the namespace package hydra_plugins, where Hydra looks by itself
     for plugin in (Studies, StudiesPath):

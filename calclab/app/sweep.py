@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from calclab.app import catalogue, studies
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
-from calclab.app.engine import isolated, rows
+from calclab.app.isolated import isolated, rows
 from calclab.app.output import show_best, show_sweep
 from calclab.app.perform import COLUMNS, Ticket, failed, keep
 from calclab.app.place import name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -59,8 +60,8 @@ def worst(rows: Sequence[Evidence]) -> Verdict | None:
 
 def counts(rows: Sequence[Evidence]) -> dict[str, int]:
     """How many rows have each verdict, from best to worst; verdicts that no row has are left out."""
-    found = {verdict.word: sum(row.verdict is verdict for row in rows) for verdict in WORST}
-    return {word: count for word, count in found.items() if count}
+    found = Counter(row.verdict for row in rows)
+    return {verdict.word: found[verdict] for verdict in WORST if found[verdict]}
 
 
 def verdict_sentence(rows: Sequence[Evidence]) -> str:

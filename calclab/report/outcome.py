@@ -7,14 +7,13 @@ lists; one of more than 1,000 entries is only ``{"shape": [...]}``, since the CS
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import torch
 from torch import Tensor
 
@@ -81,19 +80,17 @@ def entries(value: Tensor) -> Any:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write outcome.json into ``folder``; a reader sees the whole file or none."""
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    return replace_file(folder / "outcome.json", text + "\n")
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    return replace_file(folder / "outcome.json", orjson.dumps(record, option=options).decode())
 
 
 def replace_file(path: Path, text: str) -> Path:
-    """Write ``text`` beside ``path`` and move it there in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write ``text`` beside ``path`` and move it there in one step; whoever writes holds the run."""
+    temporary = path.with_name(f".{path.name}")
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path

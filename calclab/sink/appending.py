@@ -24,8 +24,5 @@ class AppendingFile:
             raise
         return len(piece)
 
-    def flush(self) -> None:
-        """Nothing is held back; tensorboard's RecordWriter asks."""
-
     def close(self) -> None:
         self._file.close()

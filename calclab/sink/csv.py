@@ -6,8 +6,8 @@
                    250,000 entries ``<name>.<k>.parquet``, which `pandas.read_parquet` reads with its row names
 ``verify.csv``     the evidence
 
-Files are made at their first row and only appended to, whole lines in one call, so that a killed run leaves whole
-rows; a run that goes on appends to the files that it finds. The columns of scalars.csv are those of the first block; a
+Files are made at their first row and only grow, by whole lines (`growing`), so that a killed run leaves whole rows; a
+run that goes on adds to the files that it finds. The columns of scalars.csv are those of the first block; a
 name that first appears later gets its column at the end: that rewrites the file once, atomically, with empty cells in
 the rows before.
 """
@@ -24,8 +24,8 @@ from pathlib import Path
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
-from calclab.sink.appending import AppendingFile
-from calclab.sink.cells import axis, line, quoted, rows, texts
+from calclab.sink.cells import axis, line, lines, quoted, rows, texts
+from calclab.sink.growing import GrowingFile
 
 SCALARS, VERIFY = "scalars", "verify"
 LARGE = 250_000  # entries from which on a matrix is a Parquet file: a tenth of the size, and ten times as quick
@@ -36,7 +36,7 @@ class CsvSink:
 
     def __init__(self) -> None:
         self._run: Run | None = None
-        self._files: dict[str, AppendingFile] = {}
+        self._files: dict[str, GrowingFile] = {}
         self._names: list[str] = []  # the columns of scalars.csv after step
 
     def open(self, run: Run) -> None:
@@ -64,7 +64,7 @@ class CsvSink:
             return
         fields = [entry.name for entry in dataclasses.fields(Evidence)]
         words = [[cell(getattr(row, name)) for name in fields] for row in rows]
-        self._append(VERIFY, line(fields), "".join(map(line, words)))
+        self._append(VERIFY, line(fields), lines(words))
 
     def flush(self) -> None:
         """Nothing is held back: every write is a system call of its own."""
@@ -82,7 +82,7 @@ class CsvSink:
     def _append(self, stem: str, header: str, text: str) -> None:
         file = self._files.get(stem)
         if file is None:
-            file = self._files[stem] = AppendingFile(self._folder / f"{stem}.csv")
+            file = self._files[stem] = GrowingFile(self._folder / f"{stem}.csv")
             text = header + text if file.fresh else text
         file.write(text.encode())
 
@@ -101,7 +101,10 @@ class CsvSink:
             write_parquet(self._folder / f"{filename(name)}.{k}.parquet", matrix, down, across)
             return
         body = "".join(f"{row},{cells}\n" for row, cells in zip(quoted(down), rows(matrix), strict=True))
-        (self._folder / f"{filename(name)}.{k}.csv").write_bytes((line(["", *across]) + body).encode())
+        path = self._folder / f"{filename(name)}.{k}.csv"
+        temporary = path.with_suffix(".csv.part")
+        temporary.write_bytes((line(["", *across]) + body).encode())
+        os.replace(temporary, path)
 
     def _labels(self, name: str) -> tuple[Sequence[str], ...] | None:
         assert self._run is not None, "open comes first"
@@ -136,22 +139,20 @@ def cell(value: object) -> str:
 
 def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[list[str]]]:
     """The steps of a block, ascending, and for each name its cells at them (empty where it was not logged)."""
-    longest = max(scalars.values(), key=lambda column: len(column.steps)).steps
-    if all(column.steps == longest for column in scalars.values()):
-        steps = longest
-    else:
+    steps = max(scalars.values(), key=lambda column: len(column.steps)).steps
+    missing = {name: len(steps) - len(column.steps) for name, column in scalars.items()}  # before its first step
+    if any(column.steps != steps[missing[name] :] for name, column in scalars.items()):
         steps = sorted({k for column in scalars.values() for k in column.steps})
-    cells: list[list[str]] = []
-    for name in names:
-        column = scalars.get(name)
-        if column is None:
-            cells.append([""] * len(steps))
-        elif column.steps == steps:
-            cells.append(texts(column.data))
-        else:
-            known = dict(zip(column.steps, texts(column.data), strict=True))
-            cells.append([known.get(k, "") for k in steps])
-    return steps, cells
+        return steps, [scattered(steps, scalars.get(name)) for name in names]
+    return steps, [
+        [""] * missing[name] + texts(scalars[name].data) if name in scalars else [""] * len(steps) for name in names
+    ]
+
+
+def scattered(steps: Sequence[int], column: Column | None) -> list[str]:
+    """The cells at ``steps`` of a column that was logged at some of them."""
+    known = {} if column is None else dict(zip(column.steps, texts(column.data), strict=True))
+    return [known.get(k, "") for k in steps]
 
 
 def filename(name: str) -> str:

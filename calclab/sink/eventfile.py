@@ -1,12 +1,14 @@
-"""One TensorBoard event file: made by tensorboard's own EventFileWriter, then appended to in whole records.
+"""One TensorBoard event file, appended to in whole records.
 
-The writer's queue and thread cost more than a step of most scans, and it opens the file anew for each event. So it
-makes and names the file, writes the version event and is closed; what follows is appended here: blocks of scalars
-already encoded (see `records`), rare events (text, images, hyperparameters) through tensorboard's RecordWriter.
+tensorboard's EventFileWriter has a queue and a thread, which cost more than a step of most scans, and opens the file
+anew for each event. Its format is simple: a version event, then one record an event (see `records`). Blocks of scalars
+are encoded there at once; rare events (text, images, hyperparameters) are protobuf messages of tensorboard's own.
 """
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calclab.sink.appending import AppendingFile
-from calclab.sink.records import scalar_records
+from calclab.sink.records import record, scalar_records
 
+VERSION = "brain.Event:2"
 Plain = bool | int | float | str
 
 
@@ -30,16 +33,13 @@ class EventFile:
     """Appends events to the event file in ``folder``; ``fresh`` is whether it was made now, not found."""
 
     def __init__(self, folder: Path) -> None:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        self.fresh = not event_files(folder)
-        if self.fresh:
-            EventFileWriter(str(folder)).close()
-        self.path = event_files(folder)[-1]
-        self._stream = AppendingFile(self.path)
-        self._records = RecordWriter(self._stream)
         self._last = time.time()
+        name = f"events.out.tfevents.{int(self._last):010d}.{platform.node()}.{os.getpid()}.0"
+        self.path = (event_files(folder) or [folder / name])[-1]
+        self._stream = AppendingFile(self.path)
+        self.fresh = self._stream.fresh
+        if self.fresh:
+            self._add(file_version=VERSION)
 
     def scalars(self, steps: Sequence[int], tags: Sequence[str], values: NDArray[np.float32]) -> None:
         """``values`` (N, tags) at ``steps`` (N,); their wall times are spread evenly since the call before."""
@@ -93,7 +93,8 @@ class EventFile:
         from tensorboard.plugins.hparams import metadata
 
         about = metadata.create_summary_metadata(content)
-        self._add(summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR), 0)
+        value = summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
+        self._add(summary=summary_pb2.Summary(value=[value]))
 
     def _tensor(self, tag: str, words: Sequence[bytes], shape: Sequence[int], about: Any, step: int) -> None:
         from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
@@ -101,10 +102,10 @@ class EventFile:
         dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
         form = tensor_shape_pb2.TensorShapeProto(dim=dims)
         tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=form, string_val=words)
-        self._add(summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=tensor), step)
+        value = summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=tensor)
+        self._add(step=step, summary=summary_pb2.Summary(value=[value]))
 
-    def _add(self, value: Any, step: int) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
+    def _add(self, **content: Any) -> None:
+        from tensorboard.compat.proto import event_pb2
 
-        event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary_pb2.Summary(value=[value]))
-        self._records.write(event.SerializeToString())
+        self._stream.write(record(event_pb2.Event(wall_time=time.time(), **content).SerializeToString()))

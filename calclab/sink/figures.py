@@ -1,7 +1,7 @@
 """Draws the pictures a topic asks for, when the run has ended: PNG files in its folder, and images in TensorBoard.
 
-Only what the pictures need is kept: trajectories thinned to at most 2,000 points (the first and the last are always
-among them), of vectors and matrices for bars and heat maps the last.
+Only what the pictures need is kept: trajectories thinned to at most 2,000 points, of many variables to 300 (the first
+and the last are always among them); of vectors and matrices for bars and heat maps the last.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from calclab.core import Bars, Column, Columns, Contours, Curves, Evidence, Heatmap, Outcome, Run
+from calclab.core import Column, Columns, Contours, Curves, Evidence, Outcome, Picture, PrincipalPlane, Run
 from calclab.sink.csv import filename
 
 POINTS = 2000
+KEPT: dict[type[Picture], int] = {Curves: POINTS, Contours: POINTS, PrincipalPlane: 300}  # rows of a trajectory
 
 
 class Gallery(Protocol):
@@ -39,17 +40,8 @@ class FiguresSink:
     def open(self, run: Run) -> None:
         self._run = run
         for picture in run.pictures:
-            match picture:
-                case Curves():
-                    names = [*picture.columns, picture.against]
-                case Contours():
-                    names = [picture.path]
-                case Heatmap():
-                    names = [picture.matrix]
-                case Bars():
-                    names = [picture.vector]
-            points = POINTS if isinstance(picture, Curves | Contours) else 1
-            for name in names:
+            points = KEPT.get(type(picture), 1)
+            for name in picture.shows:
                 track = self._tracks.setdefault(name, Track())
                 track.points = max(points, track.points)
 
@@ -77,17 +69,22 @@ class FiguresSink:
         if latex:
             self._show("formula", partial(draw_formulas, latex))
         for picture in run.pictures:
-            record = panel(picture, columns, run.labels, run.title)
-            if record is not None:
-                self._show(picture.name, partial(draw, record))
 
-    def _show(self, name: str, drawn: Callable[[], bytes]) -> None:
+            def drawn(picture: Picture = picture) -> bytes | None:
+                record = panel(picture, columns, run.labels, run.title)
+                return None if record is None else draw(record)
+
+            self._show(picture.name, drawn)
+
+    def _show(self, name: str, drawn: Callable[[], bytes | None]) -> None:
         """A picture that cannot be drawn must not take the numbers with it: it is a warning."""
         assert self._run is not None, "open comes first"
         try:
             png = drawn()
         except Exception as error:
             warnings.warn(f"the picture {name!r} could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+            return
+        if png is None:
             return
         (self._run.folder / f"{filename(name)}.png").write_bytes(png)
         if self._gallery is not None:

@@ -3,49 +3,50 @@
 A record is ``length (8 bytes) · crc(length) · event · crc(event)``, and an event of scalars is the protobuf message
 ``Event(wall_time, step, Summary(Value(tag, simple_value), ...))``. Events of one block that carry the same tags differ
 only in a few bytes: time, step and the float32 values. So one is laid out by hand, repeated as the rows of a byte
-matrix, those columns are filled in, and the CRC-32C of all rows is computed column by column: well under a
-microsecond for each scalar, where tensorboard's pure-Python way takes 8 to 40.
+matrix, and those columns are filled in; google-crc32c adds the checksums. A scalar takes a tenth of a microsecond,
+where tensorboard's pure-Python way takes 8 to 40.
 
 Formats: tensorboard/compat/proto/event.proto and summary.proto; RecordWriter in tensorboard/summary/writer.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import struct
 from collections.abc import Sequence
 
 import numpy as np
+from google_crc32c import value
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 
-POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 MASK_DELTA = 0xA282EAD8  # the masking of TFRecord files: rotate right by 15 and add
-
-
-def crc_table() -> NDArray[np.uint32]:
-    """The 256 remainders of one byte."""
-    table = []
-    for byte in range(256):
-        remainder = byte
-        for _ in range(8):
-            remainder = remainder >> 1 ^ (POLYNOMIAL if remainder & 1 else 0)
-        table.append(remainder)
-    return np.array(table, dtype=np.uint32)
-
-
-TABLE = crc_table()
 
 
 def masked_crc(rows: Bytes) -> NDArray[np.uint32]:
     """The masked CRC-32C of every row of (N, length) bytes: (N,)."""
-    crc = np.full(rows.shape[0], 0xFFFFFFFF, dtype=np.uint32)
-    for column in np.ascontiguousarray(rows.T):
-        crc = TABLE[(crc & np.uint32(0xFF)) ^ column] ^ (crc >> np.uint32(8))
-    crc ^= np.uint32(0xFFFFFFFF)
-    rotated = (crc >> np.uint32(15)) | (crc << np.uint32(17))
-    return rotated + np.uint32(MASK_DELTA)
+    content, length = rows.tobytes(), rows.shape[1]
+    places = range(0, len(content), length)
+    crc = np.fromiter((value(content[i : i + length]) for i in places), dtype=np.uint32, count=len(rows))
+    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)
+
+
+def record(event: bytes) -> bytes:
+    """One record: an event of any kind, already encoded."""
+    return frame(len(event)) + event + checksum(event)
+
+
+@functools.lru_cache(maxsize=64)
+def frame(length: int) -> bytes:
+    """What stands before an event of ``length`` bytes."""
+    packed = struct.pack("<Q", length)
+    return packed + checksum(packed)
+
+
+def checksum(content: bytes) -> bytes:
+    return masked_crc(np.frombuffer(content, dtype=np.uint8)[None]).astype("<u4").tobytes()
 
 
 def varint(number: int) -> bytes:
@@ -98,8 +99,6 @@ def same_width(
     ends = start + np.cumsum([len(message) for message in messages])
     for i, end in enumerate(ends):
         rows[:, end - 4 : end] = np.ascontiguousarray(values[:, i], dtype="<f4").reshape(-1, 1).view(np.uint8)
-    length = struct.pack("<Q", len(event))
-    prefix = length + masked_crc(np.frombuffer(length, dtype=np.uint8).reshape(1, -1)).astype("<u4").tobytes()
-    fronts = np.tile(np.frombuffer(prefix, dtype=np.uint8), (len(steps), 1))
+    fronts = np.tile(np.frombuffer(frame(len(event)), dtype=np.uint8), (len(steps), 1))
     footers = masked_crc(rows).astype("<u4").reshape(-1, 1).view(np.uint8)
     return np.hstack([fronts, rows, footers]).tobytes()

@@ -9,21 +9,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SMALL = ["topic=descent", "network=mlp", "network.width=4", "data=digits", "data.rows=61", "steps=40"]
+from calclab.app.command import run as answer
+from calclab.errors import UserError
+
+Lab = Callable[[str], Any]
+SMALL = ["topic=descent", "network=mlp", "network.width=4", "data=blobs", "data.rows=61"]
 NETS = '''
-import os, signal, torch
+import math, os, signal, torch
 
 class Failing(torch.nn.Module):
     """A linear layer that, on rank 1 and from its tenth derivative on, does what HOW says."""
 
     def __init__(self, shape, outputs):
         super().__init__()
-        self.linear = torch.nn.Linear(64, outputs)
+        self.linear = torch.nn.Linear(math.prod(shape), outputs)
         self.calls = 0
 
     def forward(self, x):
@@ -36,16 +41,14 @@ class Failing(torch.nn.Module):
 '''
 
 
-def command(words: list[str], processes: int) -> list[str]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+def command(words: list[str]) -> list[str]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     return [sys.executable, *torchrun, "-m", "calclab", *words]
 
 
-def run(folder: Path, words: list[str], processes: int = 2, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     around = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(
-        command(words, processes), cwd=folder, env=around, capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run(command(words), cwd=folder, env=around, capture_output=True, text=True, timeout=300)
 
 
 def only(folder: Path) -> Path:
@@ -63,32 +66,46 @@ def scalars(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_writes(tmp_path: Path) -> None:
-    places = {processes: tmp_path / str(processes) for processes in (1, 2)}
-    for processes, place in places.items():
+def test_two_processes_stopped_and_gone_on_write_what_one_writes(lab: Lab, tmp_path: Path) -> None:
+    words = [*SMALL, "train=3", "steps=1000", "figures=false"]
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    for place in (whole, parted):
         place.mkdir()
-        done = run(place, [*SMALL, "train=3"], processes)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("took all its steps") == 1
-    single, shared = (scalars(place) for place in places.values())
-    assert [row["step"] for row in shared] == [row["step"] for row in single]
-    for one, two in zip(single, shared, strict=True):
-        for name in ("loss", "gradient_norm", "step_length"):
-            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-11)
-    again = run(places[2], [*SMALL, "train=3"])
+    done = run(whole, words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("took all its steps") == 1
+    assert outcome(whole)["provenance"]["ranks"] == 2
+    with subprocess.Popen(command(words), cwd=parted, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not list(parted.glob("outputs/descent/*/scalars.csv")):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+    assert outcome(parted)["status"] == "interrupted"
+    assert 0 < len(scalars(parted)) < 1001
+    assert run(parted, words).returncode == 0
+    assert (only(parted) / "scalars.csv").read_bytes() == (only(whole) / "scalars.csv").read_bytes()
+    again = run(parted, words)
     assert again.returncode == 0
     assert again.stdout.count("finished before") == 1
+
+    assert lab(" ".join(words)).status == 0  # one process, in tmp_path
+    single, shared = scalars(tmp_path), scalars(whole)
+    assert [row["step"] for row in shared] == [row["step"] for row in single]
+    for one, two in zip(single[:40], shared[:40], strict=True):  # later on, rounding errors have grown
+        for name in ("loss", "gradient_norm", "step_length"):
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-11)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "kill"])
 def test_a_rank_that_dies_ends_all_with_a_message(tmp_path: Path, how: str) -> None:
     (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
-    words = ["topic=descent", "network=custom", "network._target_=nets.Failing", "data=digits", "data.rows=61"]
+    words = ["topic=descent", "network=custom", "network._target_=nets.Failing", "data=blobs", "data.rows=61"]
     began = time.monotonic()
     done = run(tmp_path, [*words, "steps=100000"], HOW=how)
     assert done.returncode != 0
-    assert time.monotonic() - began < 90
+    assert time.monotonic() - began < 250
     told = outcome(tmp_path)
     assert told["status"] == "failed"
     expected = "rank 1: ArithmeticError: the layer broke" if how == "raise" else "rank 0 has lost the other ranks"
@@ -97,27 +114,15 @@ def test_a_rank_that_dies_ends_all_with_a_message(tmp_path: Path, how: str) -> N
 
 
 @pytest.mark.slow
-def test_a_signal_ends_all_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    whole, parted = tmp_path / "whole", tmp_path / "parted"
-    words = [*SMALL[:-1], "steps=1500"]
-    for place in (whole, parted):
-        place.mkdir()
-    assert run(whole, words).returncode == 0
-    with subprocess.Popen(command(words, 2), cwd=parted, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and not list(parted.glob("outputs/descent/*/scalars.csv")):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    assert outcome(parted)["status"] == "interrupted"
-    assert run(parted, words).returncode == 0
-    assert (only(parted) / "scalars.csv").read_bytes() == (only(whole) / "scalars.csv").read_bytes()
-
-
-@pytest.mark.slow
-def test_mistakes_are_told_once(tmp_path: Path) -> None:
-    for words in (["topic=descent", "network=mlp", "data=digits", "data.rows=0"], ["-m", "topic=descent", "lr=1,2"]):
-        done = run(tmp_path, words)
-        assert done.returncode != 0
-        assert done.stderr.count("calclab: ") == 1, done.stderr
+def test_a_mistake_is_told_once(tmp_path: Path) -> None:
+    done = run(tmp_path, ["topic=descent", "network=mlp", "data=blobs", "data.rows=0"])
+    assert done.returncode != 0
+    assert done.stderr.count("calclab: ") == 1, done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_is_not_shared_by_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="Leave torchrun out"):
+        answer(["-m", "topic=descent", "lr=1,2"])

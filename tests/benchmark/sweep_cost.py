@@ -23,11 +23,12 @@ from calclab.optimizer.rules import GradientDescent
 from calclab.topic.descent import Descent
 
 FEW, MANY, STEPS = 100, 500, 50
+RATE = 1e-6  # job k descends at (k + 1) × this: slowly enough for every one to take all its steps
 
 
 def sweep(jobs: int) -> float:
     """CPU seconds of a sweep over ``jobs`` learning rates."""
-    rates = f"lr=range(0.00001,{(jobs + 0.5) / 100000},0.00001)"
+    rates = f"lr=range({RATE},{(jobs + 0.5) * RATE},{RATE})"
     command = [
         sys.executable,
         "-m",
@@ -47,24 +48,33 @@ def sweep(jobs: int) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def computation(jobs: int) -> float:
-    """CPU seconds of the scans alone."""
+def computation(jobs: range) -> float:
+    """CPU seconds of the scans of ``jobs`` alone."""
     torch.set_num_threads(1)
     place = {"dtype": torch.float64, "device": torch.device("cpu")}
     expr = "sum(i, 0, n - 2, 100*(x[i + 1] - x[i]**2)**2 + (1 - x[i])**2)"
     began = time.process_time()
-    for i in range(jobs):
-        lr = (i + 1) / 100000
+    for i in jobs:
+        lr = (i + 1) * RATE
         f = formula(name="rosenbrock", expr=expr, at=[-1.2, 1.0], **place)
-        topic = Descent(subject=f, optimizer=GradientDescent(lr=lr), lr=lr, steps=STEPS, tol=1e-8)
+        topic = Descent(
+            subject=f,
+            optimizer=GradientDescent(),
+            lr=lr,
+            steps=STEPS,
+            tol=1e-8,
+            batch=None,
+            epochs=None,
+            sharpness={"every": 0},
+        )
         topic.answer(drive(topic, []).state)
     return time.process_time() - began
 
 
 def main() -> None:
-    computation(3)  # warms up
+    computation(range(3))  # warms up
     job = (sweep(MANY) - sweep(FEW)) / (MANY - FEW)
-    own = computation(FEW) / FEW
+    own = computation(range(FEW, MANY)) / (MANY - FEW)  # the very jobs in which the sweeps differ
     print(f"a job of a sweep   {job * 1e3:6.1f} ms CPU")
     print(f"its computation    {own * 1e3:6.1f} ms CPU")
     print(f"over it            {(job - own) * 1e3:6.1f} ms CPU")

@@ -1,0 +1,70 @@
+"""The rules that a comparison is between: options of conf/optimizer by name, ``lbfgs+wolfe`` along a line search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from calclab.app import catalogue
+from calclab.app.build import maker
+from calclab.core import Rule
+from calclab.errors import UserError
+from calclab.optimizer import as_rule
+
+ASIDE = ("lr",)  # of an option's YAML: what the rule is not built with
+
+
+def rivals(config: Mapping[str, Any]) -> dict[str, Rule]:
+    """The rules by name, in the order given. ``config`` has ``optimizers``, and ``settings`` of some of them."""
+    names, settings = config["optimizers"], config.get("settings") or {}
+    for group in ("optimizer", "line_search", "schedule"):
+        if config.get(group):
+            raise UserError(f"{group}=... is of one descent; a comparison takes optimizers='[gd,lbfgs+wolfe]'")
+    if not names:
+        raise UserError("optimizers=[]: nothing to compare. Type for example optimizers='[gd,adam]'")
+    if stray := [name for name in settings if name not in names]:
+        raise UserError(f"settings.{stray[0]}: it is not among optimizers={words(names)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"optimizers={words(names)}: {twice[0]} is there twice")
+    return {str(name): rival(str(name), settings.get(name) or {}) for name in names}
+
+
+def rival(name: str, settings: Any) -> Rule:
+    """One rule. ``settings`` are knobs of the optimizer."""
+    own, _, search = name.partition("+")
+    if not isinstance(settings, Mapping):
+        raise UserError(f"settings.{name}={settings}: knobs by name. Type settings='{{{name}: {{momentum: 0.99}}}}'")
+    node = dict(option("optimizer", own, name))
+    if "lr" in settings:
+        raise UserError(
+            f"settings.{name}.lr: rates are tried out. Type rates='[1e-4,1,25]', or own='{{{name}: [0.1,1]}}'"
+        )
+    known = catalogue.knobs("optimizer", own)
+    for key, value in settings.items():
+        if key not in node:
+            raise UserError(f"settings.{name}.{key}: {own} has no such knob. {catalogue.nearest(key, knobs(node))}")
+        if key in known:
+            known[key].check(value, f"settings.{name}.{key}")
+    rule = as_rule(maker({key: value for key, value in {**node, **settings}.items() if key not in ASIDE}))
+    if not search:
+        return rule
+    found: Rule = maker(option("line_search", search, name))(rule=rule)
+    return found
+
+
+def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
+    """What the YAML of an option says."""
+    if catalogue.path(group, wanted) is None:
+        raise UserError(f"optimizers={name}: {catalogue.unknown(group, wanted)}")
+    found = catalogue.values(group, wanted)
+    if found.get("_target_") in (None, "???"):
+        raise UserError(f"optimizers={name}: {wanted} names no rule of its own, and cannot be compared by that name")
+    return found
+
+
+def knobs(node: Mapping[str, Any]) -> list[str]:
+    return [key for key in node if key not in (*ASIDE, "_target_")]
+
+
+def words(names: Any) -> str:
+    return f"[{','.join(map(str, names))}]"

@@ -1,0 +1,127 @@
+"""Jobs that differ in numbers only, computed as one scan; each is then written as a run of its own.
+
+What cannot walk with others (see `calclab.together`) is performed alone, and the launcher says why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calclab import together
+from calclab.app.attempt import Asked, Attempt, ask
+from calclab.app.execute import enter
+from calclab.app.job import Job, prepare
+from calclab.app.perform import Ticket, keep, perform, row_for, told
+from calclab.app.signals import signals
+from calclab.core import Columns, Function, Scan
+from calclab.topic.descent import Descent
+
+BYTES = 2**28  # of columns in memory at once
+COLUMNS = 12  # of a descent, about, besides its vectors
+OWN = ("lr", "tol")  # knobs of the topic in which the runs of one scan may differ
+
+
+@dataclass(frozen=True)
+class Report:
+    """The rows of some tickets, the runs in each scan, and why others went alone."""
+
+    rows: Sequence[dict[str, Any]]
+    scans: Sequence[int] = ()
+    alone: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Walker:
+    """A job that is to walk with others."""
+
+    ticket: Ticket
+    asked: Asked
+    job: Job
+    topic: Descent
+
+
+def perform_together(tickets: Sequence[Ticket]) -> Report:
+    """Every ticket: found finished, in one scan with its like, or alone."""
+    rows: list[dict[str, Any]] = []
+    reasons: list[str] = []
+    kinds: dict[str, list[Walker]] = {}
+    with signals() as received:
+        for ticket in tickets:
+            if received:
+                break
+            found = settle(ticket)
+            if isinstance(found, Walker):
+                kinds.setdefault(kind(found), []).append(found)
+                continue
+            if isinstance(found, str):
+                reasons.append(found)
+                found = perform(ticket)
+            rows.append(found)
+        scans = [few for many in kinds.values() for few in portions(many)]
+        for few in scans:
+            if received:
+                break
+            try:
+                walked = list(together.walk([walker.topic for walker in few]))
+            except Exception as crash:  # alone, the run that is to blame will say so by itself
+                reasons += [f"they could not walk together ({type(crash).__name__}: {crash})"] * len(few)
+                rows += [perform(walker.ticket) for walker in few]
+                continue
+            rows += written(few, walked, received)
+    return Report(rows, [len(few) for few in scans], reasons)
+
+
+def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
+    """The row of a ticket that is finished or wrong; else one to walk with others, or why it cannot."""
+    with row_for(ticket) as row:
+        asked = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
+        if record := asked.finished():
+            row |= told(Attempt(asked.place.folder, record, before=True))
+            return keep(row, ticket.sweep)
+        if ticket.config["claims"]:
+            return "claims look at a run as it goes"
+        job = prepare(asked)
+        if not isinstance(job.topic, Descent):
+            return f"topic={job.place.topic} is no descent"
+        return together.obstacle(job.topic) or Walker(ticket, asked, job, job.topic)
+    return keep(row, ticket.sweep)
+
+
+def kind(walker: Walker) -> str:
+    """What the runs of one scan have in common: all but numbers, starts and seeds."""
+    config = {key: value for key, value in walker.asked.config.items() if key not in (*OWN, "seed")}
+    config["topic"] = {key: value for key, value in config["topic"].items() if key not in (*OWN, "seed")}
+    config["optimizer"] = {
+        key: value for key, value in config["optimizer"].items() if isinstance(value, bool | str | None)
+    }
+    if isinstance(walker.topic.subject, Function):
+        config["function"] = {key: value for key, value in config["function"].items() if key not in ("at", "minima")}
+    else:  # a seed makes other weights, and may make other data
+        config["seed"] = walker.asked.config["seed"]
+    return json.dumps([config, len(walker.topic.function.start)], sort_keys=True, default=str)
+
+
+def portions(walkers: Sequence[Walker]) -> Iterator[Sequence[Walker]]:
+    """As many at once as memory allows."""
+    topic = walkers[0].topic
+    x = topic.function.start
+    numbers = COLUMNS + (4 * len(x) if topic.short else 0)
+    size = max(1, BYTES // (x.element_size() * (topic.steps + 1) * numbers))
+    for i in range(0, len(walkers), size):
+        yield walkers[i : i + size]
+
+
+def written(
+    walkers: Sequence[Walker], walked: Sequence[tuple[Scan, Columns]], received: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """The rows of runs that went together, each written down as the run that it is."""
+    for walker, (scan, columns) in zip(walkers, walked, strict=True):
+        with row_for(walker.ticket) as row, walker.asked.place.held():
+            record = walker.asked.finished() or enter(walker.job, scan, columns)  # or by another process, meanwhile
+            row |= told(Attempt(walker.asked.place.folder, record, before=False))
+        yield keep(row, walker.ticket.sweep)
+        if received:
+            return
