@@ -41,7 +41,16 @@ def bare() -> None:
 def lab(make_sinks: Callable[[], list[Sink]]) -> None:
     place = {"dtype": torch.float64, "device": torch.device("cpu")}
     f = formula(name="rosenbrock", expr="100*(x1 - x0**2)**2 + (1 - x0)**2", at=[-1.2, 1.0], **place)
-    topic = Descent(subject=f, optimizer=GradientDescent(lr=LR), lr=LR, steps=STEPS, tol=0.0)
+    topic = Descent(
+        subject=f,
+        optimizer=GradientDescent(),
+        lr=LR,
+        steps=STEPS,
+        tol=0.0,
+        batch=None,
+        epochs=None,
+        sharpness={"every": 0},
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", f.name, "descent", Path(folder), STEPS, topic.labels(), (), {})
         sinks = make_sinks()
