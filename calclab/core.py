@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -83,6 +83,16 @@ class Exact(Protocol):
         """The formula to typeset."""
         ...
 
+    @property
+    def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """x (..., n) to f (...,) and ∇f (..., n) without autograd, where that is quicker."""
+        ...
+
+    @property
+    def degree(self) -> float:
+        """The degree as a polynomial, at most; infinite where it is none. A quadratic has 2."""
+        ...
+
     def derivative_latex(self, order: int) -> list[str]:
         """Closed forms to typeset, one equation a string (order 1 or 2); empty when they would be too long to read."""
         ...
@@ -108,14 +118,15 @@ class Exact(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
     """A differentiable map and what is known of it.
 
     ``call`` takes (n,) to () or to (m,) and works under ``torch.func`` transforms; ``start`` is (n,) and fixes dtype
     and device; ``variables`` names the n inputs, ``outputs`` the m outputs (empty for a scalar function); ``domain``
     is (n, 2); ``minima`` is (p, n). ``links`` are the parts of a composition, innermost first, where it was given as
-    one: each takes the outputs of the one before.
+    one: each takes the outputs of the one before. ``split`` is (inner, outer) of a scalar f = outer ∘ inner, inner from
+    (n,) to (m,), outer convex: what the Gauss-Newton matrix is made of.
     """
 
     name: str
@@ -128,6 +139,7 @@ class Function:
     source: str = ""
     exact: Exact | None = None
     links: tuple[Function, ...] = ()
+    split: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
 
     @property
     def scalar(self) -> bool:
@@ -161,6 +173,7 @@ class Data:
     classes: tuple[str, ...]
     classification: bool
     notes: tuple[str, ...] = ()
+    held_out: Data | None = None  # rows kept back, to see how what was learned does on others
 
 
 # --- the method -----------------------------------------------------------------------------------------------------
@@ -202,13 +215,32 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Guide:
+    """Theory beside a curve: the line y_0 ρ^(power k), y_0 being the value of ``of`` at its first step, k counted from
+    there. ``factor`` is ρ, or the scalar that holds it."""
+
+    name: str
+    of: str
+    factor: float | str
+    power: float = 1.0
+
+
+@dataclass(frozen=True)
 class Curves:
-    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name)."""
+    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name). ``guides`` are
+    drawn over steps only."""
 
     name: str
     columns: tuple[str, ...]
     against: str = "step"
     log: str = "y"  # which axes are logarithmic: "", "x", "y" or "xy"
+    guides: tuple[Guide, ...] = ()
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Names of the values that the picture is made of; every kind of picture has this."""
+        guides = (name for guide in self.guides for name in (guide.of, guide.factor) if isinstance(name, str))
+        return (*self.columns, self.against, *guides)
 
 
 @dataclass(frozen=True)
@@ -219,6 +251,25 @@ class Contours:
     path: str
     function: Function
 
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class PrincipalPlane:
+    """The trajectory ``path`` of many variables in the plane of its two principal directions, over contours of
+    ``function`` there; beside it the loss on the path and on the plane, and how far the path is from the plane.
+    """
+
+    name: str
+    path: str
+    function: Function
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.path,)
+
 
 @dataclass(frozen=True)
 class Heatmap:
@@ -226,6 +277,10 @@ class Heatmap:
 
     name: str
     matrix: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.matrix,)
 
 
 @dataclass(frozen=True)
@@ -236,8 +291,32 @@ class Bars:
     vector: str
     ranked: bool = False
 
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.vector,)
 
-Picture = Curves | Contours | Heatmap | Bars
+
+@dataclass(frozen=True)
+class Spread:
+    """A line with a band for each row of the matrix ``middle``, between those of ``middle``_25 and ``middle``_75, over
+    the rows of the matrix ``across``, which is called ``axis``: of the last step at which they were logged. Both axes
+    are logarithmic where they can be."""
+
+    name: str
+    middle: str
+    across: str
+    axis: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (f"{self.middle}_25", self.middle, f"{self.middle}_75")
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (*self.columns, self.across)
+
+
+Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread
 
 
 @runtime_checkable
@@ -260,6 +339,14 @@ class Topic(Protocol):
         """The state after step k, and what is logged there; the state passed in is left as it was."""
         ...
 
+    def derive(self, before: State, columns: Columns) -> Columns:
+        """The columns to log, from those of one block of steps and the state before it.
+
+        What can be had from logged values is computed here, for a whole block at once. A row may only depend on its
+        own row and the one before (which ``before`` holds for the first), so that it is the same however blocks fall.
+        """
+        ...
+
     def stop(self, columns: Columns) -> tuple[int, Status] | None:
         """The first step of this block at which the run ends early, and how; None to go on."""
         ...
@@ -270,6 +357,14 @@ class Topic(Protocol):
 
     def answer(self, state: State) -> Answer:
         """The answer, given the state after the last step."""
+        ...
+
+    def notes(self) -> Sequence[str]:
+        """What the user should know before the run starts, a sentence each."""
+        ...
+
+    def leave(self, state: State, folder: Path) -> None:
+        """Write what other runs may want of the state after the last step, such as weights."""
         ...
 
     def labels(self) -> Labels:
@@ -293,12 +388,25 @@ class Scan:
     evidence: Sequence[Evidence]
 
 
+class Point(NamedTuple):
+    """Where a rule stands: x (n,), f(x) (), ∇f(x) (n,), and f itself, for rules that look further than the gradient."""
+
+    x: Tensor
+    loss: Tensor
+    gradient: Tensor
+    function: Function
+
+
 class Rule(Protocol):
-    """An optimizer as a pure pair. ``update`` returns the move x_{k+1} - x_k and the rule's next state."""
+    """An optimizer as a pure pair. ``update`` returns the move x_{k+1} - x_k and the rule's next state.
+
+    ``lr`` is a float, or a tensor where it is one of a batch: a rule that works entry by entry then takes points
+    (..., n) and ``lr`` (..., 1) as they are.
+    """
 
     def init(self, x: Tensor) -> State: ...
 
-    def update(self, gradient: Tensor, state: State, x: Tensor) -> tuple[Tensor, State]: ...
+    def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]: ...
 
 
 # --- the answer -----------------------------------------------------------------------------------------------------

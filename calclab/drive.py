@@ -65,16 +65,16 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
     """One block: at most ``size`` further steps, checked and written."""
     first = scan.step + 1
     stop = min(first + size, topic.steps + 1)
-    state, due, columns = block(topic, scan.state, range(first, stop))
+    state, seen, columns = block(topic, scan.state, range(first, stop))
     end = agree(topic.stop(columns))
     if end is None and stop > topic.steps:
         end = (topic.steps, Status.COMPLETED)
     if end is not None:
         if end[0] + 1 < stop:
             stop = end[0] + 1
-            state, due, columns = block(topic, scan.state, range(first, stop))
-        due[stop - 1] = state
-    evidence = [row for k, seen in due.items() for row in topic.verify(seen, k)]
+            state, seen, columns = block(topic, scan.state, range(first, stop))
+        seen[stop - 1] = state
+    evidence = [row for k, there in seen.items() for row in topic.verify(there, k)]
     for sink in sinks:
         sink.write(columns)
         sink.evidence(evidence)
@@ -86,9 +86,8 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
 def block(topic: Topic, state: State, steps: range) -> tuple[State, dict[int, State], Columns]:
     """The state after ``steps``, the states at those of them where evidence is due, and the values in columns."""
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
-    due: dict[int, State] = {}
-    half = max(1, topic.checks // 2)  # the first steps, and as many again spread over the rest
-    stride = max(1, -(-topic.steps // half))
+    seen: dict[int, State] = {}
+    before = state
     for k in steps:
         state, values = topic.step(state, k)
         for name, value in values.items():
@@ -97,9 +96,15 @@ def block(topic: Topic, state: State, steps: range) -> tuple[State, dict[int, St
                 entry = found[name] = ([], [])
             entry[0].append(k)
             entry[1].append(value)
-        if k < half or k % stride == 0:
-            due[k] = state
-    return state, due, gather(found)
+        if due(topic, k):
+            seen[k] = state
+    return state, seen, topic.derive(before, gather(found))
+
+
+def due(topic: Topic, k: int) -> bool:
+    """Whether evidence is gathered at step k: one of the first steps, or of as many spread over the rest."""
+    half = max(1, topic.checks // 2)
+    return k < half or k % max(1, -(-topic.steps // half)) == 0
 
 
 def gather(found: dict[str, tuple[list[int], list[Tensor]]]) -> Columns:

@@ -31,6 +31,9 @@ class Halving:
         values = {"x": x, "row": torch.stack([x, -x])}
         return {"x": x}, values | ({"matrix": torch.eye(2) * x} if k % 3 == 0 else {})
 
+    def derive(self, before: State, columns: Columns) -> Columns:
+        return columns
+
     def stop(self, columns: Columns) -> tuple[int, Status] | None:
         below = (columns["x"].data < self.tol).nonzero()
         return (columns["x"].steps[int(below[0])], Status.CONVERGED) if len(below) else None

@@ -22,6 +22,7 @@ def blobs(
     dimension: int,
     separation: float,
     standardize: bool,
+    held_out: float,
     dtype: torch.dtype,
     device: Device,
     seed: int,
@@ -32,27 +33,37 @@ def blobs(
     centres = separation * centres / centres.norm(dim=1, keepdim=True)
     noise = torch.randn(classes, rows, dimension, generator=generator, dtype=torch.float64)
     inputs = (centres.unsqueeze(1) + noise).flatten(0, 1)
-    return _classes("blobs", inputs, classes, standardize, dtype, device, seed)
+    return _classes("blobs", inputs, classes, standardize, held_out, dtype, device, seed)
 
 
-def moons(*, rows: int, noise: float, standardize: bool, dtype: torch.dtype, device: Device, seed: int) -> Data:
+def moons(
+    *, rows: int, noise: float, standardize: bool, held_out: float, dtype: torch.dtype, device: Device, seed: int
+) -> Data:
     """Two half circles of radius 1: (cos t, sin t) and (1 - cos t, ½ - sin t), t evenly from 0 to π, plus noise."""
     t = torch.linspace(0, math.pi, rows, dtype=torch.float64)
     outer = torch.stack([t.cos(), t.sin()], dim=1)
     inner = torch.stack([1 - t.cos(), 0.5 - t.sin()], dim=1)
     inputs = torch.cat([outer, inner])
-    return _classes("moons", inputs + _noise(inputs, noise, seed), 2, standardize, dtype, device, seed)
+    return _classes("moons", inputs + _noise(inputs, noise, seed), 2, standardize, held_out, dtype, device, seed)
 
 
 def spirals(
-    *, rows: int, noise: float, turns: float, standardize: bool, dtype: torch.dtype, device: Device, seed: int
+    *,
+    rows: int,
+    noise: float,
+    turns: float,
+    standardize: bool,
+    held_out: float,
+    dtype: torch.dtype,
+    device: Device,
+    seed: int,
 ) -> Data:
     """Two spirals ±r (cos φ, sin φ) with r from 0 to 1 and φ = 2π·turns·r, evenly in r, plus noise."""
     r = torch.linspace(0, 1, rows + 1, dtype=torch.float64)[1:]
     φ = 2 * math.pi * turns * r
     arm = r.unsqueeze(1) * torch.stack([φ.cos(), φ.sin()], dim=1)
     inputs = torch.cat([arm, -arm])
-    return _classes("spirals", inputs + _noise(inputs, noise, seed), 2, standardize, dtype, device, seed)
+    return _classes("spirals", inputs + _noise(inputs, noise, seed), 2, standardize, held_out, dtype, device, seed)
 
 
 def linear(
@@ -62,6 +73,7 @@ def linear(
     bias: float,
     noise: float,
     standardize: bool,
+    held_out: float,
     dtype: torch.dtype,
     device: Device,
     seed: int,
@@ -86,13 +98,16 @@ def linear(
         classes=["y"],
         classification=False,
         standardize=standardize,
+        held_out=held_out,
         dtype=dtype,
         device=device,
         seed=seed,
     )
 
 
-def chebyshev(*, degree: int, points: int, standardize: bool, dtype: torch.dtype, device: Device, seed: int) -> Data:
+def chebyshev(
+    *, degree: int, points: int, standardize: bool, held_out: float, dtype: torch.dtype, device: Device, seed: int
+) -> Data:
     """y = T_k(x) = cos(k arccos x) on evenly spaced points of [-1, 1] (Cohen et al. 2021: k = 3, 20 points)."""
     x = torch.linspace(-1, 1, points, dtype=torch.float64)
     before, now = torch.ones_like(x), x
@@ -106,6 +121,7 @@ def chebyshev(*, degree: int, points: int, standardize: bool, dtype: torch.dtype
         classes=["y"],
         classification=False,
         standardize=standardize,
+        held_out=held_out,
         dtype=dtype,
         device=device,
         seed=seed,
@@ -118,7 +134,14 @@ def _noise(like: Tensor, deviation: float, seed: int) -> Tensor:
 
 
 def _classes(
-    name: str, inputs: Tensor, classes: int, standardize: bool, dtype: torch.dtype, device: Device, seed: int
+    name: str,
+    inputs: Tensor,
+    classes: int,
+    standardize: bool,
+    held_out: float,
+    dtype: torch.dtype,
+    device: Device,
+    seed: int,
 ) -> Data:
     """Rows sorted by class, as many of each."""
     return finish(
@@ -129,6 +152,7 @@ def _classes(
         classes=[f"class.{c}" for c in range(classes)],
         classification=True,
         standardize=standardize,
+        held_out=held_out,
         dtype=dtype,
         device=device,
         seed=seed,

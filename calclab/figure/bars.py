@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from calclab.figure.canvas import COLOURS, INK, blank, clip, log_ticks, minus, say, short
-from calclab.figure.panels import BarsPanel
+from calclab.figure.records import BarsPanel
 
 
 def draw_bars(panel: BarsPanel) -> Any:

@@ -56,10 +56,16 @@ def log_ticks(axis: Any) -> None:
     """0.001 to 1000 as plain numbers, others as powers of ten; over less than two decades numbers in between too."""
     from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 
+    class Between(LogFormatter):
+        """As many as LogFormatter shows, written as the others are."""
+
+        def __call__(self, x: float, pos: Any = None) -> str:
+            return minus(short(x)) if super().__call__(x, pos) else ""
+
     low, high = axis.get_view_interval()
     wide = not (low > 0 and math.isfinite(high) and high / 100 < low)
     axis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
-    axis.set_minor_formatter(NullFormatter() if wide else LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.set_minor_formatter(NullFormatter() if wide else Between(minor_thresholds=(2, 0.5)))
     axis.set_tick_params(which="minor", labelsize=8)
 
 

@@ -7,7 +7,8 @@ from calclab.figure.canvas import png
 from calclab.figure.contours import draw_contours
 from calclab.figure.curves import draw_curves
 from calclab.figure.heatmap import draw_heatmap
-from calclab.figure.panels import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel
+from calclab.figure.principal import draw_plane
+from calclab.figure.records import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel, PlanePanel
 
 
 def draw(panel: Panel) -> bytes:
@@ -17,6 +18,8 @@ def draw(panel: Panel) -> bytes:
             figure = draw_curves(panel)
         case ContoursPanel():
             figure = draw_contours(panel)
+        case PlanePanel():
+            figure = draw_plane(panel)
         case HeatmapPanel():
             figure = draw_heatmap(panel)
         case BarsPanel():

@@ -55,10 +55,15 @@ def over_ranks(name: str, whole: Call, share: Share, start: Tensor, rows: int, *
 
     ``share`` gives the losses of some rows. In one process this is ``whole`` itself.
     """
+    if ranks() > 1 and not start.is_meta:
+        refuse_mixed(name, share, start)
+    return shared(whole, share, rows, mean=mean)
+
+
+def shared(whole: Call, share: Share, rows: int, *, mean: bool) -> Call:
+    """As ``over_ranks``, where it is known already that rows do not mix."""
     if ranks() == 1:
         return whole
-    if not start.is_meta:
-        refuse_mixed(name, share, start)
 
     def call(θ: Tensor) -> Tensor:
         if _lonely or ranks() == 1:

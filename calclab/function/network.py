@@ -6,20 +6,23 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from calclab.core import Data, Function
 from calclab.errors import UserError
-from calclab.function.distributed import over_ranks
+from calclab.function.distributed import Call, Share, over_ranks, ranks, shared
+from calclab.function.minibatch import Minibatches
+from calclab.function.scores import scores
 from calclab.network import weights as weight_files
 from calclab.network.attention import make_plain
-from calclab.network.build import Builder, build, seeded
+from calclab.network.build import Builder, build, frozen_statistics, seeded
 from calclab.network.loss import Loss, choose
 from calclab.network.probe import check, name_outputs, probe
+from calclab.network.stateless import Stateless
 from calclab.network.train import adam
 
 Parameters = Mapping[str, Tensor]
@@ -52,14 +55,25 @@ class Network:
     def shapes(self) -> dict[str, torch.Size]:
         return {name: p.shape for name, p in self.parameters().items()}
 
+    @cached_property
+    def sizes(self) -> list[int]:
+        return [shape.numel() for shape in self.shapes.values()]
+
     def flatten(self, parameters: Parameters) -> Tensor:
         """θ (n,) of parameters by name."""
         return torch.cat([parameters[name].reshape(-1) for name in self.shapes])
 
     def unflatten(self, θ: Tensor) -> dict[str, Tensor]:
         """Parameters by name of θ (n,), as views."""
-        pieces = torch.split(θ, [shape.numel() for shape in self.shapes.values()])
-        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        pieces = zip(self.shapes.items(), θ.split_with_sizes(self.sizes), strict=True)
+        return {name: piece if len(shape) == 1 else piece.view(shape) for (name, shape), piece in pieces}
+
+    def save(self, θ: Tensor, path: str | Path) -> None:
+        """Write all parameters and buffers, with θ (n,) as the trainable ones, to a file for ``network.weights=``."""
+        given = dict(
+            zip((p for p in self.module.parameters() if p.requires_grad), self.unflatten(θ).values(), strict=True)
+        )
+        weight_files.save({n: given.get(t, t) for n, t in self.module.state_dict(keep_vars=True).items()}, path)
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
@@ -68,12 +82,16 @@ class Network:
 
     # --- calls ---
 
+    @cached_property
+    def call(self) -> Stateless:
+        """What the module returns, (parameters by name, inputs (B, *shape)) to (B, ...)."""
+        return Stateless(self.module)
+
     def evaluate(self, inputs: Tensor, parameters: Parameters | None = None) -> Tensor:
         """Outputs (B, m) for inputs (B, *shape), with the parameters given or the module's own."""
         parameters = self.parameters() if parameters is None else parameters
-        given = {**parameters, **{alias: parameters[name] for alias, name in self._tied.items()}, **self._buffers()}
-        result: Tensor = functional_call(self.module, given, (inputs,), tie_weights=False)
-        return result.reshape(len(result), -1)
+        result: Tensor = self.call(parameters, inputs)
+        return result if result.ndim == 2 else result.reshape(len(result), -1)
 
     def batch_outputs(self, inputs: Tensor) -> Tensor:
         """Outputs (B, m) for flat rows (B, d)."""
@@ -88,27 +106,8 @@ class Network:
         """All rows of the data, flat: (B, d)."""
         return self.data.inputs.flatten(1)
 
-    @cached_property
-    def _tied(self) -> dict[str, str]:
-        """Further names of tied parameters, to the first. One *module* under two names is left out: it needs one name
-        only, and torch 2.13's own tying would put plain tensors in the place of its parameters for good.
-        """
-        names = {id(p): name for name, p in self.module.named_parameters()}
-        every = (
-            (f"{path}." * bool(path) + name, p)
-            for path, m in self.module.named_modules()
-            for name, p in m._parameters.items()
-        )
-        return {
-            alias: names[id(p)] for alias, p in every if p is not None and p.requires_grad and names[id(p)] != alias
-        }
-
     def _shaped(self, rows: Tensor) -> Tensor:
         return rows.reshape(len(rows), *self.data.inputs.shape[1:])
-
-    def _buffers(self) -> dict[str, Tensor]:
-        """Copies, so that a module that writes to its buffers even in eval mode is still a function."""
-        return {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
 
     # --- functions ---
 
@@ -118,15 +117,54 @@ class Network:
             raise UserError(f"{self.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
         inputs, targets, start = self.data.inputs, self.data.targets, self.flatten(self.parameters())
 
+        call = over_ranks(self.name, *self.calls(inputs, targets), start, len(inputs), mean=self.loss.mean)
+        title = f"{self.loss_name} of {self.name} on {self.data.name}"
+        split = self.split(inputs, targets)
+        return Function(name=title, call=call, start=start, variables=self.variables, split=split)
+
+    def calls(self, inputs: Tensor, targets: Tensor) -> tuple[Call, Share]:
+        """θ (n,) to the loss () of these rows; θ and which of them to the loss of each."""
+
         def whole(θ: Tensor) -> Tensor:
             return self.loss(self.evaluate(inputs, self.unflatten(θ)), targets)
 
         def share(θ: Tensor, rows: slice) -> Tensor:
             return self.loss.rows(self.evaluate(inputs[rows], self.unflatten(θ)), targets[rows])
 
-        call = over_ranks(self.name, whole, share, start, len(inputs), mean=self.loss.mean)
-        title = f"{self.loss_name} of {self.name} on {self.data.name}"
-        return Function(name=title, call=call, start=start, variables=self.variables)
+        return whole, share
+
+    def split(self, inputs: Tensor, targets: Tensor) -> tuple[Call, Call] | None:
+        """θ (n,) to the outputs of these rows (B·m,), and those to the loss (): for the Gauss-Newton matrix. None for a
+        loss that does not curve, and where several processes share the rows."""
+        if self.loss.name in ("sum", "mae") or ranks() > 1:
+            return None
+
+        def inner(θ: Tensor) -> Tensor:
+            return self.evaluate(inputs, self.unflatten(θ)).reshape(-1)
+
+        def outer(y: Tensor) -> Tensor:
+            return self.loss(y.reshape(len(inputs), -1), targets)
+
+        return inner, outer
+
+    def sampled(self, batch: int, seed: int) -> Minibatches:
+        """The objective through ``batch`` rows at a time, in an order that the seed decides.
+
+        Of the loss ``sum`` it is the sum over the rows times B / b, whose mean over the batches is about the whole sum.
+        """
+        whole, inputs, targets = self.objective(), self.data.inputs, self.data.targets
+
+        def pick(rows: Tensor) -> Function:
+            x, t = inputs[rows], targets[rows]
+            mean = shared(*self.calls(x, t), len(x), mean=self.loss.mean)
+            call = mean if self.loss.mean else lambda θ: len(inputs) / len(x) * mean(θ)
+            return Function(whole.name, call, whole.start, whole.variables, split=self.split(x, t))
+
+        return Minibatches(pick, len(inputs), batch, seed, inputs.device)
+
+    def scores(self, θ: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy (of numbers, r²) at θ (n,), of the rows to learn from and of those held out: see there."""
+        return scores(self, θ)
 
     def response(self) -> Function:
         """x (d,) to the outputs (m,), at row 0."""
@@ -255,6 +293,8 @@ def network(
         chosen = choose(loss, data, outputs)
         result = Network(name, own, data, chosen, chosen.name, name_outputs(data, outputs))
         notes = check(name, own, result.evaluate, data)
+    if weights is None and not parameters and (frozen := frozen_statistics(own)):
+        notes = (*notes, frozen)
     result = replace(result, notes=(*data.notes, *notes))
     if train and (weights is not None or parameters):
         note = f"the weights are given and are looked at as they are: train={train} is left out"
@@ -277,14 +317,9 @@ def trained(network: Network, steps: int) -> Network:
         for name, value in network.unflatten(θ).items():
             network.module.get_parameter(name).copy_(value)
     note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
-    if network.data.classification and network.loss_name != "sum":
-        note += f", {float(accuracy(network)):.1%} of the rows right"
+    found = network.scores(θ)
+    if "train_accuracy" in found:
+        note += f", {float(found['train_accuracy']):.1%} of the rows right"
+    if "held_out_accuracy" in found:
+        note += f", {float(found['held_out_accuracy']):.1%} of those held out"
     return replace(network, notes=(*network.notes, note))
-
-
-def accuracy(network: Network) -> Tensor:
-    """The fraction of rows whose class is predicted right, ()."""
-    with torch.no_grad():
-        outputs = network.batch_outputs(network.rows)
-    predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
-    return (predicted == network.data.targets).to(outputs.dtype).mean()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from calclab.core import Data
 from calclab.errors import UserError
@@ -66,6 +66,21 @@ def construct(builder: Callable[..., Any], data: Data) -> Any:
         name = getattr(function, "__name__", "the network")
         raise UserError(f"{name}: {error}. Its knobs are {', '.join(own) or 'none'}") from error
     return builder(**wanted)
+
+
+def frozen_statistics(module: nn.Module) -> str:
+    """A note where batch normalisation stands at statistics that were never learned; empty where there is none."""
+    fresh = 0
+    for layer in module.modules():
+        mean, variance = getattr(layer, "running_mean", None), getattr(layer, "running_var", None)
+        if isinstance(mean, Tensor) and isinstance(variance, Tensor) and not mean.is_meta:
+            fresh += bool((mean == 0).all() & (variance == 1).all())
+    if not fresh:
+        return ""
+    return (
+        f"batch normalisation ({fresh} layers) keeps its first statistics, mean 0 and variance 1, and normalises "
+        "nothing: they are no parameters, and descent does not learn them. Group normalisation needs none"
+    )
 
 
 def brief(error: BaseException) -> str:

@@ -26,7 +26,7 @@ class Loss:
 
     def rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each row, (B,)."""
-        return self.of_row(outputs.reshape(len(outputs), -1), targets)
+        return self.of_row(outputs if outputs.ndim == 2 else outputs.reshape(len(outputs), -1), targets)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the rows, (); of ``sum`` the sum over all of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +42,20 @@ def load(module: nn.Module, path: str) -> None:
     if missing := [name for name in own if name not in found]:
         raise UserError(f"network.weights={path}: the file lacks {listed(missing)}, which the network has")
     module.load_state_dict(found)
+
+
+def save(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a state_dict that ``load`` takes, whole or not at all; the same tensors give the same bytes."""
+    content = io.BytesIO()
+    torch.save({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, content)
+    file = Path(path)
+    temporary = file.with_name(f"{file.name}.part")
+    try:
+        temporary.write_bytes(content.getbuffer())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: the weights cannot be written there: {error.strerror}") from error
 
 
 def put(module: nn.Module, parameters: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from calclab.core import Function
+
 Call = Callable[[Tensor], Tensor]
 
 LANES = 64  # the most columns in one backward pass: more gains nothing on the digits MLP (3,466 parameters)
@@ -21,7 +23,10 @@ BYTES = 2**28  # what the saved tensors of all columns of one pass may take toge
 
 
 def value_and_gradient(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
-    """f(x) (), ∇f(x) (n,), both detached; the gradient is zero where the program does not depend on x."""
+    """f(x) (), ∇f(x) (n,), both detached; the gradient is zero where the program does not depend on x.
+
+    A call that takes points (B, n) to values (B,), each of its own point, gives their gradients (B, n).
+    """
     leaf = x.detach().requires_grad_()
     if torch.is_grad_enabled():
         value = call(leaf)
@@ -30,8 +35,18 @@ def value_and_gradient(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
             value = call(leaf)
     if not value.requires_grad:
         return value, torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(value, leaf, allow_unused=True)
+    (gradient,) = torch.autograd.grad(value.sum() if value.ndim else value, leaf, allow_unused=True)
     return value.detach(), torch.zeros_like(x) if gradient is None else gradient
+
+
+def evaluate(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f (...,) and ∇f (..., n), detached, at a point (n,) or at points (B, n)."""
+    lean = function.exact.lean if function.exact is not None else None
+    if lean is not None:
+        return lean(x)
+    if x.ndim == 1:
+        return value_and_gradient(function.call, x)
+    return value_and_gradient(lambda points: torch.vmap(function.call)(points), x)
 
 
 @dataclass(frozen=True)

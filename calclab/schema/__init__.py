@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from functools import cache
 
-from calclab.schema import common, optimizer, topic
+from calclab.schema import common, line_search, optimizer, schedule, topic
 from calclab.schema.knob import Knob, Schema, knob, knobs
 
-__all__ = ["Knob", "Schema", "common", "find", "knob", "knobs", "optimizer", "topic"]
+__all__ = ["Knob", "Schema", "common", "find", "knob", "knobs", "line_search", "optimizer", "schedule", "topic"]
 
 
 @cache

@@ -11,6 +11,12 @@ from calclab.schema.knob import Schema, knob
 @dataclass(frozen=True, kw_only=True)
 class Standard(Schema):
     standardize: bool = knob("shift and scale the inputs, and numbers to predict, to mean 0 and variance 1", "true")
+    held_out: float = knob(
+        "fraction of the rows kept back, to see how what was learned does on others; chosen by the seed",
+        0.2,
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,9 +26,16 @@ def knob(
     below: float | None = None,
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
+    aside: bool = False,
 ) -> Any:
-    """A dataclass field with a meaning, a range, and an example to show when a value is refused."""
+    """A dataclass field with a meaning, a range, and an example to show when a value is refused.
+
+    ``aside``: what is built does not take the value; another reads it from the configuration and hands it over later.
+    """
     return field(
+        init=not aside,
+        repr=not aside,
+        compare=not aside,
         metadata={
             "meaning": meaning,
             "example": example,
@@ -37,7 +44,7 @@ def knob(
             "below": below,
             "at_most": at_most,
             "choices": choices,
-        }
+        },
     )
 
 
@@ -133,10 +140,17 @@ class Schema:
 
     def __post_init__(self) -> None:
         for name, entry in _own_knobs(type(self)).items():
-            entry.check(getattr(self, name))
+            for value in _numbers(getattr(self, name)):
+                entry.check(value)
 
 
 def _own_knobs(cls: type) -> dict[str, Knob]:
-    """The knobs that ``cls`` takes from its schema; a topic's other fields are not read."""
+    """The knobs that ``cls`` takes from its schema when it is built; its other fields are not read."""
     schema = next(base for base in cls.__mro__ if base.__module__.startswith("calclab.schema"))
-    return knobs(schema)
+    taken = {entry.name for entry in dataclasses.fields(schema) if entry.init}
+    return {name: entry for name, entry in knobs(schema).items() if name in taken}
+
+
+def _numbers(value: Any) -> list[Any]:
+    """The value; of a tensor, one number for each run of a batch, all of them."""
+    return value.flatten().tolist() if hasattr(value, "flatten") else [value]

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from calclab import schema
-from calclab.core import Answer, Columns, Evidence, Function, Labels, Picture, State, Status, Topic, Values
+from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Topic, Values
 from calclab.function.network import Network
+from calclab.topic.base import Method
 from calclab.topic.layers import Layers
 from calclab.topic.links import Links
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chain(schema.topic.Chain):
+class Chain(schema.topic.Chain, Method):
     """k runs over the links of a function (``links.py``) or over the layers of a network (``layers.py``)."""
 
     subject: Function | Network
@@ -40,9 +41,6 @@ class Chain(schema.topic.Chain):
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
         return self.scan.step(state, k)
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return self.scan.stop(columns)
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         return self.scan.verify(state, k)

@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer, Columns, Curves, Evidence, Function, Labels, Picture, State, Status, Values
+from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.verify import check_gradient, check_value
 from calclab.topic import words
+from calclab.topic.base import Method
 
 
 @dataclass(frozen=True, kw_only=True)
-class Derivative(schema.topic.Derivative):
+class Derivative(schema.topic.Derivative, Method):
     """f'(x) along one variable, and three difference quotients at h = 2^-k, k = 0, 1, ..., steps.
 
     forward (f(x+h) - f(x)) / h, error O(h); central (f(x+h) - f(x-h)) / 2h, error O(h²); Richardson, central at h and
@@ -73,9 +74,6 @@ class Derivative(schema.topic.Derivative):
         slope = state["gradient"][self.index]
         errors = {f"{name}_error": (quotient - slope).abs() for name, quotient in quotients.items()}
         return state, {"h": torch.full_like(slope, h), **quotients, **errors}
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         if k > 0:

@@ -14,14 +14,12 @@ from calclab.core import (
     Answer,
     Ball,
     Bars,
-    Columns,
     Evidence,
     Function,
     Heatmap,
     Labels,
     Picture,
     State,
-    Status,
     Values,
 )
 from calclab.errors import UserError
@@ -30,6 +28,7 @@ from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import Condition, condition_of_eigenvalues, inertia
 from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
 from calclab.topic import words
+from calclab.topic.base import OneLook
 from calclab.topic.rounding import slack
 
 SHOWN = 64  # larger matrices are not drawn
@@ -37,7 +36,7 @@ WRITTEN = 2000  # still larger ones are not written; their eigenvalues always ar
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hessian(schema.topic.Hessian):
+class Hessian(schema.topic.Hessian, OneLook):
     """H_ij = ∂²f/∂x_i∂x_j at the start, (n, n); H = V diag(λ) Vᵀ with λ ascending; κ = max|λ| / min|λ|.
 
     For a network f is the mean loss over all rows, as a function of all trainable parameters.
@@ -63,17 +62,6 @@ class Hessian(schema.topic.Hessian):
     def n(self) -> int:
         return len(self.function.start)
 
-    @property
-    def steps(self) -> int:
-        return 0
-
-    @property
-    def checks(self) -> int:
-        return 1
-
-    def init(self) -> State:
-        return {}
-
     def step(self, state: State, k: int) -> tuple[State, Values]:
         f = self.function
         value, g = value_and_gradient(f.call, f.start)
@@ -87,9 +75,6 @@ class Hessian(schema.topic.Hessian):
         if self.n <= SHOWN:
             values |= {"gradient": g, "eigenvectors": V}
         return new, values
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         f, x, raw, H, λ, V = self.function, self.function.start, *(state[key] for key in KEYS)

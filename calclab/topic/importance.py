@@ -15,7 +15,6 @@ from calclab import schema
 from calclab.core import (
     Answer,
     Bars,
-    Columns,
     Curves,
     Evidence,
     Function,
@@ -23,7 +22,6 @@ from calclab.core import (
     Labels,
     Picture,
     State,
-    Status,
     Values,
 )
 from calclab.errors import UserError
@@ -32,13 +30,14 @@ from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
 from calclab.topic import words
+from calclab.topic.base import Method
 
 LARGE = 100  # inputs beyond it saturate a tanh
 BLOCK = 256  # samples differentiated at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Importance(schema.topic.Importance):
+class Importance(schema.topic.Importance, Method):
     """Step k is sample k: a_k = |∂t/∂x| at x_k, (d,); importance is their mean, with standard error s/√N.
 
     t is the sample's own loss, one output, or the output of its predicted class (Simonyan et al. 2013, section 3).
@@ -145,9 +144,6 @@ class Importance(schema.topic.Importance):
             if self.image is not None:
                 values["importance_map"] = new["mean"].reshape(self.image).sum(0)
         return new, values
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         g, subject = state["gradients"][k % BLOCK], self.subject

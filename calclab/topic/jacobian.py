@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab import schema
-from calclab.core import Answer, Bars, Columns, Evidence, Function, Heatmap, Labels, Picture, State, Status, Values
+from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics import operators
@@ -19,6 +19,7 @@ from calclab.numerics.spectrum import condition_of_singular_values, rank
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value, identity
 from calclab.topic import words
+from calclab.topic.base import OneLook
 from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.layers import Layers
 from calclab.topic.rounding import slack
@@ -27,7 +28,7 @@ ENTRIES = 20_000  # a Jacobian with more entries is not written; its singular va
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jacobian(schema.topic.Jacobian):
+class Jacobian(schema.topic.Jacobian, OneLook):
     """J_ij = ∂f_i/∂x_j at the start, (m, n), with singular values σ descending and κ = σ_1 / σ_min(m, n).
 
     Of a network: the outputs (or the layer ``layer``) for row ``row`` by its inputs. With ``batch`` = B rows at once
@@ -68,17 +69,6 @@ class Jacobian(schema.topic.Jacobian):
             return batched(network, self.row, self.batch)
         return network.row_response(self.row) if self.layer is None else network.layer_response(self.layer, self.row)
 
-    @property
-    def steps(self) -> int:
-        return 0
-
-    @property
-    def checks(self) -> int:
-        return 1
-
-    def init(self) -> State:
-        return {}
-
     def step(self, state: State, k: int) -> tuple[State, Values]:
         f = self.function
         value = f.call(f.start).detach()
@@ -87,9 +77,6 @@ class Jacobian(schema.topic.Jacobian):
         new = {"value": value, "jacobian": J, "singular_values": σ}
         values = {"value": value, "singular_values": σ, "frobenius_norm": J.norm(), "spectral_norm": σ.max()}
         return new, values | ({"jacobian": J} if J.numel() <= ENTRIES else {})
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         f, x, J = self.function, self.function.start, state["jacobian"]

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from calclab.core import Answer, Bars, Columns, Curves, Evidence, Labels, Picture, State, Status, Values
+from calclab.core import Answer, Bars, Curves, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.verify import check_gradient, identity
 from calclab.topic import words
+from calclab.topic.base import Method
 from calclab.topic.tape import Tape, record
 
 SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
@@ -27,7 +28,7 @@ FACTOR, RANGE, FAR = (
 
 
 @dataclass(frozen=True)
-class Layers:
+class Layers(Method):
     """Step k is layer k, from the inputs to the loss: a_k = layer_k(a_{k-1}), all rows at once.
 
     The backward signal is δ_k = ∂loss/∂a_k, of the shape of a_k, by one backward pass of the whole. Where the network
@@ -123,9 +124,6 @@ class Layers:
         if k == self.steps:
             values |= {"forward_norms": state["forward"], "backward_norms": state["backward"]}
         return dict(state), values
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         evidence, name = [], self.tape.names[k]

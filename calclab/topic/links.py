@@ -9,10 +9,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Columns, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Status, Values
+from calclab.core import Answer, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Values
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value, identity
 from calclab.topic import words
+from calclab.topic.base import Method
 from calclab.topic.rounding import slack
 
 LINKED = "product of the links = autodiff"
@@ -20,7 +21,7 @@ ENTRIES = 10_000  # a Jacobian with more entries is not written
 
 
 @dataclass(frozen=True)
-class Links:
+class Links(Method):
     """Step k applies link k: z_k = f_k(z_{k-1}), J_k = f_k'(z_{k-1}) (m, n_k), product P_k = J_k P_{k-1} (m, n).
 
     A function that was not given as links is one link. Where every link takes and gives one number the values are
@@ -64,9 +65,6 @@ class Links:
         if self.scalar:
             return new, {key: tensor.reshape(()) for key, tensor in now.items()}
         return new, {f"{key}.{name}": tensor for key, tensor in now.items() if tensor.numel() <= ENTRIES}
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         link, z = self.links[k], state["input"]

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer, Bars, Columns, Evidence, Function, Heatmap, Labels, Picture, State, Status, Values
+from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.verify import check_gradient, check_value, identity
 from calclab.topic import words
+from calclab.topic.base import OneLook
 from calclab.topic.parameters import as_matrix, ends_of, layer_of
 from calclab.topic.rounding import slack
 
@@ -25,7 +26,7 @@ ENTRIES = 10_000  # a gradient with more entries is told by its shape and norm o
 
 
 @dataclass(frozen=True, kw_only=True)
-class Partial(schema.topic.Partial):
+class Partial(schema.topic.Partial, OneLook):
     """The gradient g_i = ∂f/∂x_i, (n,), at the start; k = 0 is the only point.
 
     With at most 64 variables the second partials ∂²f/∂x_i∂x_j are formed too, (n, n), *not* symmetrised: each row is
@@ -61,19 +62,8 @@ class Partial(schema.topic.Partial):
         return {name: p for name, p in every.items() if layer is None or f"{name}.".startswith(f"{layer}.")}
 
     @property
-    def steps(self) -> int:
-        return 0
-
-    @property
-    def checks(self) -> int:
-        return 1
-
-    @property
     def mixed(self) -> bool:
         return 2 <= len(self.function.start) <= MIXED
-
-    def init(self) -> State:
-        return {}
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
         f = self.function
@@ -92,9 +82,6 @@ class Partial(schema.topic.Partial):
             new["mixed_partials"] = values["mixed_partials"] = H
             values["asymmetry"] = (H - H.T).abs().max()
         return new, values
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return None
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         f, g = self.function, state["gradient"]

@@ -25,7 +25,7 @@ SIZES: list[tuple[Callable[..., Data], tuple[int, ...], int, bool]] = [
 def test_sizes_names_and_types(
     builder: Callable[..., Data], shape: tuple[int, ...], classes: int, classification: bool
 ) -> None:
-    data = builder(standardize=False, rows=None, dtype=torch.float32, device="cpu", seed=0)
+    data = builder(standardize=False, held_out=0.0, rows=None, dtype=torch.float32, device="cpu", seed=0)
     assert data.inputs.shape == shape
     assert data.inputs.dtype == torch.float32
     assert data.classification is classification
@@ -41,7 +41,7 @@ def test_sizes_names_and_types(
 
 
 def test_the_names_of_pixels_are_their_places() -> None:
-    data = bundled.digits(standardize=False, rows=None, dtype=torch.float64, device="cpu", seed=0)
+    data = bundled.digits(standardize=False, held_out=0.0, rows=None, dtype=torch.float64, device="cpu", seed=0)
     assert data.features[10] == "pixel[1,2]"
     assert data.inputs.flatten(1)[5, 10] == data.inputs[5, 0, 1, 2]
     assert data.inputs.max() == 1
@@ -50,9 +50,9 @@ def test_the_names_of_pixels_are_their_places() -> None:
 
 def test_some_rows_are_chosen_by_the_seed() -> None:
     def some(seed: int) -> Data:
-        return bundled.iris(standardize=False, rows=60, dtype=torch.float64, device="cpu", seed=seed)
+        return bundled.iris(standardize=False, held_out=0.0, rows=60, dtype=torch.float64, device="cpu", seed=seed)
 
-    every = bundled.iris(standardize=False, rows=None, dtype=torch.float64, device="cpu", seed=0)
+    every = bundled.iris(standardize=False, held_out=0.0, rows=None, dtype=torch.float64, device="cpu", seed=0)
     assert torch.equal(some(1).inputs, some(1).inputs)
     assert not torch.equal(some(1).inputs, some(2).inputs)
     assert some(1).targets.unique().tolist() == [0, 1, 2]
@@ -62,7 +62,7 @@ def test_some_rows_are_chosen_by_the_seed() -> None:
 
 
 def test_standardised_means_mean_0_and_variance_1() -> None:
-    data = bundled.diabetes(standardize=True, rows=100, dtype=torch.float64, device="cpu", seed=4)
+    data = bundled.diabetes(standardize=True, held_out=0.0, rows=100, dtype=torch.float64, device="cpu", seed=4)
     for x in (data.inputs, data.targets):
         torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1], dtype=x.dtype), rtol=0, atol=1e-12)
         torch.testing.assert_close(x.var(0, correction=0), torch.ones(x.shape[1], dtype=x.dtype))
@@ -73,7 +73,7 @@ def test_a_constant_input_becomes_0_and_is_noted() -> None:
     x = torch.tensor([[0.1, 2.0], [0.1, 5.0], [0.1, -1.0]], dtype=torch.float64)
     assert standardized(x)[:, 0].tolist() == [0, 0, 0]
     y = torch.zeros(3, dtype=torch.int64)
-    kw = {"classification": True, "dtype": torch.float64, "device": "cpu", "seed": 0}
+    kw = {"held_out": 0.0, "classification": True, "dtype": torch.float64, "device": "cpu", "seed": 0}
     data = finish("data", x, y, features=["a", "b"], classes=["c"], standardize=True, **kw)
     assert "1 of 2 inputs are constant: a" in data.notes
     with pytest.raises(UserError, match="not finite"):
@@ -83,11 +83,11 @@ def test_a_constant_input_becomes_0_and_is_noted() -> None:
 def test_random_state_is_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    bundled.iris(standardize=False, rows=10, dtype=torch.float64, device="cpu", seed=0)
+    bundled.iris(standardize=False, held_out=0.0, rows=10, dtype=torch.float64, device="cpu", seed=0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_another_device() -> None:
-    data = bundled.wine(standardize=True, rows=10, dtype=torch.float32, device="meta", seed=0)
+    data = bundled.wine(standardize=True, held_out=0.0, rows=10, dtype=torch.float32, device="meta", seed=0)
     assert data.inputs.is_meta
     assert data.targets.is_meta

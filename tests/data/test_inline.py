@@ -13,7 +13,15 @@ from calclab.errors import UserError
 
 
 def made(**given: Any) -> Data:
-    knobs = {"targets": None, "outputs": None, "features": None, "classes": None, "task": "auto", "standardize": False}
+    knobs = {
+        "targets": None,
+        "outputs": None,
+        "features": None,
+        "classes": None,
+        "task": "auto",
+        "standardize": False,
+        "held_out": 0.0,
+    }
     return inline(**{**knobs, **given}, dtype=torch.float64, device="cpu", seed=0)
 
 

@@ -10,7 +10,7 @@ import torch
 from calclab.data import synthetic
 from calclab.errors import UserError
 
-KW = {"standardize": False, "dtype": torch.float64, "device": "cpu"}
+KW = {"standardize": False, "held_out": 0.0, "dtype": torch.float64, "device": "cpu"}
 
 
 def test_blobs_lie_around_centres_at_the_separation() -> None:
@@ -67,7 +67,7 @@ def test_chebyshev_is_a_cosine(degree: int) -> None:
 
 def test_the_seed_decides_and_the_dtype_does_not() -> None:
     def drawn(seed: int, dtype: torch.dtype) -> torch.Tensor:
-        kw = {"standardize": False, "dtype": dtype, "device": "cpu"}
+        kw = {"standardize": False, "held_out": 0.0, "dtype": dtype, "device": "cpu"}
         return synthetic.blobs(rows=3, classes=2, dimension=4, separation=1.0, seed=seed, **kw).inputs
 
     assert torch.equal(drawn(1, torch.float64), drawn(1, torch.float64))

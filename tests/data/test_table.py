@@ -32,6 +32,7 @@ def made(path: Path | str, target: str | None = "price", **given: Any) -> Data:
         "task": "auto",
         "rows": None,
         "standardize": False,
+        "held_out": 0.0,
     }
     knobs |= {"path": str(path), "target": target, **given}
     return table(**knobs, dtype=torch.float64, device="cpu", seed=0)
@@ -217,7 +218,7 @@ def test_wrong_tables(tmp_path: Path, text: str, message: str) -> None:
 def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs a file"):
         table(**{**dict.fromkeys(["target", "features", "missing", "na", "separator", "task", "rows"]), "path": None},
-              standardize=False, dtype=torch.float64, device="cpu", seed=0)  # fmt: skip
+              standardize=False, held_out=0.0, dtype=torch.float64, device="cpu", seed=0)  # fmt: skip
     with pytest.raises(UserError, match="no such file"):
         made(tmp_path / "gone.csv")
     with pytest.raises(UserError, match="is a folder"):

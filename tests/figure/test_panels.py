@@ -15,13 +15,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Heatmap, Picture
+from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Guide, Heatmap, Picture
 from calclab.figure.canvas import power, short
 from calclab.figure.curves import cloud
 from calclab.figure.draw import draw
+from calclab.figure.field import field, levels, values
 from calclab.figure.formula import ENVIRONMENT, draw_formulas, in_line, typeset
-from calclab.figure.panels import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Panel, panel, words
-from calclab.figure.window import field, levels, window
+from calclab.figure.lines import words
+from calclab.figure.panels import panel
+from calclab.figure.records import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Line, Panel
+from calclab.figure.window import window
 
 NAN, INF = math.nan, math.inf
 
@@ -164,6 +167,17 @@ def test_the_field_is_the_function_with_or_without_vmap() -> None:
         assert (found.x[0], found.x[-1], found.y[0], found.y[-1]) == (-1.0, 2.0, 0.0, 5.0)
 
 
+def test_values_are_nan_where_the_call_fails() -> None:
+    def picky(x: Tensor) -> Tensor:
+        if x[0] < 0:
+            raise RuntimeError("singular")
+        return 1 / x[0]
+
+    found = values(plane(picky), f64([-1.0, 0.0], [2.0, 0.0], [0.0, 0.0]))
+    assert found.isnan().tolist() == [True, False, True]
+    assert float(found[1]) == 0.5
+
+
 def test_even_levels_are_round_numbers() -> None:
     assert levels(torch.linspace(0.03, 9.97, 1000, dtype=torch.float64)) == tuple(0.5 * i for i in range(21))
 
@@ -185,6 +199,73 @@ def test_minima_outside_the_window_and_positions_outside_are_said() -> None:
     assert isinstance(made, ContoursPanel)
     assert made.minima == ((0.0, 0.0),)
     assert made.note == "1 of 3 positions are outside"
+    assert not made.ends
+    assert panel(Contours("p", "x", function), {"x": track([1.0, 1.0], [-0.5, 0.5])}, {}).ends  # type: ignore[union-attr]
+
+
+def test_a_path_is_drawn_until_it_leaves_for_good() -> None:
+    function = plane(lambda x: (x * x).sum(), domain=f64([-2.0, 2.0], [-2.0, 2.0]))
+    positions = [[1.0, 1.0], [50.0, 0.0], [-1.0, 0.0], [99.0, 0.0], [-999.0, 0.0], [1e9, 0.0], [NAN, NAN]]
+    made = panel(Contours("p", "x", function), {"x": Column([0, 3, 6, 9, 12, 15, 18], f64(*positions))}, {})
+    assert isinstance(made, ContoursPanel)
+    assert [x for x, _ in made.path if math.isfinite(x)] == [1.0, 50.0, -1.0, 99.0]
+    assert made.note == "5 of 7 positions are outside"
+    later = panel(Contours("p", "x", function), {"x": Column([2, 4, 6], f64(*positions[2:5]))}, {})
+    assert isinstance(later, ContoursPanel)
+    assert later.note == "2 of 3 positions are outside, all from step 4 on"
+
+
+def test_a_path_that_runs_away_is_shown_near_its_start() -> None:
+    path = f64(*([(-1.5) ** k, 0.0] for k in range(60)))
+    bounds = window(path, plane(torch.sum))
+    assert bool((bounds.abs() < 50).all())
+    calm = window(path[:12], plane(torch.sum))  # up to 86: within reach, all is shown
+    assert float(calm[0, 0]) < -86
+
+
+# --- theory's line --------------------------------------------------------------------------------------------------
+
+
+def guides(columns: Columns, *guide: Guide, **knobs: str) -> tuple[Line, ...]:
+    names = tuple(name for name in columns if name not in ("rate", knobs.get("against")))
+    made = panel(Curves("c", names, guides=guide, **knobs), columns, {})  # type: ignore[arg-type]
+    assert isinstance(made, CurvesPanel)
+    pixels(draw(made))
+    return made.guides
+
+
+def test_a_guide_is_geometric_from_the_first_value_and_stays_among_the_data() -> None:
+    columns = {"g": Column([10, 20, 30, 40], f64(8.0, 2.0, 0.5, 0.1)), "rate": track(0.5, 0.5)}
+    (line,) = guides(columns, Guide("theory", "g", "rate"))
+    assert (line.x[0], line.y[0]) == (10.0, 8.0)
+    assert line.y == pytest.approx([8.0 * 0.5 ** (x - 10) for x in line.x])
+    assert line.y[-1] == pytest.approx(0.1)
+    assert (line.x[-1] - 10) * math.log(2) == pytest.approx(math.log(80))
+    (slow,) = guides(columns, Guide("theory", "g", 0.99, power=2))
+    assert slow.x[-1] == 40.0
+    assert slow.y[-1] == pytest.approx(8.0 * 0.99**60)
+    (grows,) = guides(columns, Guide("theory", "g", 3.0))
+    assert grows.y[-1] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("factor", [0.0, -0.5, NAN, INF, "rate", "absent"])
+def test_a_guide_without_a_rate_is_left_out(factor: float | str) -> None:
+    assert guides({"g": track(1.0, 0.1), "rate": track(NAN, NAN)}, Guide("theory", "g", factor)) == ()
+
+
+def test_a_guide_needs_a_beginning_and_steps() -> None:
+    assert guides({"g": track(-1.0, 0.1)}, Guide("theory", "g", 0.5)) == ()
+    assert guides({"g": track(NAN, 0.1)}, Guide("theory", "g", 0.5)) == ()
+    assert guides({"g": track(1.0, 0.1)}, Guide("theory", "absent", 0.5)) == ()
+    assert guides({"g": track(1.0, 0.1), "h": track(1.0, 2.0)}, Guide("theory", "g", 0.5), against="h") == ()
+    assert len(guides({"g": track(1.0, NAN, INF)}, Guide("theory", "g", 0.5))) == 1
+
+
+def test_a_picture_tells_what_it_shows() -> None:
+    picture = Curves("c", ("loss",), guides=(Guide("theory", "g", "rate"), Guide("theory", "g", 0.5)))
+    assert set(picture.shows) == {"loss", "step", "g", "rate"}
+    assert Contours("p", "x", plane(torch.sum)).shows == ("x",)
+    assert Heatmap("h", "m").shows == Bars("b", "m").shows == ("m",)
 
 
 # --- drawing never fails --------------------------------------------------------------------------------------------

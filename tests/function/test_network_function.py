@@ -371,3 +371,18 @@ def test_everything_stays_on_its_device() -> None:
 def test_what_is_noted_of_the_data_is_passed_on() -> None:
     data = dataclasses.replace(rows(), notes=("3 rows dropped",))
     assert network(MLP, data, name="mlp").notes == ("3 rows dropped",)
+
+
+def test_batch_normalisation_that_normalises_nothing_is_noted() -> None:
+    module = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3))
+    fresh = network(module, rows(), name="net", train=2)
+    assert any("batch normalisation (1 layers) keeps its first statistics" in note for note in fresh.notes)
+    module(torch.randn(9, 5))  # in training mode: moves the statistics
+    assert not any("batch normalisation" in note for note in network(module, rows(), name="net").notes)
+    state = {"0.bias": [1, 2, 3]}
+    assert not any(
+        "batch normalisation" in note
+        for note in network(
+            nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), rows(), name="net", parameters=state
+        ).notes
+    )

@@ -52,6 +52,7 @@ def made(module: type[nn.Module]) -> Network:
         classes=None,
         task="auto",
         standardize=False,
+        held_out=0.0,
         dtype=torch.float64,
         device="cpu",
         seed=0,

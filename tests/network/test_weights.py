@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from calclab.data.synthetic import blobs
 from calclab.errors import UserError
+from calclab.function.network import Network, network
 from calclab.network import weights
+from calclab.network.cnn import Cnn
+from calclab.network.linear import Linear
+from calclab.network.mlp import Mlp
+from calclab.network.resnet import Resnet
+from calclab.network.transformer import Transformer
 
 
 def module() -> nn.Module:
@@ -103,3 +113,93 @@ def test_parameters_by_hand() -> None:
 def test_wrong_parameters_by_hand(given: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         weights.put(module(), given)
+
+
+# --- written by the lab ---
+
+
+class Tied(nn.Module):
+    """A tied weight, one module under two names, frozen parameters, batch statistics, a counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.inner = nn.Linear(64, 3)
+        self.output = self.inner
+        self.frozen = nn.Linear(64, 64).requires_grad_(False)
+        self.norm = nn.BatchNorm1d(64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.second(self.first(x.flatten(1)).tanh()))
+        return self.output(self.frozen(x)) + self.inner(x)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "linear": functools.partial(Linear, bias=True),
+    "mlp": functools.partial(Mlp, width=5, depth=2, activation="tanh", bias=True),
+    "cnn": functools.partial(Cnn, channels=2, blocks=2, activation="relu"),
+    "resnet": functools.partial(Resnet, channels=4, stages=2, blocks=1, activation="relu"),
+    "transformer": functools.partial(Transformer, width=4, heads=2, blocks=1, activation="gelu"),
+    "tied": Tied,
+}
+
+
+def made(option: str, seed: int = 0, path: Path | None = None, dtype: torch.dtype = torch.float64) -> Network:
+    place = {"standardize": False, "held_out": 0.0, "dtype": dtype, "device": "cpu", "seed": 0}
+    data = blobs(rows=4, classes=3, dimension=64, separation=3.0, **place)  # type: ignore[arg-type]
+    data = dataclasses.replace(data, inputs=data.inputs.reshape(-1, 1, 8, 8))
+    return network(
+        NETWORKS[option], data, name=option, seed=seed, weights=None if path is None else str(path), dtype=dtype
+    )
+
+
+@pytest.mark.parametrize("option", list(NETWORKS))
+def test_a_saved_point_is_a_network_again(option: str, tmp_path: Path) -> None:
+    net, path = made(option), tmp_path / "deep.name.pt"
+    start = net.objective().start
+    θ = start + 0.1 * torch.linspace(-1, 1, len(start), dtype=start.dtype)
+    before = {name: tensor.clone() for name, tensor in net.module.state_dict().items()}
+    net.save(θ, path)
+    found = made(option, seed=7, path=path)
+    assert torch.equal(found.objective().start, θ)
+    assert torch.equal(found.batch_outputs(net.rows), net.evaluate(net.data.inputs, net.unflatten(θ)))
+    assert not torch.equal(found.batch_outputs(net.rows), net.batch_outputs(net.rows))
+    assert all(torch.equal(tensor, net.module.state_dict()[name]) for name, tensor in before.items())
+    assert [file.name for file in tmp_path.iterdir()] == ["deep.name.pt"]
+    plain = NETWORKS["tied"]() if option == "tied" else None
+    if plain is not None:  # plain torch takes it too
+        plain.double().load_state_dict(torch.load(path, weights_only=True))
+        assert torch.equal(plain.eval()(net.data.inputs), found.batch_outputs(net.rows))
+
+
+def test_the_same_point_gives_the_same_bytes_and_overwrites(tmp_path: Path) -> None:
+    net = made("mlp")
+    θ = net.objective().start
+    net.save(0 * θ, tmp_path / "one.pt")
+    net.save(θ, tmp_path / "one.pt")
+    net.save(θ.requires_grad_(), str(tmp_path / "other.pt"))
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
+    single = made("mlp", path=tmp_path / "one.pt", dtype=torch.float32)
+    assert torch.equal(single.objective().start, θ.detach().float())
+
+
+def test_weights_of_another_network_are_refused_in_a_line(tmp_path: Path) -> None:
+    net = made("mlp")
+    net.save(net.objective().start, tmp_path / "mlp.pt")
+    for other in ("linear", "cnn", "resnet", "transformer"):
+        with pytest.raises(
+            UserError, match=r"network\.weights=.*mlp\.pt: the network has no hidden\.0\.weight"
+        ) as error:
+            made(other, path=tmp_path / "mlp.pt")
+        assert "\n" not in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    net = made("linear")
+    with pytest.raises(UserError, match=r"gone/w\.pt: the weights cannot be written there: No such file"):
+        net.save(net.objective().start, tmp_path / "gone" / "w.pt")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="cannot be written there"):
+        net.save(net.objective().start, tmp_path / "folder")
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]

@@ -17,8 +17,10 @@ from torch import Tensor
 from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.function.formula import closed, spectra, typeset
+from calclab.function.formula.adjoint import VARIABLES, Straight, straight
 from calclab.function.formula.balls import Sweep, Tape, choices
 from calclab.function.formula.bind import Bound
+from calclab.function.formula.degree import degree
 from calclab.function.formula.rules import flint, nan
 from calclab.function.formula.unroll import TooLargeError, unroll
 
@@ -56,6 +58,18 @@ class FormulaExact:
             return Tape(unroll(self.bound))
         except TooLargeError:
             return None
+
+    @cached_property
+    def lean(self) -> Straight | None:
+        """Value and gradient in a straight line, where the formula is short and smooth."""
+        if self.vector or len(self.variables) > VARIABLES or self.tape is None:
+            return None
+        return straight(self.tape.steps)
+
+    @cached_property
+    def degree(self) -> float:
+        """The degree as a polynomial, at most; infinite where it is none, or too large to tell."""
+        return math.inf if self.tape is None else degree(self.tape.steps)
 
     def derivative_latex(self, order: int) -> list[str]:
         """Closed forms to typeset, one equation a string; empty where they would be too long to read."""

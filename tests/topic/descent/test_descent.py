@@ -17,7 +17,7 @@ from calclab.optimizer.rules import GradientDescent
 from calclab.sink.memory import MemorySink
 from calclab.topic.descent import Descent
 
-TRUTH = json.loads((Path(__file__).parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))[
+TRUTH = json.loads((Path(__file__).parent.parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))[
     "items"
 ]
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}
@@ -25,7 +25,10 @@ PLAIN = [(item, run) for item in TRUTH for run in item["runs"] if run["optimizer
 
 
 def descent(f: Function, lr: float, steps: int, tol: float = 0.0) -> Descent:
-    return Descent(subject=f, optimizer=GradientDescent(lr=lr), lr=lr, steps=steps, tol=tol)
+    never = {"every": 0}
+    return Descent(
+        subject=f, optimizer=GradientDescent(), lr=lr, steps=steps, tol=tol, batch=None, epochs=None, sharpness=never
+    )
 
 
 def bowl() -> Function:

@@ -1,0 +1,113 @@
+"""The record of curves: which axes can be logarithmic, what they cannot show, and theory's lines behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from calclab.core import Columns, Curves, Guide, Labels
+from calclab.figure.records import CurvesPanel, Line, Numbers
+
+HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
+NAMED = 30  # names along an axis, at most
+GUIDE = 200  # points of a guide
+
+
+def words(name: str) -> str:
+    """A name as it is read: gradient norm. Names of parameters and features, which have dots or brackets, stay."""
+    return name.replace("_", " ") if not set(name) & set(".[/") else name
+
+
+def curves(picture: Curves, columns: Columns, labels: Labels, title: str) -> CurvesPanel | None:
+    raw = []
+    for name in picture.columns:
+        if name not in columns or (picture.against != "step" and picture.against not in columns):
+            continue
+        column = columns[name]
+        if picture.against == "step":
+            xs: Sequence[float] = [float(k) for k in column.steps]
+        else:
+            other = columns[picture.against]
+            at = dict(zip(other.steps, numbers(other.data), strict=True))
+            xs = [at.get(k, math.nan) for k in column.steps]
+        raw.append(Line(words(name), tuple(xs), numbers(column.data)))
+    if not raw:
+        return None
+    names = labels.get(picture.against, ())
+    last = max((k for line in raw for k in line.x if math.isfinite(k)), default=0.0)
+    ticks = tuple(map(words, names[0])) if len(names) == 1 and last < len(names[0]) <= NAMED else ()
+    guides = [guide_line(guide, columns, raw) for guide in picture.guides] if picture.against == "step" else []
+    return course(title, words(picture.against), raw, picture.log, ticks, tuple(line for line in guides if line))
+
+
+def course(
+    title: str,
+    xlabel: str,
+    raw: Sequence[Line],
+    log: str,
+    ticks: tuple[str, ...] = (),
+    guides: tuple[Line, ...] = (),
+    top: float = 0.0,
+) -> CurvesPanel:
+    """The panel of lines as they are: ``log`` holds where axes are logarithmic if they can be."""
+    xlog = "x" in log and loggable([v for line in raw for v in line.x])
+    ylog = "y" in log and loggable([v for line in raw for v in line.y])
+    lines = tuple(drawn(line, xlog, ylog) for line in raw)
+    hidden = sum(v == 0 for line in raw for v in line.x) if xlog else 0
+    hidden += sum(v == 0 for line in raw for v in line.y) - sum(len(line.zeros) for line in lines) if ylog else 0
+    lost = sum(not math.isfinite(v) for line in raw for v in line.y)
+    notes = [f"zeros, off the logarithmic axis: {hidden}"] if hidden else []
+    notes += [f"not finite or too large to draw: {lost}"] if lost else []
+    guides = tuple(drawn(line, xlog, ylog) for line in guides)
+    return CurvesPanel(title, xlabel, lines, xlog, ylog, "; ".join(notes), ticks, guides, top)
+
+
+def guide_line(guide: Guide, columns: Columns, raw: Sequence[Line]) -> Line | None:
+    """y_0 ρ^(power k) as far as it stays among the values drawn; None where y_0 or ρ is not a positive number."""
+    column = columns.get(guide.of)
+    if column is None or not len(column.steps):
+        return None
+    factor = guide.factor
+    if isinstance(factor, str):
+        factor = (
+            next((v for v in numbers(columns[factor].data) if math.isfinite(v)), math.nan)
+            if factor in columns
+            else math.nan
+        )
+    first, last, begin = float(column.steps[0]), float(column.steps[-1]), numbers(column.data[:1])[0]
+    ys = [y for line in raw for y in line.y if y > 0]
+    if not (0 < factor < math.inf and begin > 0 and ys):
+        return None
+    rate = guide.power * math.log(factor)  # of log y, a step
+    edge = math.log(max(*ys, begin) if rate > 0 else min(*ys, begin))
+    stay = last - first if rate == 0 else min(last - first, (edge - math.log(begin)) / rate)
+    ks = [stay * i / (GUIDE - 1) for i in range(GUIDE)]
+    return Line(guide.name, tuple(first + k for k in ks), tuple(begin * math.exp(rate * k) for k in ks))
+
+
+def drawn(line: Line, xlog: bool, ylog: bool) -> Line:
+    """The line without what its axes cannot show; more than a lone zero is kept aside, to be shown at the bottom."""
+    zeros = tuple(x for x, y in zip(line.x, line.y, strict=True) if y == 0 and (x > 0 or not xlog)) if ylog else ()
+    kept = zeros if len(zeros) > 1 else ()
+    return replace(line, x=positive(line.x, xlog), y=positive(line.y, ylog), zeros=kept)
+
+
+def loggable(values: Sequence[float]) -> bool:
+    """A logarithmic axis shows these: none is negative, and the positive ones span a decade."""
+    finite = [v for v in values if math.isfinite(v)]
+    above = [v for v in finite if v > 0]
+    return bool(above) and min(finite) >= 0 and max(above) / 10 >= min(above)
+
+
+def positive(values: Numbers, log: bool) -> Numbers:
+    return tuple(v if v > 0 else math.nan for v in values) if log else values
+
+
+def numbers(values: Tensor) -> Numbers:
+    """A vector as floats; what is not finite, or too large for axes, is NaN."""
+    values = values.double()
+    return tuple(torch.where(values.abs() < HUGE, values, torch.nan).tolist())

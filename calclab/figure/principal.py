@@ -1,0 +1,53 @@
+"""A path of many variables: contours on its principal plane, and beside them what the plane does not tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calclab.figure.canvas import COLOURS, DPI, FAINT, INK, plain, short
+from calclab.figure.contours import STAR, fill, legend, walk
+from calclab.figure.curves import plot
+from calclab.figure.records import CurvesPanel, PlanePanel
+
+PLANE, SCALE = (0.075, 0.125, 0.505, 0.75), (0.59, 0.125, 0.013, 0.75)  # left, bottom, width, height, in the figure
+LOSSES, OFF = (0.695, 0.565, 0.29, 0.31), (0.695, 0.125, 0.29, 0.31)
+
+
+def draw_plane(panel: PlanePanel) -> Any:
+    """Places are fixed: to let matplotlib find them costs as much as the drawing."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11.0, 5.8), dpi=DPI)
+    plane, losses, off = (figure.add_axes(place) for place in (PLANE, LOSSES, OFF))
+    for axes in (plane, losses, off):
+        axes.tick_params(labelsize=9, colors=INK)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    seen = panel.contours
+    fill(figure, plane, seen.field, figure.add_axes(SCALE))
+    walk(plane, seen)
+    if panel.beside:
+        xs, ys = zip(*panel.beside, strict=True)
+        name = f"minimum, {reach(panel.distances)} off the plane"
+        plane.plot(xs, ys, "*", ms=19, mfc="none", mec=INK, mew=3.2, ls="", zorder=2.4)
+        plane.plot(xs, ys, "*", ms=19, mfc="none", mec=STAR, mew=1.6, ls="", label=name, zorder=2.5)
+    legend(plane)
+    aside(losses, panel.losses)
+    aside(off, panel.off)
+    figure.text(0.012, 0.985, plain(seen.title), va="top", fontsize=11, fontweight="bold", color=INK)
+    figure.text(0.012, 0.94, plain(panel.warning), va="top", fontsize=9, color=COLOURS[1])
+    figure.text(0.985, 0.015, plain(seen.note), va="bottom", ha="right", fontsize=8, color=FAINT)
+    return figure
+
+
+def aside(axes: Any, panel: CurvesPanel) -> None:
+    plot(axes, panel)
+    title = f"{panel.title} ({panel.note})" if panel.note else panel.title
+    axes.set_title(plain(title), loc="left", fontsize=9.5, color=INK)
+    axes.set_ylabel("")
+    axes.xaxis.label.set_size(9)
+
+
+def reach(distances: tuple[float, ...]) -> str:
+    low, high = short(float(f"{min(distances):.2g}")), short(float(f"{max(distances):.2g}"))
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,99 @@
+"""What is to be seen in a picture, as small frozen records of plain numbers: tests compare these, `draw` draws them.
+
+Values that are not finite stay in the records as NaN, and are never drawn. ``note`` says what is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Numbers = tuple[float, ...]
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Values (rows are y) over a grid, and the levels to draw: NaN where the function is not finite."""
+
+    x: Numbers
+    y: Numbers
+    values: tuple[Numbers, ...]
+    levels: Numbers
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    x: Numbers
+    y: Numbers
+    zeros: Numbers = ()  # where y is 0 and a logarithmic axis cannot show it
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """What lies around a line: between ``low`` and ``high``, with gaps where either is NaN."""
+
+    x: Numbers
+    low: Numbers
+    high: Numbers
+
+
+@dataclass(frozen=True)
+class CurvesPanel:
+    title: str
+    xlabel: str
+    lines: tuple[Line, ...]
+    xlog: bool
+    ylog: bool
+    note: str = ""
+    ticks: tuple[str, ...] = ()  # names of steps 0, 1, 2, ...: links, layers
+    guides: tuple[Line, ...] = ()  # theory: behind the lines, dashed and grey
+    top: float = 0.0  # of a linear axis from 0; 0: as the values ask for
+    bands: tuple[Band, ...] = ()  # one for each line, in its colour
+
+
+@dataclass(frozen=True)
+class ContoursPanel:
+    title: str
+    axes: tuple[str, str]
+    path: Points
+    minima: Points
+    field: Field
+    note: str = ""
+    ends: bool = True  # the last of the path is within the window
+
+
+@dataclass(frozen=True)
+class PlanePanel:
+    """``contours`` are those on the plane, ``minima`` there those that lie on it; ``beside`` are those that do not,
+    projected, and ``distances`` how far they lie off it. ``warning`` is empty where the plane tells the story."""
+
+    contours: ContoursPanel
+    beside: Points
+    distances: Numbers
+    losses: CurvesPanel
+    off: CurvesPanel
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class HeatmapPanel:
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    matrix: tuple[Numbers, ...]
+    limit: float  # colours go from -limit to limit
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BarsPanel:
+    title: str
+    names: tuple[str, ...]  # empty: too many to name
+    values: Numbers
+    note: str = ""
+    log: bool = False
+
+
+Panel = CurvesPanel | ContoursPanel | PlanePanel | HeatmapPanel | BarsPanel

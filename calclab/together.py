@@ -1,0 +1,183 @@
+"""Many descents as one scan: runs that differ only in numbers walk side by side, a row of one array each.
+
+The scan is `Descent`'s own: its start is (runs, n), its learning rate (runs, 1), and rules that work entry by entry,
+the gradients of formulas and `vmap` of any other function take both as they are. What comes out is cut into runs
+again, each with its own end, its own evidence and its own answer, as if it had walked alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from calclab.core import Column, Columns, Evidence, Scan, State, Status
+from calclab.drive import due, gather
+from calclab.optimizer import stack
+from calclab.topic.descent.descent import Descent
+
+BYTES = 2**28  # of states kept for one block: all runs, some steps
+STEPS = 2048  # the longest block
+SHORT = 100  # coordinates of a start that is looked up
+
+
+def obstacle(topic: Descent) -> str:
+    """Why this descent cannot walk with others; empty when it can."""
+    if not getattr(topic.optimizer, "entrywise", False):
+        return f"{type(topic.optimizer).__name__} does not work entry by entry"
+    if topic.sharpness["every"]:
+        return "sharpness is found for one point at a time"
+    return ""
+
+
+def walk(topics: Sequence[Descent]) -> Iterator[tuple[Scan, Columns]]:
+    """The scan and the columns of each of ``topics``, in their order.
+
+    They have one subject and one rule, schedule and number of steps, and differ in lr, tol, the rule's numbers, and
+    where they start.
+    """
+    leader = joined(topics)
+    ends: list[tuple[int, Status] | None] = [None] * len(topics)
+    parts: list[list[Columns]] = [[] for _ in topics]
+    evidence: list[list[Evidence]] = [[] for _ in topics]
+    last: list[State] = [{} for _ in topics]
+    state, first = leader.init(), 0
+    size = block_size(state)
+    begun = beginnings()
+    while first <= leader.steps and None in ends:
+        stop = min(first + size, leader.steps + 1)
+        states, columns = block(leader, state, range(first, stop))
+        wanted = [k for k in range(first, stop) if due(leader, k)]
+        for j, topic in enumerate(topics):
+            if ends[j] is not None:
+                continue
+            own = row(columns, j)
+            if topic.predicted is None:
+                own.pop("predicted_contraction", None)
+            end = ends[j] = topic.stop(own) or ((topic.steps, Status.COMPLETED) if stop > topic.steps else None)
+            until = stop if end is None else end[0] + 1
+            parts[j].append(own if until == stop else cut(own, until))
+            looks = [k for k in wanted if k < until]
+            if end is not None and end[0] not in looks:
+                looks.append(end[0])
+            for k in looks:
+                last[j] = pick(states[k - first], j)
+                evidence[j] += begun(topic, last[j]) if k == 0 else topic.verify(last[j], k)
+        state, first = states[-1], stop
+    for j, end in enumerate(ends):
+        assert end is not None
+        columns = merge(parts[j])
+        values = {name: column.data[-1] for name, column in columns.items()}
+        yield Scan(end[1], end[0], last[j], values, evidence[j]), columns
+
+
+def beginnings() -> Callable[[Descent, State], Sequence[Evidence]]:
+    """Evidence at step 0, gathered once for all runs with the same start."""
+    known: dict[tuple[float, ...], Sequence[Evidence]] = {}
+
+    def begun(topic: Descent, state: State) -> Sequence[Evidence]:
+        if len(topic.function.start) > SHORT:
+            return topic.verify(state, 0)
+        start = tuple(topic.function.start.tolist())
+        if start not in known:
+            known[start] = topic.verify(state, 0)
+        return known[start]
+
+    return begun
+
+
+def joined(topics: Sequence[Descent]) -> Descent:
+    """One descent whose start, learning rate and rule's numbers have a row for each of ``topics``."""
+    first = topics[0]
+    start = torch.stack([topic.function.start for topic in topics])
+    one = copy.copy(first)
+    vars(one).update(
+        function=replace(first.function, start=start),
+        short=first.short,
+        predicted=predicted(topics, start),
+        lr=column([topic.lr for topic in topics], start),
+        optimizer=stack([topic.optimizer for topic in topics]),
+    )
+    return one
+
+
+def predicted(topics: Sequence[Descent], like: Tensor) -> Tensor | None:
+    """Theory's contraction of each run, (runs,); None where it has nothing to say of any."""
+    known = [topic.predicted for topic in topics]
+    if all(number is None for number in known):
+        return None
+    return like.new_tensor([math.nan if number is None else float(number) for number in known])
+
+
+def column(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """(runs, 1)."""
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device)[:, None]
+
+
+def block_size(state: State) -> int:
+    """How many steps may be kept at once."""
+    own = sum(value.numel() * value.element_size() for value in leaves(state))
+    return max(1, min(STEPS, BYTES // max(1, 2 * own)))
+
+
+def block(topic: Descent, state: State, steps: range) -> tuple[list[State], Columns]:
+    """The states after each step, and the columns (steps, runs, ...)."""
+    before, states = state, []
+    found: dict[str, tuple[list[int], list[Tensor]]] = {}
+    for k in steps:
+        state, values = topic.step(state, k)
+        states.append(state)
+        for name, value in values.items():
+            entry = found.setdefault(name, ([], []))
+            entry[0].append(k)
+            entry[1].append(value)
+    return states, topic.derive(before, gather(found))
+
+
+def leaves(state: State) -> Iterator[Tensor]:
+    for value in state.values():
+        if isinstance(value, Tensor):
+            yield value
+        else:
+            yield from leaves(value)
+
+
+def pick(state: State, j: int) -> State:
+    """The state of run ``j``; what has no rows, such as a count of steps, is everybody's."""
+    return {
+        name: pick(value, j) if isinstance(value, dict) else value[j] if value.ndim else value
+        for name, value in state.items()
+    }
+
+
+def row(columns: Columns, j: int) -> dict[str, Column]:
+    return {name: Column(column.steps, column.data[:, j]) for name, column in columns.items()}
+
+
+def cut(columns: Columns, until: int) -> Columns:
+    """The rows of steps before ``until``."""
+    kept: dict[str, Column] = {}
+    for name, column in columns.items():
+        count = bisect_left(column.steps, until)
+        if count:
+            kept[name] = Column(column.steps[:count], column.data[:count])
+    return kept
+
+
+def merge(parts: Sequence[Columns]) -> Columns:
+    """Blocks one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {
+        name: Column(
+            [k for part in parts if name in part for k in part[name].steps],
+            torch.cat([part[name].data for part in parts if name in part]),
+        )
+        for name in names
+    }

@@ -1,0 +1,40 @@
+"""Evidence for a comparison: its books, and one of its walks taken again, alone."""
+
+from __future__ import annotations
+
+import torch
+
+from calclab.core import Evidence, Point, State
+from calclab.numerics.operators import evaluate
+from calclab.numerics.verify import identity
+from calclab.optimizer import spent
+from calclab.topic.comparison.walks import Walks
+
+
+def books(walks: Walks, state: State, k: int) -> Evidence:
+    """No walk has used more than k evaluations after the one at its start."""
+    most = state["used"].max().to(state["best"])
+    note = f"the most of {state['used'].numel()} walks"
+    return identity("evaluations used", "at most the clock", most, most.clamp(max=k), k, tolerance=0.0, note=note)
+
+
+def same_alone(walks: Walks, name: str, state: State, i: int, b: int, k: int) -> list[Evidence]:
+    """Walk b of optimizer i after as many steps of a descent alone: loss, point and evaluations."""
+    moves = int(state["moves"][i, b])
+    if not bool(state["x"][i, b].isfinite().all() & state["loss"][i, b].isfinite()):
+        return []
+    f, rule, lr = walks.function, walks.rules[name], walks.lrs[i][b]
+    x = walks.starts[b % len(walks.starts)]
+    own = rule.init(x)
+    loss, g = evaluate(f, x)
+    for _ in range(moves):
+        move, own = rule.update(Point(x, loss, g, f), own, lr)
+        x = x + move
+        loss, g = evaluate(f, x)
+    where = f"{name}, lr={lr:.3g}, start {b % len(walks.starts)}, {moves} steps"
+    method, used = "the same descent alone", state["used"][i, b].to(loss)
+    return [
+        identity("loss", method, state["loss"][i, b], loss, k, note=where),
+        identity("x", method, state["x"][i, b], x, k, note=where),
+        identity("evaluations", method, used, torch.full_like(used, moves + spent(rule, own)), k, note=where),
+    ]

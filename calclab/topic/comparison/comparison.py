@@ -1,0 +1,332 @@
+"""Comparison: which optimizer gets how low on one subject, for the same number of gradient evaluations.
+
+What makes it fair (Choi et al. 2019; Sivaprasad et al. 2020; Schmidt, Schneider and Hennig 2021; Moré and Wild 2009):
+
+1. One budget of gradient evaluations for every walk, whatever its steps cost (`walks` keeps the books).
+2. One effort of tuning: every optimizer tries as many learning rates, over a common sweep or over one of its own that
+   the user names. Its other knobs are what conf/optimizer says, or what the user sets: they are not tuned.
+3. Tuned by what a user sees: the median over starts of the lowest loss found. Known minima are not looked at.
+4. Chosen on half of the starts and reported on the others, so that luck in choosing is not reported as skill.
+5. Paired: every optimizer walks from the same starts, and a sign test over them says whether the first is to be told
+   from the second at all. It asks nothing of the distribution of losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calclab import schema
+from calclab.core import (
+    Answer,
+    Curves,
+    Evidence,
+    Function,
+    Heatmap,
+    Labels,
+    Picture,
+    Rule,
+    Spread,
+    State,
+    Values,
+)
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.numerics.verify import check_gradient
+from calclab.optimizer import admit
+from calclab.topic import words
+from calclab.topic.base import Method
+from calclab.topic.comparison import tuning
+from calclab.topic.comparison.alone import books, same_alone
+from calclab.topic.comparison.many import exact
+from calclab.topic.comparison.starts import law, starts
+from calclab.topic.comparison.tuning import Tuned
+from calclab.topic.comparison.walks import Walks
+from calclab.topic.descent.forecast import forecast
+
+NUMBERS = 10**7  # optimizers × rates × starts × variables, at most: 80 MB for each array of them
+MARKS = 60  # places on the clock, at most, at which every walk's lowest loss is kept for the curves
+FORECAST = 100  # variables up to which the Hessian is formed for theory's limit
+COLUMNS = ("lr", "loss_25", "loss", "loss_75", "evaluations", "diverged", "boundary", "theory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(schema.topic.Comparison, Method):
+    """Step k is the clock of `Walks`: k gradient evaluations after the one at the start.
+
+    Row k holds for every optimizer the median over starts of the lowest loss so far, at each rate (``best_<name>``) and
+    at whichever rate is lowest there (``median_<name>``). The last step has the matrices: ``table``, one row an
+    optimizer, of the starts that report; ``final_loss`` and ``diverged`` by rate, over all starts; ``wins``, the share
+    of starts from which the row is better than the column, ties counting half; and spreads of the lowest loss above the
+    lowest that any walk found from that start, over the budget (``course``) and over rates (``sensitivity``).
+    """
+
+    subject: Function | Network
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rules:
+            raise UserError("optimizers=[]: nothing to compare. Type for example optimizers='[gd,adam]'")
+        if stray := [name for name in self.own or {} if name not in self.rules]:
+            raise UserError(f"own.{stray[0]}: {words.nearest(stray[0], self.names)}")
+        n, rows = len(self.function.start), len(self.rules) * len(self.sweeps[0]) * self.seeds
+        if rows * n > NUMBERS:
+            raise UserError(
+                f"{rows} walks (optimizers × rates × seeds) of {n} variables are more than fit: {NUMBERS // n} do. "
+                "Type fewer seeds or rates"
+            )
+        for name, rule in self.rules.items():
+            try:
+                admit(rule, self.function)
+                rule.init(self.function.start)
+            except UserError as error:
+                raise UserError(f"optimizers={name}: {error}") from error
+
+    # --- what is compared ---
+
+    @cached_property
+    def function(self) -> Function:
+        return self.subject.objective()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.rules)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The names as parts of other names."""
+        return tuple(name.replace("+", "_") for name in self.names)
+
+    @cached_property
+    def sweeps(self) -> tuple[tuple[float, ...], ...]:
+        """The learning rates (R) of every optimizer."""
+        if len(self.rates) != 3:
+            raise UserError(f"rates={self.rates}: the lowest, the highest, how many. Type rates='[1e-4,1,25]'")
+        low, high, count = self.rates
+        if not whole(count):
+            raise UserError(f"rates={self.rates}: the third says how many, from 1 to 1000. Type rates='[1e-4,1,25]'")
+        common = spaced("rates", low, high, int(count))
+        own = {}
+        for name, ends in (self.own or {}).items():
+            if not isinstance(ends, Sequence) or len(ends) != 2:
+                raise UserError(f"own.{name}={ends}: the lowest and the highest rate. Type own='{{{name}: [0.1,10]}}'")
+            own[name] = spaced(f"own.{name}", ends[0], ends[1], int(count))
+        return tuple(own.get(name, common) for name in self.names)
+
+    @cached_property
+    def walks(self) -> Walks:
+        return Walks(
+            function=self.function,
+            rules=self.rules,
+            rates=self.sweeps,
+            starts=starts(self.subject, self.function, self.seeds, self.seed),
+            budget=self.budget,
+            tol=self.tol,
+        )
+
+    @cached_property
+    def marks(self) -> tuple[int, ...]:
+        """Places on the clock, evenly spaced on a logarithmic scale, the last the budget."""
+        return tuple(sorted({round(self.budget ** (i / (MARKS - 1))) for i in range(MARKS)}))
+
+    @cached_property
+    def limits(self) -> tuple[float, ...]:
+        """Theory's largest stable rate of each rule at the subject's own start (of a quadratic: anywhere), or NaN."""
+        if len(self.function.start) > FORECAST:
+            return (math.nan,) * len(self.rules)
+        known = [forecast(self.function, rule, 1.0, self.tol) for rule in self.rules.values()]
+        return tuple(math.nan if one is None or one.limit is None else float(one.limit) for one in known)
+
+    # --- the scan ---
+
+    @property
+    def steps(self) -> int:
+        return self.budget
+
+    @property
+    def checks(self) -> int:
+        return 12 if self.function.exact is not None else 4
+
+    def notes(self) -> Sequence[str]:
+        notes = []
+        if self.seeds > 1:
+            notes.append(f"start 0 is the subject's own; the others are {law(self.subject, self.function)}")
+        if 1 < self.seeds < 4:
+            notes.append(f"seeds={self.seeds}: the starts that report have chosen the rate too. Type seeds=12 or more")
+        return notes
+
+    def init(self) -> State:
+        state = self.walks.init()
+        return {**state, "history": state["best"].expand(len(self.marks), -1, -1).clone()}
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        new = self.walks.advance(state, k)
+        if k in self.marks:
+            new["history"] = state["history"].clone()
+            new["history"][self.marks.index(k)] = new["best"]
+        medians = tuning.median(self.apart(new["best"]))
+        values = {f"median_{key}": row.min() for key, row in zip(self.keys, medians, strict=True)}
+        values |= {f"best_{key}": row for key, row in zip(self.keys, medians, strict=True)}
+        return new, values | (self.matrices(new) if k == self.budget else {})
+
+    def apart(self, rows: Tensor) -> Tensor:
+        """(..., B) as (..., R, S)."""
+        return rows.reshape(*rows.shape[:-1], len(self.sweeps[0]), self.seeds)
+
+    def noise(self, best: Tensor) -> Tensor:
+        """What is rounding, of losses (O, R, S), from each start (S,)."""
+        return self.walks.noise(best.flatten(0, 1).min(0).values)
+
+    def tuned(self, state: State) -> Tuned:
+        best, settled = self.apart(state["best"]), self.apart(state["settled"])
+        return tuning.tune(best, settled, self.noise(best))
+
+    def matrices(self, state: State) -> dict[str, Tensor]:
+        best, diverged = self.apart(state["best"]), self.apart(state["diverged"]).to(state["best"]).mean(-1)
+        tuned = self.tuned(state)
+        each = torch.arange(len(self.rules), device=best.device)
+        reports = tuning.split(self.seeds)[1]
+        lowest, noise = best.flatten(0, 1).min(0).values, self.noise(best)
+        course = self.apart(state["history"])[:, each, tuned.rate].movedim(0, 1)  # (O, M, S)
+        spreads = {"course": course[..., reports], "sensitivity": best[..., reports]}
+        values = {
+            "table": self.table(tuned, diverged),
+            "final_loss": tuning.median(best),
+            "diverged": diverged,
+            "rates": best.new_tensor(self.sweeps),
+            "clock": best.new_tensor(self.marks).expand(len(self.rules), -1),
+            "wins": (1 + tuned.better.to(best)).mean(-1) / 2,
+        }
+        for name, losses in spreads.items():
+            above = (losses - lowest[reports]).maximum(noise[reports])
+            parts = tuning.quantiles(above)
+            values |= {f"{name}{end}": part for end, part in zip(("_25", "", "_75"), parts, strict=True)}
+        return values
+
+    def table(self, tuned: Tuned, diverged: Tensor) -> Tensor:
+        """One row an optimizer, in the order given: COLUMNS. ``diverged`` is (O, R)."""
+        low, middle, high = tuning.quantiles(tuned.best)
+        rows = []
+        for i, sweep in enumerate(self.sweeps):
+            rate = int(tuned.rate[i])
+            loss = (low[i], middle[i], high[i], tuning.median(tuned.settled[i].to(low)))
+            known = (sweep[rate], *map(float, loss), float(diverged[i, rate]))
+            rows.append((*known, self.boundary(i, diverged[i]), self.limits[i]))
+        return low.new_tensor(rows)
+
+    def boundary(self, i: int, diverged: Tensor) -> float:
+        """The largest rate up to which no walk of optimizer i diverged; NaN where the smallest did."""
+        count = tuning.boundary(diverged)
+        return self.sweeps[i][count - 1] if count else math.nan
+
+    # --- the answer ---
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        walks, evidence = self.walks, [books(self.walks, state, k)]
+        for i, name in enumerate(self.names):
+            for b in self.looked_at(state, i, k):
+                evidence += same_alone(walks, name, state, i, b, k)
+        i, b = k % len(self.rules), 7 * k % walks.rows
+        x, g = state["x"][i, b], state["gradient"][i, b]
+        if bool(x.isfinite().all() & g.isfinite().all()):
+            scale = float(walks.scale[1][b])
+            evidence += check_gradient(self.function, x, g, k, scale=scale, closed=k == 0)
+        return evidence
+
+    def looked_at(self, state: State, i: int, k: int) -> list[int]:
+        """The walks of optimizer i that are taken again, alone: early on any, at the end the tuned one from the first
+        start. Late ones only where a batch has the bits of a walk alone, as formulas have: elsewhere rounding grows."""
+        if k == self.budget and self.walks.straight and exact(self.rules[self.names[i]]):
+            return [int(self.tuned(state).rate[i]) * self.seeds]
+        return [(31 * k + 7 * i) % self.walks.rows] if k <= 4 else []
+
+    def answer(self, state: State) -> Answer:
+        tuned, diverged = self.tuned(state), self.apart(state["diverged"]).to(state["best"]).mean(-1)
+        table = self.table(tuned, diverged)
+        order = [self.names[i] for i in tuned.order]
+        values: dict[str, Tensor | str] = {"winner": order[0], "ranking": " ".join(order)}
+        for key, row in zip(self.keys, table, strict=True):
+            found = dict(zip(COLUMNS, row, strict=True))
+            values |= {f"best_{key}": found["loss"], f"tuned_lr_{key}": found["lr"]}
+            values |= {f"evaluations_{key}": found["evaluations"], f"boundary_{key}": found["boundary"]}
+            if bool(found["theory"].isfinite()):
+                values[f"theory_{key}"] = found["theory"]
+        parts = [
+            f"{self.names[i]} {words.number(table[i, 2])} (lr={table[i, 0]:.3g}, after {table[i, 4]:.0f})"
+            for i in tuned.order
+        ]
+        sentence = f"median lowest loss after {self.budget} gradient evaluations: {', '.join(parts)}"
+        if len(order) > 1:
+            said, p = self.told_apart(tuned)
+            sentence += f"; {said}"
+            values |= {"p_value": state["best"].new_tensor(p), "distinguishable": "yes" if p < tuning.LEVEL else "no"}
+        return Answer(sentence + self.edges(tuned), values)
+
+    def told_apart(self, tuned: Tuned) -> tuple[str, float]:
+        """Whether the first is better than the second, in words; and the p-value of the sign test."""
+        first, second = tuned.order[:2]
+        signs = tuned.better[first, second]
+        wins, losses, starts = int((signs > 0).sum()), int((signs < 0).sum()), len(signs)
+        p = tuning.sign_test(wins, losses)
+        a, b = self.names[first], self.names[second]
+        score = f"better from {wins} and worse from {losses} of {starts} starts, sign test p = {p:.2g}"
+        if p < tuning.LEVEL:
+            return f"{a} is distinguishable from {b} ({score})", p
+        more = ""
+        if starts < tuning.enough():
+            more = f": {starts} starts never tell, take seeds={2 * tuning.enough()}"
+        return f"{a} is not distinguishable from {b} ({score}){more}", p
+
+    def edges(self, tuned: Tuned) -> str:
+        """A warning where the best rate may lie beyond the sweep."""
+        last = len(self.sweeps[0]) - 1
+        rates = [int(rate) for rate in tuned.rate]
+        low = [name for name, rate in zip(self.names, rates, strict=True) if rate == 0 and last > 0]
+        high = [name for name, rate in zip(self.names, rates, strict=True) if rate == last and last > 0]
+        said = [f"{', '.join(names)} at its {end}" for names, end in ((low, "lowest"), (high, "highest")) if names]
+        return f"; at the edge of the sweep: {', '.join(said)} rate" if said else ""
+
+    def labels(self) -> Labels:
+        rates = tuple(tuple(f"{rate:.3g}" for rate in sweep) for sweep in self.sweeps)
+        across = rates[0] if len(set(rates)) == 1 else words.count(len(rates[0]))
+        clock = tuple(map(str, self.marks))
+        over_rates = ("final_loss", "diverged", "rates", "sensitivity_25", "sensitivity", "sensitivity_75")
+        over_clock = ("clock", "course_25", "course", "course_75")
+        named: dict[str, tuple[Sequence[str], ...]] = {
+            **{f"best_{key}": (own,) for key, own in zip(self.keys, rates, strict=True)},
+            **dict.fromkeys(over_rates, (self.names, across)),
+            **dict.fromkeys(over_clock, (self.names, clock)),
+        }
+        return {**named, "wins": (self.names, self.names), "table": (self.names, COLUMNS)}
+
+    def pictures(self) -> Sequence[Picture]:
+        found: list[Picture] = [
+            Spread("loss_above_the_lowest_found", "course", "clock", "gradient evaluations"),
+            Spread("sensitivity_to_the_learning_rate", "sensitivity", "rates", "learning rate"),
+            Heatmap("share_of_walks_that_diverged", "diverged"),
+            Curves("best_rate_at_every_budget", tuple(f"median_{key}" for key in self.keys)),
+        ]
+        return [*found, Heatmap("wins_of_row_over_column", "wins")] if len(self.names) > 1 else found
+
+
+def spaced(key: str, low: Any, high: Any, count: int) -> tuple[float, ...]:
+    """``count`` numbers, each the same multiple of the one before."""
+    ends = [isinstance(end, int | float) and not isinstance(end, bool) and 0 < end < math.inf for end in (low, high)]
+    if not all(ends) or low > high or (low == high and count > 1):
+        raise UserError(
+            f"{key}: from {low} to {high}, and learning rates are above 0 and rise. Type {key}='[1e-4,1...]'"
+        )
+    steps = [low * (high / low) ** (i / max(count - 1, 1)) for i in range(count)]
+    return (*steps[:-1], float(high)) if count > 1 else (float(low),)
+
+
+def whole(count: Any) -> bool:
+    return isinstance(count, int | float) and not isinstance(count, bool) and count == int(count) and 1 <= count <= 1000

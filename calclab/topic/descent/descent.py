@@ -1,0 +1,271 @@
+"""Descent: a point walks downhill, by the rule of an optimizer, on a function or on a network's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from calclab import schema
+from calclab.core import (
+    Answer,
+    Column,
+    Columns,
+    Contours,
+    Curves,
+    Evidence,
+    Function,
+    Guide,
+    Labels,
+    Picture,
+    Point,
+    PrincipalPlane,
+    Rule,
+    State,
+    Status,
+    Values,
+)
+from calclab.errors import UserError
+from calclab.function.minibatch import Minibatches
+from calclab.function.network import Network
+from calclab.numerics.operators import evaluate
+from calclab.numerics.verify import check_gradient, check_value
+from calclab.optimizer import admit, spent
+from calclab.topic import words
+from calclab.topic.descent.ending import ending
+from calclab.topic.descent.forecast import Forecast, forecast
+from calclab.topic.descent.sharpness import random_direction, sharpness
+from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
+
+POSITIONS = 100  # with more variables the position is not logged at every step
+PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
+SCORES = 50  # looks at a network's scores, where there are no epochs
+WEIGHTS = "weights.pt"
+AS_THEY_COME = ("evaluations", "sharpness", "sharpness_residual")
+SCORED = ("train_", "held_out_")
+RUNAWAY = 1e10  # diverged: loss or gradient norm this many times what they were at the start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent(schema.topic.Descent):
+    """x_{k+1} = x_k + move(g_k), g_k = ∇f(x_k), x_k of shape (n,).
+
+    Row k of the log holds f(x_k), ‖g_k‖, x_k, and of the step that led there what `trace` says. The run converges
+    when ‖g_k‖ < tol, diverges when |f| or ‖g‖ passes 1e10 times its scale at the start.
+    """
+
+    subject: Function | Network
+    optimizer: Rule
+    schedule: Callable[..., Callable[[int], float]] | None = None  # takes ``steps``, gives the factor on lr at step k
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch is not None and not isinstance(self.subject, Network):
+            raise UserError(f"batch={self.batch}: a function has no rows to take. Name a network, or leave batch out.")
+        if self.epochs is not None:
+            per_epoch = 1 if self.minibatches is None else self.minibatches.steps_per_epoch
+            object.__setattr__(self, "steps", self.epochs * per_epoch)
+        admit(self.optimizer, self.function)  # a vector function is refused now too, and not at the first step
+        every = self.sharpness.get("every")
+        if set(self.sharpness) != {"every"} or isinstance(every, bool) or not isinstance(every, int) or every < 0:
+            raise UserError(f"sharpness={self.sharpness}: every is a whole number of steps. Type sharpness.every=50")
+
+    @cached_property
+    def function(self) -> Function:
+        return self.subject.objective()
+
+    @cached_property
+    def minibatches(self) -> Minibatches | None:
+        """The rows that each step sees; None where it sees all."""
+        if self.batch is None or not isinstance(self.subject, Network):
+            return None
+        return self.subject.sampled(self.batch, self.seed)
+
+    def seen(self, k: int) -> Function:
+        """The loss as step k sees it."""
+        return self.function if self.minibatches is None else self.minibatches.at(k)
+
+    @cached_property
+    def scored(self) -> int:
+        """A network's scores are logged every so many steps: once an epoch, or some fifty times."""
+        if self.minibatches is not None:
+            return self.minibatches.steps_per_epoch
+        return max(1, self.steps // SCORES)
+
+    @cached_property
+    def stride(self) -> int:
+        """The position is logged every so many steps; 0: never."""
+        if self.short:
+            return 1
+        return max(1, self.steps // SNAPSHOTS) if self.function.start.shape[-1] <= PICTURED else 0
+
+    @cached_property
+    def factor(self) -> Callable[[int], float] | None:
+        """The factor on lr at step k."""
+        return None if self.schedule is None else self.schedule(steps=self.steps)
+
+    @cached_property
+    def short(self) -> bool:
+        """Whether vectors are short enough to be logged at every step."""
+        return self.function.start.shape[-1] <= POSITIONS
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """The size of |f| and ‖g‖ at the start, at least 1: what running away is measured by."""
+        value, g = evaluate(self.function, self.function.start)
+        return tuple(max(1.0, float(size)) if size.isfinite() else 1.0 for size in (value.abs(), g.norm()))  # type: ignore[return-value]
+
+    @cached_property
+    def forecast(self) -> Forecast | None:
+        """Theory on the Hessian at the start; None with many variables, or where rate or rows change on the way."""
+        if not self.short or self.schedule is not None or self.minibatches is not None:
+            return None
+        return forecast(self.function, self.optimizer, self.lr, self.tol)
+
+    @cached_property
+    def predicted(self) -> float | Tensor | None:
+        """Theory's contraction a step; (runs,) in a batch, NaN where there is none."""
+        return None if self.forecast is None else self.forecast.factor
+
+    def rate(self, k: int) -> float:
+        """The learning rate of the step from x_k."""
+        return self.lr if self.factor is None else self.lr * self.factor(k)
+
+    def rates(self, steps: Sequence[int], like: Tensor) -> Tensor:
+        """The learning rates from ``steps``, in the shape of ``like`` (N, ...)."""
+        own = [torch.as_tensor(self.rate(k), dtype=like.dtype, device=like.device) for k in steps]
+        return torch.stack(own).reshape(like.shape)
+
+    @property
+    def checks(self) -> int:
+        return 6 if self.short else 2  # each costs as much as fifteen steps
+
+    def notes(self) -> Sequence[str]:
+        return [] if self.forecast is None else self.forecast.notes()
+
+    # --- the scan ---
+
+    def init(self) -> State:
+        x = self.function.start
+        state = {"x": x, "move": torch.zeros_like(x), "gradient": torch.zeros_like(x), "rule": self.optimizer.init(x)}
+        if self.sharpness["every"]:
+            state["direction"] = random_direction(x, self.seed)
+        return state
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        x, rule, move, before = state["x"], state["rule"], state["move"], state["gradient"]
+        if k > 0:
+            point = Point(x, state["loss"], before, self.seen(k - 1))
+            move, rule = self.optimizer.update(point, rule, self.rate(k - 1))
+            x = x + move
+        loss, g = evaluate(self.seen(k), x)
+        new = {**state, "x": x, "move": move, "rule": rule, "loss": loss, "gradient": g, "before": before}
+        if self.short:
+            values = {"loss": loss, "gradient": g, "move": move, "x": x}
+        else:
+            values = {"loss": loss, **products(g, move, before, vecdot)}
+            if self.stride and k % self.stride == 0:
+                values["x"] = x
+        if isinstance(self.subject, Network) and (k % self.scored == 0 or k == self.steps):
+            values |= self.subject.scores(x) if x.ndim == 1 else torch.vmap(self.subject.scores)(x)
+        if hasattr(self.optimizer, "spent"):  # so far: one at each point, and what the rule has looked at besides
+            values["evaluations"] = torch.tensor(k + 1 + spent(self.optimizer, rule))
+        every = self.sharpness["every"]
+        if every and k % every == 0:
+            top = sharpness(self.function, x, state["direction"], self.seed + k)
+            new["direction"] = top.vector
+            values |= {"sharpness": top.value, "sharpness_residual": top.residual}
+        return new, values
+
+    def derive(self, before: State, columns: Columns) -> Columns:
+        steps, data = columns["loss"].steps, {name: column.data for name, column in columns.items()}
+        if self.short:
+            g = data["gradient"]
+            inner = products(g, data["move"], earlier(before["gradient"], g))
+        else:
+            inner = data
+        found = {"loss": columns["loss"], **trace(steps, inner)}
+        if self.factor is not None:
+            found["lr"] = Column(steps, self.rates(steps, data["loss"]))
+        if self.short and self.function.minima is not None:
+            found["distance_to_minimum"] = Column(steps, distance(data["x"], self.function.minima.to(data["x"])))
+        found |= {name: column for name, column in columns.items() if name in AS_THEY_COME or name.startswith(SCORED)}
+        if "sharpness" in columns:
+            looked = columns["sharpness"]
+            found["edge"] = Column(looked.steps, looked.data * self.rates(looked.steps, looked.data) / 2)
+        if self.predicted is not None:
+            found["predicted_contraction"] = Column(steps, torch.ones_like(data["loss"]) * self.predicted)
+        return {**found, **({"x": columns["x"]} if "x" in columns else {})}
+
+    def stop(self, columns: Columns) -> tuple[int, Status] | None:
+        loss, size = columns["loss"].data, columns["gradient_norm"].data
+        f0, g0 = self.scale
+        rules = {
+            Status.NONFINITE: ~(loss.isfinite() & size.isfinite()),
+            Status.DIVERGED: (loss.abs() > RUNAWAY * f0) | (size > RUNAWAY * g0),
+            Status.CONVERGED: (size < self.tol) & (self.minibatches is None),  # a few rows may agree by luck
+        }
+        steps = columns["loss"].steps
+        ends = [(steps[int(hit.nonzero()[0])], status) for status, hit in rules.items() if hit.any()]
+        return min(ends, key=lambda end: end[0], default=None)
+
+    # --- the answer ---
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        f, x = self.seen(k), state["x"]
+        if not bool(torch.isfinite(x).all()):
+            return []
+        evidence = check_value(f, x, state["loss"], k) if k == 0 else []
+        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1], closed=k == 0)
+
+    def answer(self, state: State) -> Answer:
+        f, x, loss, g = self.function, state["x"], state["loss"], state["gradient"]
+        if self.minibatches is not None:  # of all rows, at the end
+            loss, g = evaluate(f, x)
+        size = g.norm()
+        f0, g0 = self.scale
+        runaway = bool((loss.abs() > RUNAWAY * f0) | (size > RUNAWAY * g0))
+        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, runaway, self.forecast)
+        values: dict[str, Tensor | str] = {"loss": loss, "gradient_norm": size}
+        sentence = f"loss {words.number(loss)}, gradient norm {words.number(size)}"
+        if self.short:
+            values["x"] = x
+            sentence += f" at ({words.listing(x)})"
+        if f.minima is not None:
+            values["distance_to_minimum"] = away = (f.minima - x).norm(dim=1).min()
+            sentence += f", {words.number(away)} from the nearest known minimum"
+        values["ended"] = end.word
+        theory = {} if self.forecast is None else self.forecast.values()
+        values |= {name: torch.tensor(value, dtype=torch.float64) for name, value in theory.items()}
+        return Answer(f"{sentence}; {end.sentence}", values)
+
+    def leave(self, state: State, folder: Path) -> None:
+        """A network's weights, for ``network.weights=``."""
+        if isinstance(self.subject, Network):
+            self.subject.save(state["x"], folder / WEIGHTS)
+
+    def labels(self) -> Labels:
+        return {"x": (self.function.variables,)}
+
+    def pictures(self) -> Sequence[Picture]:
+        theory = (Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction"),)
+        curves: list[Picture] = [
+            Curves("loss", ("loss",)),
+            Curves("gradient_norm", ("gradient_norm", "step_length"), guides=theory),
+        ]
+        if len(self.function.start) == 2:
+            curves.insert(0, Contours("path", "x", self.function))
+        elif len(self.function.start) > 2 and self.stride:
+            curves.insert(0, PrincipalPlane("path", "x", self.function))
+        if self.sharpness["every"]:
+            curves.append(Curves("edge_of_stability", ("edge",), log=""))
+        if isinstance(self.subject, Network):
+            measure = "accuracy" if self.subject.data.classification else "r2"
+            parts = ("train", "held_out") if self.subject.data.held_out is not None else ("train",)
+            curves.append(Curves("scores", tuple(f"{part}_{measure}" for part in parts), log=""))
+        return curves
