@@ -67,6 +67,29 @@ def test_a_scan_comes_back_as_it_was(tmp_path: Path) -> None:
     assert found.evidence[0].verdict is Verdict.SUSPECT
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize("short", ["checkpoint.pt", "scalars.csv"])
+def test_what_a_power_cut_left_short_is_not_gone_on_from(tmp_path: Path, short: str) -> None:
+    write(tmp_path, [columns(range(3))])
+    checkpoint.save(tmp_path, scan(2), 1.0)
+    cut(tmp_path / short)
+    assert checkpoint.load(tmp_path, torch.device("cpu")) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_earlier_attempt_left_half_written_goes(tmp_path: Path) -> None:
+    write(tmp_path, [columns(range(3))])
+    checkpoint.save(tmp_path, scan(2), 1.0)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    for name in (".outcome.json.a1b2", ".scalars.csv.next", ".checkpoint.pt", "H.0.csv.part", "error.log"):
+        (tmp_path / name).write_text("half")
+    assert checkpoint.load(tmp_path, torch.device("cpu")) is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
 def test_without_a_checkpoint_nothing_is_kept(tmp_path: Path) -> None:
     write(tmp_path, [columns(range(3))])
     assert checkpoint.load(tmp_path, torch.device("cpu")) is None

@@ -42,7 +42,7 @@ def rival(name: str, settings: Any) -> Rule:
     known = catalogue.knobs("optimizer", own)
     for key, value in settings.items():
         if key not in node:
-            raise UserError(f"settings.{name}.{key}: {own} has no such knob. {catalogue.nearest(key, knobs(node))}")
+            raise UserError(f"settings.{name}.{key}: {own} has no such knob. {nearest(key, node)}")
         if key in known:
             known[key].check(value, f"settings.{name}.{key}")
     rule = as_rule(maker({key: value for key, value in {**node, **settings}.items() if key not in ASIDE}))
@@ -62,8 +62,8 @@ def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
     return found
 
 
-def knobs(node: Mapping[str, Any]) -> list[str]:
-    return [key for key in node if key not in (*ASIDE, "_target_")]
+def nearest(key: str, node: Mapping[str, Any]) -> str:
+    return catalogue.nearest(key, [knob for knob in node if knob not in (*ASIDE, "_target_")]) or "It has none"
 
 
 def words(names: Any) -> str:

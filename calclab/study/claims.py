@@ -7,6 +7,7 @@
       - {quantity: x, steps: all, equals: ['1-0.8**k', '2*(1-0.8**k)']}   # at every step k that was logged
       - {quantity: jacobian, same_as: weight}                             # another quantity of the same run
       - {quantity: gradient_norm, at_most: 0.01}
+      - {quantity: edge, mean_from: 16000, equals: 1, within: 0.03}       # on average over the steps from 16000 on
 
 A quantity is a name of the topic's answer, a logged value (its last row), or status or steps.
 """
@@ -20,12 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Claim, Columns, Outcome
+from calclab.core import Answer, Claim, Column, Columns, Outcome
 from calclab.errors import UserError
 from calclab.function.formula import evaluate
 
 KINDS = ("equals", "same_as", "at_most", "at_least")
-KEYS = ("quantity", "steps", "within", *KINDS)
+KEYS = ("quantity", "steps", "within", "mean_from", *KINDS)
 WITHIN = 1e-12
 
 
@@ -61,13 +62,19 @@ def check(claim: Mapping[str, Any], found: Mapping[str, Tensor | str], columns: 
         return Claim(text, show(claim), f"nothing of this name{f' (did you mean {near[0]}?)' if near else ''}", False)
     if claim.get("steps") == "all":
         return check_all(claim, columns)
-    value = found[name]
+    value = found[name] if "mean_from" not in claim else mean(columns.get(name), int(claim["mean_from"]))
     if isinstance(value, str):
         return Claim(text, show(claim), value, value == str(claim.get("equals")))
     value = value.detach().cpu().double()
     other = found.get(claim["same_as"]) if "same_as" in claim else None
     expected = other.detach().cpu().double() if isinstance(other, Tensor) else evaluate(bound(claim), {})
     return Claim(text, show(claim), listing(value), holds(claim, value, expected))
+
+
+def mean(column: Column | None, first: int) -> Tensor | str:
+    """The mean of what was logged from step ``first`` on."""
+    rows = [] if column is None else [i for i, k in enumerate(column.steps) if k >= first]
+    return "nothing logged there" if column is None or not rows else column.data[rows].double().mean(dim=0)
 
 
 def check_all(claim: Mapping[str, Any], columns: Columns) -> Claim:
@@ -108,6 +115,8 @@ def describe(claim: Mapping[str, Any]) -> str:
     kind = next(kind for kind in KINDS if kind in claim)
     words = {"equals": "is", "same_as": "is the same as", "at_most": "is at most", "at_least": "is at least"}
     every = " at every step" if claim.get("steps") == "all" else ""
+    if "mean_from" in claim:
+        every = f" on average from step {claim['mean_from']} on"
     return f"{claim['quantity']} {words[kind]} {bound(claim)}{every}"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +16,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
+from calclab.app.place import Place
 from calclab.app.rerun import main as rerun
+from calclab.errors import UserError
 
 OWN = """
 import os, sys, torch
@@ -130,8 +136,6 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, number: int, sta
         time.sleep(0.1)
     run.send_signal(number)
     if number == signal.SIGINT:  # a terminal sends it to the whole group
-        import os
-
         os.killpg(run.pid, signal.SIGINT)
     out, _ = run.communicate(timeout=60)
     assert run.returncode == status
@@ -171,17 +175,39 @@ def test_rerun_says_whether_the_numbers_are_the_same(lab, tmp_path: Path, capsys
     assert rerun([str(tmp_path / "nowhere")]) == 2
 
 
-@pytest.mark.slow
-def test_sixteen_processes_of_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "calclab", "topic=descent", "steps=3000", "tol=0", "figures=false"]
-    runs = [
-        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(16)
-    ]
-    ends = [(run.communicate(timeout=300), run.returncode) for run in runs]
-    assert 0 in [status for _, status in ends]
-    for (_, error), status in ends:
-        assert status == 0 or (status == 2 and "is being computed by" in error)
-        assert "Traceback" not in error
-    (record,) = (tmp_path / "outputs" / "descent").glob("*/outcome.json")
-    assert len(pd.read_csv(record.parent / "scalars.csv")) == 3001
+def test_who_computes_is_told_before_the_run_has_written_anything(lab, tmp_path: Path) -> None:
+    line = "topic=derivative steps=3 figures=false"
+    assert lab(line).status == 0
+    (folder,) = (tmp_path / "outputs" / "derivative").iterdir()
+    shutil.rmtree(folder)
+    (lock,) = (tmp_path / "outputs" / ".locks").glob("*.lock")
+    with FileLock(lock):
+        result = lab(line)
+    assert result.status == 2
+    assert f"is being computed by process {os.getpid()} on " in result.err
+
+
+def test_the_same_question_in_other_words_at_the_same_moment_is_one_run(tmp_path: Path) -> None:
+    one, other = (Place(tmp_path, "t", "0" * 12, tmp_path / "t" / f"{name}-{'0' * 12}", {}) for name in ("a", "b"))
+    with one.held():
+        one.folder.mkdir(parents=True)
+        with pytest.raises(UserError, match="is being computed"), other.held():
+            pass
+    with pytest.raises(UserError, match="is this run, begun meanwhile"), other.held():
+        pass
+    assert not other.folder.exists()
+    with one.held():
+        pass
+
+
+def test_a_disk_that_is_full_before_the_run_begins_is_one_line(lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        result = lab("topic=derivative steps=3 figures=false")
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert "No space left on device" in result.err
+    assert "Make room" in result.err

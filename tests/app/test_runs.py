@@ -35,7 +35,11 @@ def test_a_topic_by_its_name_alone(lab, topic: str, tmp_path: Path) -> None:
     assert outcome["answer"]["sentence"] in result.out.replace("\n", "")
 
 
-@pytest.mark.parametrize("study", [name for name in catalogue.options("experiment") if name.startswith("notebook/")])
+LONG = ("published/edge_of_stability", "published/heavy_ball/gradient_descent_10000")  # a minute or so
+STUDIES = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in catalogue.options("experiment")]
+
+
+@pytest.mark.parametrize("study", STUDIES)
 def test_every_claim_of_a_study_holds(lab, study: str, tmp_path: Path) -> None:
     result = lab(f"experiment={study} figures=false")
     assert result.status == 0, result.out + result.err
@@ -159,6 +163,8 @@ def test_every_command_of_the_readme(lab, line: str, tmp_path: Path) -> None:
     rows = "size,price\n" + "".join(f"{i % 7},{3 * (i % 7) + i % 2}\n" for i in range(40))
     (tmp_path / "houses.csv").write_text(rows)
     result = lab(line)
+    if "needs an extra" in result.err:
+        pytest.skip(result.err.strip())
     assert result.status == 0, result.err + result.out
 
 

@@ -63,8 +63,9 @@ class Comparison(schema.topic.Comparison, Method):
     Row k holds for every optimizer the median over starts of the lowest loss so far, at each rate (``best_<name>``) and
     at whichever rate is lowest there (``median_<name>``). The last step has the matrices: ``table``, one row an
     optimizer, of the starts that report; ``final_loss`` and ``diverged`` by rate, over all starts; ``wins``, the share
-    of starts from which the row is better than the column, ties counting half; and spreads of the lowest loss above the
-    lowest that any walk found from that start, over the budget (``course``) and over rates (``sensitivity``).
+    of starts from which the row is better than the column, ties counting half; and quartiles over the
+    starts that report, of the lowest loss by the clock (``course``) and by rate (``sensitivity``), and of how far it is
+    above the lowest that any walk found from that start (``above``: what Moré and Wild call f - f_L).
     """
 
     subject: Function | Network
@@ -196,7 +197,11 @@ class Comparison(schema.topic.Comparison, Method):
         reports = tuning.split(self.seeds)[1]
         lowest, noise = best.flatten(0, 1).min(0).values, self.noise(best)
         course = self.apart(state["history"])[:, each, tuned.rate].movedim(0, 1)  # (O, M, S)
-        spreads = {"course": course[..., reports], "sensitivity": best[..., reports]}
+        spreads = {
+            "course": course[..., reports],
+            "above": (course - lowest)[..., reports].maximum(noise[reports]),
+            "sensitivity": best[..., reports],
+        }
         values = {
             "table": self.table(tuned, diverged),
             "final_loss": tuning.median(best),
@@ -206,8 +211,7 @@ class Comparison(schema.topic.Comparison, Method):
             "wins": (1 + tuned.better.to(best)).mean(-1) / 2,
         }
         for name, losses in spreads.items():
-            above = (losses - lowest[reports]).maximum(noise[reports])
-            parts = tuning.quantiles(above)
+            parts = tuning.quantiles(losses)
             values |= {f"{name}{end}": part for end, part in zip(("_25", "", "_75"), parts, strict=True)}
         return values
 
@@ -299,7 +303,7 @@ class Comparison(schema.topic.Comparison, Method):
         across = rates[0] if len(set(rates)) == 1 else words.count(len(rates[0]))
         clock = tuple(map(str, self.marks))
         over_rates = ("final_loss", "diverged", "rates", "sensitivity_25", "sensitivity", "sensitivity_75")
-        over_clock = ("clock", "course_25", "course", "course_75")
+        over_clock = ("clock", *(f"{name}{end}" for name in ("course", "above") for end in ("_25", "", "_75")))
         named: dict[str, tuple[Sequence[str], ...]] = {
             **{f"best_{key}": (own,) for key, own in zip(self.keys, rates, strict=True)},
             **dict.fromkeys(over_rates, (self.names, across)),
@@ -309,8 +313,9 @@ class Comparison(schema.topic.Comparison, Method):
 
     def pictures(self) -> Sequence[Picture]:
         found: list[Picture] = [
-            Spread("loss_above_the_lowest_found", "course", "clock", "gradient evaluations"),
-            Spread("sensitivity_to_the_learning_rate", "sensitivity", "rates", "learning rate"),
+            Spread("lowest_loss_at_the_tuned_rate", "course", "clock", "gradient evaluations"),
+            Spread("lowest_loss_above_the_lowest_of_all", "above", "clock", "gradient evaluations"),
+            Spread("lowest_loss_by_learning_rate", "sensitivity", "rates", "learning rate"),
             Heatmap("share_of_walks_that_diverged", "diverged"),
             Curves("best_rate_at_every_budget", tuple(f"median_{key}" for key in self.keys)),
         ]
