@@ -79,7 +79,7 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
         sink.write(columns)
         sink.evidence(evidence)
         sink.flush()
-    last = {**scan.last, **{name: column.data[-1] for name, column in columns.items()}}
+    last = {**scan.last, **{name: column.data[-1] for name, column in columns.items() if len(column.steps)}}
     return Scan(end[1] if end else scan.status, stop - 1, state, last, [*scan.evidence, *evidence])
 
 

@@ -72,7 +72,7 @@ def walk(topics: Sequence[Descent]) -> Iterator[tuple[Scan, Columns]]:
     for j, end in enumerate(ends):
         assert end is not None
         columns = merge(parts[j])
-        values = {name: column.data[-1] for name, column in columns.items()}
+        values = {name: column.data[-1] for name, column in columns.items() if len(column.steps)}
         yield Scan(end[1], end[0], last[j], values, evidence[j]), columns
 
 
@@ -161,12 +161,8 @@ def row(columns: Columns, j: int) -> dict[str, Column]:
 
 def cut(columns: Columns, until: int) -> Columns:
     """The rows of steps before ``until``."""
-    kept: dict[str, Column] = {}
-    for name, column in columns.items():
-        count = bisect_left(column.steps, until)
-        if count:
-            kept[name] = Column(column.steps[:count], column.data[:count])
-    return kept
+    counts = {name: bisect_left(column.steps, until) for name, column in columns.items()}
+    return {name: Column(columns[name].steps[:count], columns[name].data[:count]) for name, count in counts.items()}
 
 
 def merge(parts: Sequence[Columns]) -> Columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,9 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
             return Attempt(folder, record, before=True)
         from calclab.app.execute import execute
 
+        if progress:
+            for note in job.topic.notes():  # before the first step, not only at the end
+                print(f"calclab: {note}", file=sys.stderr)
         record = execute(job, lambda: bool(received), progress=progress)
     if received and record["status"] == "interrupted":
         record["exit"] = 128 + received[0]

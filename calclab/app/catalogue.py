@@ -82,17 +82,18 @@ def root_knobs(topic: str) -> dict[str, Knob]:
 # --- what to say of a name that is not there ---
 
 
-def nearest(wrong: str, allowed: Sequence[str]) -> str:
+def nearest(wrong: str, allowed: Sequence[str], listed: str = "--help") -> str:
+    """What to type instead; where there are many names, ``listed`` shows all of them."""
     close = difflib.get_close_matches(wrong, allowed, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    shown = ", ".join(allowed[:LISTED]) + (", ... (all with --help)" if len(allowed) > LISTED else "")
+    shown = ", ".join(allowed[:LISTED]) + (f", ... (all with {listed})" if len(allowed) > LISTED else "")
     return f"There are: {shown}." if allowed else ""
 
 
 def unknown(group: str, option: str) -> str:
     """No such option: the nearest one, or all of them."""
-    return f"{group}={option}: there is no such {group}. {nearest(option, options(group))}"
+    return f"{group}={option}: there is no such {group}. {nearest(option, options(group), f'--help {group}')}"
 
 
 def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:

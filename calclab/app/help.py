@@ -20,19 +20,30 @@ EXAMPLES = """\
 FLAGS = """\
   -m, --multirun   run every combination of the values given as a,b,c
   -c, --cfg job    print the configuration and stop
-  -h, --help       this page; with topic=<name> for that topic
+  -h, --help       this page; with topic=<name> for that topic, with a group (--help function) for all its choices
       -sc install=bash   tab completion: eval "$(calclab -sc install=bash)\""""
 
 
+MANY = 40  # choices of a group up to which the front page names them all
+
+
 def page(words: Sequence[str]) -> str:
-    """The help page for the choices among ``words`` (topic=, network=, data=, ...); UserError for an unknown one."""
+    """The help page for the choices among ``words`` (topic=, network=, data=, ...); UserError for an unknown one.
+
+    A group by its name alone (``function`` or ``function=``) asks for the list of its choices instead.
+    """
     chosen: dict[str, str] = {"topic": "descent"}
+    asked: list[str] = []
     for word in words:
         group, _, option = word.partition("=")
-        if group in catalogue.GROUPS:
+        if group in catalogue.GROUPS and not option:
+            asked.append(group)
+        elif group in catalogue.GROUPS:
             if option not in catalogue.options(group):
                 raise UserError(catalogue.unknown(group, option))
             chosen[group] = option
+    if asked:
+        return "\n\n".join(f"Choices of {group} ({group}=name)\n{listing(group)}" for group in asked)
     topic = chosen["topic"]
     own = referred(catalogue.values("topic", topic), default_of(topic) | chosen)
     everyone = catalogue.values("", "config")
@@ -50,9 +61,22 @@ def page(words: Sequence[str]) -> str:
             knobs = catalogue.knobs(group, option)
             heading = f"Knobs of {group}={option}: {catalogue.description(group, option)}\n"
             parts.append(heading + table(knobs, catalogue.values(group, option), f"{group}."))
-    names = [f"  {group:<11}{wrapped(catalogue.options(group))}" for group in catalogue.GROUPS[1:]]
-    parts += ["Choices (group=name; add --help to a choice for its knobs)\n" + "\n".join(names), f"Flags\n{FLAGS}"]
+    parts += ["Choices (group=name; add --help to a choice for its knobs)\n" + choices(), f"Flags\n{FLAGS}"]
     return "\n\n".join(parts)
+
+
+def choices() -> str:
+    """Every group and the names of its choices, or how many they are and how to list them."""
+    groups = catalogue.GROUPS[1:]
+    width = max(map(len, groups)) + 2
+
+    def names(group: str) -> str:
+        found = catalogue.options(group)
+        if len(found) > MANY:
+            return f"{len(found)} of them; --help {group} lists them all"
+        return wrapped(found, indent=width + 2)
+
+    return "\n".join(f"  {group:<{width}}{names(group)}" for group in groups)
 
 
 def referred(values: Mapping[str, object], chosen: Mapping[str, str]) -> dict[str, object]:
@@ -68,7 +92,10 @@ def referred(values: Mapping[str, object], chosen: Mapping[str, str]) -> dict[st
 
 
 def listing(group: str) -> str:
-    return "\n".join(f"  {name:<11} {catalogue.description(group, name)}" for name in catalogue.options(group))
+    """The choices of a group, a line each with what it is."""
+    names = catalogue.options(group)
+    width = max(map(len, names), default=0)
+    return "\n".join(f"  {name:<{width}}  {catalogue.description(group, name)}" for name in names)
 
 
 def table(knobs: Mapping[str, Knob], defaults: Mapping[str, object], prefix: str = "") -> str:
@@ -93,11 +120,11 @@ def show(value: object) -> str:
     return str(value)
 
 
-def wrapped(names: Sequence[str], width: int = 105) -> str:
+def wrapped(names: Sequence[str], indent: int, width: int = 105) -> str:
     lines, line = [], ""
     for name in names:
         if line and len(line) + len(name) + 2 > width:
             lines.append(line)
             line = ""
         line += f"{', ' if line else ''}{name}"
-    return ("\n" + " " * 13).join([*lines, line])
+    return ("\n" + " " * indent).join([*lines, line])

@@ -72,6 +72,8 @@ class Theory:
         ends = self.ends(lr)
         if ratio >= 1 or self.factor(lr) >= 1:
             return 0.0 if ratio >= 1 else math.inf
+        if not any(end.determinant for end in ends):
+            return self.steps(self.factor(lr), ratio)  # without a velocity x shrinks evenly
         low, high = 0, 1
         while max(end.after(high) for end in ends) > ratio:
             low, high = high, 2 * high

@@ -47,8 +47,8 @@ class CsvSink:
                 self._names = next(csv.reader(file), ["step"])[1:]
 
     def write(self, columns: Columns) -> None:
-        scalars = {name: column for name, column in columns.items() if column.data.ndim == 1 and len(column.steps)}
-        if scalars:
+        scalars = {name: column for name, column in columns.items() if column.data.ndim == 1}
+        if any(len(column.steps) for column in scalars.values()):
             self._write_scalars(scalars)
         for name, column in columns.items():
             if column.data.ndim == 2:

@@ -41,7 +41,7 @@ class ProgressSink:
             return
         self._due = now + PERIOD
         bar = self._bar if self._bar is not None else self._start(self._run)
-        step = max(column.steps[-1] for column in columns.values())
+        step = max(column.steps[-1] for column in columns.values() if len(column.steps))
         rate = f"{number((step + 1) / (now - self._began), 3)} steps/s"
         bar.update(self._task, completed=step + 1, now=current(columns), rate=rate)
         bar.refresh()

@@ -7,6 +7,7 @@ step is written; TensorBoard itself shows float32 and thins each tag to about 1,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -78,18 +79,32 @@ class TensorBoardSink:
 
 
 def together(columns: Columns) -> list[tuple[Sequence[int], list[tuple[str, Column]]]]:
-    """The columns grouped by the steps at which they were logged: one event carries all names of a step."""
-    groups: list[tuple[Sequence[int], list[tuple[str, Column]]]] = []
+    """The columns grouped by the steps at which they were logged: one event carries all names of a step.
+
+    Columns that only begin later than the longest are cut with it where they begin; others stand by themselves.
+    """
+    longest = max((column.steps for column in columns.values()), key=len, default=())
+    late: dict[int, list[tuple[str, Column]]] = {}  # by the rows that are missing at the beginning
+    others: list[tuple[Sequence[int], list[tuple[str, Column]]]] = []
     for name, column in columns.items():
-        if not len(column.steps):
-            continue
-        for steps, members in groups:
-            if steps == column.steps:
-                members.append((name, column))
-                break
+        missing = len(longest) - len(column.steps)
+        if column.steps == longest[missing:]:
+            late.setdefault(missing, []).append((name, column))
+        elif same := next((members for steps, members in others if steps == column.steps), None):
+            same.append((name, column))
         else:
-            groups.append((column.steps, [(name, column)]))
-    return groups
+            others.append((column.steps, [(name, column)]))
+    groups = []
+    for first, stop in itertools.pairwise([*sorted(late), len(longest)]):
+        steps = longest[first:stop]
+        members = [
+            (name, Column(steps, column.data[first - missing : stop - missing]))
+            for missing, begun in late.items()
+            if missing <= first
+            for name, column in begun
+        ]
+        groups.append((steps, members))
+    return [(steps, members) for steps, members in [*groups, *others] if len(steps)]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Plain]]:

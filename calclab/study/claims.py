@@ -44,7 +44,7 @@ def check_claims(
     claims: Sequence[Mapping[str, Any]], answer: Answer, columns: Columns, outcome: Outcome
 ) -> list[Claim]:
     """One Claim for each entry of ``claims``, in order; ``columns`` is all that was logged."""
-    last = {name: column.data[-1] for name, column in columns.items()}
+    last = {name: column.data[-1] for name, column in columns.items() if len(column.steps)}
     found: dict[str, Tensor | str] = {
         **last,
         **answer.values,

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 NEVER = 1e9
-WIDTH = 600
+WIDTH = 600  # some 400,000 parameters
 RUNS = {
     "function": "topic=descent function=rosenbrock lr=0.0001 tol=0 figures=false",
-    "network": f"topic=descent network=mlp network.width={WIDTH} network.depth=2 data=digits data.rows=200 lr=0.0001"
+    "network": f"topic=descent network=mlp network.width={WIDTH} network.depth=2 data=digits data.rows=20 lr=0.0001"
     " tol=0 optimizer=adam figures=false",
 }
 

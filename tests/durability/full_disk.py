@@ -12,6 +12,7 @@ must, when there is room, end with the same bytes as a run that always had room.
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import shutil
 import signal
@@ -81,13 +82,20 @@ def compare_start(outputs: Path, whole: Path) -> bool:
     from calclab.archive import find
 
     for path in outputs.glob("*/*/[!.]*.csv"):
-        if not (whole / path.name).read_bytes().startswith(path.read_bytes()):
+        if not begins(path, whole / path.name):
             raise BrokenError(f"{path.name} is not how the whole run's begins")
     runs = find(outputs) if outputs.is_dir() else []
     for run in runs:
         if run.status not in ("failed", "interrupted", "unreadable"):
             raise BrokenError(f"a run that did not end counts as {run.status}")
     return bool(runs)
+
+
+def begins(part: Path, whole: Path) -> bool:
+    """Has ``whole`` the rows of ``part`` first? Columns that came later stand at the end of its rows."""
+    with part.open(encoding="utf-8", newline="") as few, whole.open(encoding="utf-8", newline="") as all_of:
+        rows, others = csv.reader(few), csv.reader(all_of)
+        return all(row == next(others, [])[: len(row)] for row in rows)
 
 
 def points(name: str, words: list[str], place: Path, kind: str, stride: int, say: Callable[[str], None]) -> int:

@@ -230,7 +230,7 @@ class Descent(schema.topic.Descent):
         size = g.norm()
         f0, g0 = self.scale
         runaway = bool((loss.abs() > RUNAWAY * f0) | (size > RUNAWAY * g0))
-        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, runaway, self.forecast)
+        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, g0, runaway, self.forecast)
         values: dict[str, Tensor | str] = {"loss": loss, "gradient_norm": size}
         sentence = f"loss {words.number(loss)}, gradient norm {words.number(size)}"
         if self.short:

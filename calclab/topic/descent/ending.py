@@ -16,6 +16,7 @@ from calclab.numerics.spectrum import inertia
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
 
+FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
 DENSE = 200  # variables up to which the Hessian is formed to tell
 
 
@@ -34,15 +35,18 @@ def ending(
     gradient: Tensor,
     contraction: Tensor,
     tol: float,
+    scale: float,
     runaway: bool,
     forecast: Forecast | None,
 ) -> Ending:
-    """Where x is. Stationary: ‖g‖ < tol, or within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
+    """Where x is; ``scale`` is ‖g‖ at the start, at least 1. Stationary: ‖g‖ < tol, or within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
     if not bool(loss.isfinite() & gradient.isfinite().all() & x.isfinite().all()):
         return Ending("nonfinite", f"it left the finite numbers; {smaller(forecast)}")
     if runaway:
         return Ending("diverged", f"it runs away; {smaller(forecast)}")
     size = gradient.norm()
+    if bool(size > max(tol, FAR * scale)):
+        return Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
     λ = eigenvalues(function, x) if len(x) <= DENSE else None
     rounding = 0.0 if λ is None else torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
     if not bool((size < tol) | (size <= rounding)):

@@ -48,7 +48,7 @@ def trace(steps: Sequence[int], inner: Inner) -> dict[str, Column]:
     return {
         "gradient_norm": Column(steps, norm),
         "step_length": Column(steps, length),
-        **({name: Column(steps[start:], data[start:]) for name, data in moving.items()} if start < len(steps) else {}),
+        **{name: Column(steps[start:], data[start:]) for name, data in moving.items()},  # empty in a block of step 0
     }
 
 
