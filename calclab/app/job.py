@@ -21,7 +21,7 @@ from calclab.optimizer import as_rule
 from calclab.study.claims import check_form
 
 THREADS = torch.get_num_threads()
-LARGE = 10**7  # parameters × rows from which on threads pay
+LARGE = 10**8  # parameters × rows at once from which on threads pay
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def prepare(asked: Asked) -> Job:
     device = ranks.own(device)
     about = subject.build(config, choices, device)
     topic = build_topic(config, about)
-    if work(about) > LARGE:
+    if work(about, config.get("batch")) > LARGE:
         torch.set_num_threads(THREADS)
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
     title = f"{place.topic} of {about.name}"
@@ -59,9 +59,12 @@ def prepare(asked: Asked) -> Job:
     return Job(topic, run, place, choices, asked.overrides, device, made, notes)
 
 
-def work(about: Function | Network) -> int:
+def work(about: Function | Network, batch: Any) -> int:
     """A measure of what one evaluation costs: parameters × rows."""
-    return 0 if isinstance(about, Function) else len(about.rows) * sum(p.numel() for p in about.parameters().values())
+    if isinstance(about, Function):
+        return 0
+    rows = batch if isinstance(batch, int) else len(about.rows)
+    return rows * sum(p.numel() for p in about.parameters().values())
 
 
 def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:

@@ -48,7 +48,7 @@ def main() -> None:
     together, memory = sweep("batch", JOBS, STEPS)
     basic = one + (JOBS - 1) * job
     print(
-        f"basic launcher: {one:.2f} s for 1 job, {few:.2f} s for {FEW}: {job * 1e3:.0f} ms a job, {basic:.0f} s for {JOBS}"
+        f"basic launcher: 1 job {one:.2f} s, {FEW} jobs {few:.2f} s: {job * 1e3:.0f} ms each, {basic:.0f} s for {JOBS}"
     )
     print(f"batch launcher: {together:.2f} s for {JOBS} jobs; no process above {memory:.0f} MB")
     print(f"{basic / together:.0f} times as quick (aim: {AIM})")

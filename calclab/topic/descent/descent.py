@@ -39,7 +39,7 @@ from calclab.topic import words
 from calclab.topic.descent.ending import ending
 from calclab.topic.descent.forecast import Forecast, forecast
 from calclab.topic.descent.sharpness import random_direction, sharpness
-from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
+from calclab.topic.descent.trace import distance, earlier, length, products, trace, vecdot
 
 POSITIONS = 100  # with more variables the position is not logged at every step
 PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
@@ -190,6 +190,10 @@ class Descent(schema.topic.Descent):
         else:
             inner = data
         found = {"loss": columns["loss"], **trace(steps, inner)}
+        if self.short:
+            found["gradient_norm"] = Column(steps, length(data["gradient"], inner["g·g"]))
+        if self.minibatches is not None:  # gradients of different rows tell nothing of curvature
+            del found["curvature"], found["contraction"]
         if self.factor is not None:
             found["lr"] = Column(steps, self.rates(steps, data["loss"]))
         if self.short and self.function.minima is not None:

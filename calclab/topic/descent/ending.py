@@ -39,7 +39,9 @@ def ending(
     runaway: bool,
     forecast: Forecast | None,
 ) -> Ending:
-    """Where x is; ``scale`` is ‖g‖ at the start, at least 1. Stationary: ‖g‖ < tol, or within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
+    """Where x is; ``scale`` is ‖g‖ at the start, at least 1.
+
+    Stationary: ‖g‖ < tol, or within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
     if not bool(loss.isfinite() & gradient.isfinite().all() & x.isfinite().all()):
         return Ending("nonfinite", f"it left the finite numbers; {smaller(forecast)}")
     if runaway:

@@ -32,6 +32,17 @@ def products(g: Tensor, s: Tensor, b: Tensor, dot: Callable[[Tensor, Tensor], Te
     return {"g·g": dot(g, g), "s·s": dot(s, s), "s·g": dot(s, g), "b·b": dot(b, b), "s·b": dot(s, b)}
 
 
+def length(a: Tensor, square: Tensor) -> Tensor:
+    """‖a‖ over the last axis from ‖a‖²; scaled where the square is beyond the largest float and the norm is not."""
+    norm = square.sqrt()
+    if bool(norm.isinf().any()):
+        most = reduce(torch.maximum, a.abs().unbind(-1))
+        scale = torch.where(most.isfinite() & (most > 0), most, 1.0)
+        scaled = a / scale.unsqueeze(-1)
+        norm = torch.where(norm.isinf(), scale * dot(scaled, scaled).sqrt(), norm)
+    return norm
+
+
 def trace(steps: Sequence[int], inner: Inner) -> dict[str, Column]:
     """Columns over ``steps`` of inner products (N, ...), those of the step itself without the row of k = 0.
 
