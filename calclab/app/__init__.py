@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as mistake:
         print(f"calclab: {mistake}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is told at exit
+        return 0
     except OSError as trouble:  # of the disk, before a run has begun or after it has ended
         if trouble.errno not in DISK:
             raise

@@ -7,12 +7,14 @@ its kind: ``function.expr=...`` means ``function=formula``, ``network._target_=.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
 from calclab.errors import UserError
 
 FORMULA_KEYS = ("function.expr", "function.links")
+FILE_KEYS = ("network.weights", "data.path")  # the folders of runs have commas and = in their names
 IMPLIED = {
     "function.expr": "function=formula",
     "function.links": "function=links",
@@ -53,9 +55,10 @@ def key_of(word: str) -> str:
 
 
 def quote(word: str) -> str:
-    """A formula's value in quotes, so that Hydra passes it on letter by letter; anything else as it is."""
+    """A formula, or the name of a file, in quotes, so that Hydra passes it on letter by letter; the rest as it is."""
     key, equals, value = word.partition("=")
-    if not equals or key.lstrip("+") not in FORMULA_KEYS:
+    file = key.lstrip("+") in FILE_KEYS and os.path.exists(value)
+    if not equals or not (file or key.lstrip("+") in FORMULA_KEYS):
         return word
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return word  # already quoted, for Hydra or for a sweep over formulas

@@ -12,6 +12,7 @@ from calclab.sink.csv import CsvSink
 from calclab.sink.progress import ProgressSink
 from calclab.sink.tensorboard import TensorBoardSink
 
+LISTED = 50  # jobs of a sweep that are shown one by one
 SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
 
 
@@ -30,6 +31,8 @@ def make_sinks(*, figures: bool, progress: bool) -> list[Sink]:
 def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
     """The jobs of a sweep as a table, failures last and loud."""
     failed = [row for row in rows if row["status"] == "failed"]
+    stopped = [row for row in rows if row["status"] == "interrupted"]
+    every, rows = rows, few(rows)
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -43,7 +46,16 @@ def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
     else:
         for row in rows:
             print("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
-    print(f"{len(rows) - len(failed)} of {len(rows)} jobs done, {len(failed)} failed; table: {place / 'sweep.csv'}")
+    if len(rows) < len(every):
+        print(f"... and {len(every) - len(rows)} more that did not fail")
+    done = len(every) - len(failed) - len(stopped)
+    cut = f", {len(stopped)} interrupted" if stopped else ""
+    print(f"{done} of {len(every)} jobs done, {len(failed)} failed{cut}; table: {place / 'sweep.csv'}")
+
+
+def few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """All of a short table; of a long one the first jobs and those that failed."""
+    return rows if len(rows) <= LISTED else [*rows[:LISTED], *(r for r in rows[LISTED:] if r["status"] == "failed")]
 
 
 def show_best(search: Mapping[str, Any]) -> None:

@@ -56,3 +56,12 @@ def test_a_part_names_its_kind() -> None:
 def test_two_subjects_are_refused() -> None:
     with pytest.raises(UserError, match="two subjects"):
         prepare(["function=rosenbrock", "function.expr=x"])
+
+
+def test_the_name_of_a_file_is_passed_letter_by_letter(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1,a=b").mkdir()
+    (tmp_path / "lr=0.1,a=b" / "weights.pt").write_bytes(b"")
+    there = "network.weights=lr=0.1,a=b/weights.pt"
+    assert prepare([there]) == ['network.weights="lr=0.1,a=b/weights.pt"']
+    assert prepare(["data.path=a.csv,b.csv"]) == ["data.path=a.csv,b.csv"]  # no file of this name: a sweep
