@@ -13,6 +13,7 @@ from calclab.core import Columns, Curves, Guide, Labels
 from calclab.figure.records import CurvesPanel, Line, Numbers
 
 HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
+TINY = 1e-290  # ... and below this, that of logarithmic ones
 NAMED = 30  # names along an axis, at most
 GUIDE = 200  # points of a guide
 
@@ -57,6 +58,9 @@ def course(
     xlog = "x" in log and loggable([v for line in raw for v in line.x])
     ylog = "y" in log and loggable([v for line in raw for v in line.y])
     lines = tuple(drawn(line, xlog, ylog) for line in raw)
+    if not any(math.isfinite(x) and math.isfinite(y) for line in lines for x, y in zip(line.x, line.y, strict=True)):
+        xlog = ylog = False  # no point is left, and a logarithmic axis needs one
+        lines = tuple(drawn(line, xlog, ylog) for line in raw)
     hidden = sum(v == 0 for line in raw for v in line.x) if xlog else 0
     hidden += sum(v == 0 for line in raw for v in line.y) - sum(len(line.zeros) for line in lines) if ylog else 0
     lost = sum(not math.isfinite(v) for line in raw for v in line.y)
@@ -108,6 +112,7 @@ def positive(values: Numbers, log: bool) -> Numbers:
 
 
 def numbers(values: Tensor) -> Numbers:
-    """A vector as floats; what is not finite, or too large for axes, is NaN."""
+    """A vector as floats; what is not finite, or too large for axes, is NaN, and what is too small for them is 0."""
     values = values.double()
+    values = torch.where(values.abs() < TINY, 0.0, values)
     return tuple(torch.where(values.abs() < HUGE, values, torch.nan).tolist())

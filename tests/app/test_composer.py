@@ -121,7 +121,7 @@ words = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(words, min_size=1, max_size=4, unique_by=lambda word: word.partition("=")[0]), st.data())
 def test_jobs_of_a_sweep_are_as_hydra_composes_them(
     compare: Callable[..., None], first: list[str], data: st.DataObject

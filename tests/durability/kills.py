@@ -2,10 +2,11 @@
 
     python tests/durability/kills.py --kills 200 --seed 0
 
-Over all seven topics, on functions, networks and a table of data, with the state of optimizers, claims and pictures. A
-run is a forked child of this process, killed by SIGKILL after a random part of the time that the whole run takes; what
-goes on from there may be killed again, and again; then it is let end. Compared are every CSV and picture byte for byte,
-the event file's steps and values, the outcome's status, answer and evidence, and the names of all files.
+Over the topics, on functions, networks and a table of data, with batches in random order, the state of optimizers,
+claims and pictures. A run is a forked child of this process, killed by SIGKILL after a random part of the CPU time that
+the whole run takes; what goes on from there may be killed again, and again; then it is let end. Compared are every CSV
+and picture byte for byte, the event file's steps and values, the outcome's status, answer and evidence, and the names
+of all files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import random
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +26,7 @@ COMMANDS = [
     "topic=descent network=mlp network.width=8 data=iris lr=0.1 steps=150 optimizer=adam",
     "topic=descent network=linear data=table data.path={table} data.target=kind lr=0.1 steps=200 optimizer=momentum",
     "topic=descent network=mlp network.width=4 data=wine lr=0.01 steps=150 optimizer=nesterov train=5 seed=3",
+    "topic=descent network=mlp network.width=4 data=wine lr=0.01 batch=16 steps=150 optimizer=adam seed=4",
     "topic=descent function=himmelblau lr=0.001 steps=400 figures=true",
     "topic=derivative steps=900",
     "topic=partial",
@@ -36,7 +37,7 @@ COMMANDS = [
     "topic=importance network=mlp network.width=4 data=iris train=20",
     "experiment=notebook/07_bowl",
 ]
-FAST = ("checkpoint_every=0.02", "figures=false")
+FAST = ("checkpoint_every=0.001", "figures=false")
 
 
 def words(command: str, outputs: Path, table: Path) -> list[str]:
@@ -61,10 +62,8 @@ def trial(
         outputs = Path(place)
         asked = words(command, outputs, table)
         for _ in range(chance.choice([1, 1, 2, 3])):
-            pid = child(asked)
-            time.sleep(chance.uniform(0.02, 1.0) * seconds)
             met["kills"] += 1
-            at_work = kill(pid)
+            at_work = kill(child(asked), chance.uniform(0.02, 1.0) * seconds)
             met["at work"] += at_work
             met["saved"] += at_work and bool(list(outputs.glob("*/*/checkpoint.pt")))
             readable(outputs)

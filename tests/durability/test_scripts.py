@@ -23,7 +23,7 @@ def test_killed_runs_resume_to_identical_bytes() -> None:
 
 @pytest.mark.slow
 def test_many_at_once_do_not_mix() -> None:
-    done = script("crowd.py", "--different", "8", "--same", "4")
+    done = script("crowd.py", "--different", "6", "--same", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("nothing went wrong") == 2
 

@@ -9,7 +9,7 @@ import math
 import matplotlib.image
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -300,6 +300,7 @@ def matrices(most: int) -> st.SearchStrategy[Tensor]:
 
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
+@example(values=[0.0, 1.0, math.nan, 5e-324], log="xy")
 @given(st.lists(numbers, max_size=12), st.sampled_from(["", "x", "y", "xy"]))
 def test_any_curve_can_be_drawn(values: list[float], log: str) -> None:
     columns = {"a": track(*values), "b": track(*reversed(values))}

@@ -223,7 +223,7 @@ AWKWARD = (0.0, -1.0, NAN, INF, -INF, 1e308, 5e-324, 1e-200, 1e149, 3.5)
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.lists(st.one_of(st.sampled_from(AWKWARD), st.floats()), min_size=3, max_size=3), min_size=1, max_size=6)
 )

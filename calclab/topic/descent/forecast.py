@@ -5,6 +5,7 @@ On a quadratic the Hessian is the same everywhere, and what is said here holds; 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -74,7 +75,7 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     λ, V = known
     smallest, largest = float(λ[0]), float(λ[-1])
     quadratic = function.exact is not None and function.exact.degree <= 2
-    name = type(rule).__name__
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(rule).__name__).lower()
     if largest <= 0:
         return Forecast(name, lr, quadratic, smallest, largest)
     g = evaluate(function, function.start)[1]
