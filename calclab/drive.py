@@ -18,7 +18,7 @@ from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic
 
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
-GROWTH = 8  # how much longer than the last a block may be
+GROWTH = 64  # how much longer than the last a block may be
 
 
 def begin(topic: Topic) -> Scan:

@@ -2,7 +2,8 @@
 
 A kill may fall into a write that crosses a page of the file, and leave half a line. So there are two files: what is
 new goes to the one that is hidden, which then takes the other's name in one step. The one that had the name is the
-hidden one of the next time; it is then given both pieces. That is twice the bytes, and no copying.
+hidden one of the next time; it is then given both pieces. That is twice the bytes, and no copying. As long as the file
+is small, it is simply written anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from calclab.sink.appending import AppendingFile
 
+SMALL = 2**16  # bytes up to which a file is written anew for every piece
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what a file system without links answers
 
 
@@ -23,6 +25,7 @@ class GrowingFile:
     def __init__(self, path: Path) -> None:
         self.fresh = not path.is_file()
         self._path = path
+        self._whole = b"" if self.fresh else path.read_bytes() if path.stat().st_size <= SMALL else None
         self._next, self._past = (path.with_name(f".{path.name}.{word}") for word in ("next", "past"))
         self._shown: AppendingFile | None = None
         self._hidden: AppendingFile | None = None
@@ -30,6 +33,9 @@ class GrowingFile:
 
     def write(self, piece: bytes) -> int:
         """Write all of ``piece`` or nothing of it."""
+        if self._whole is not None and len(self._whole) + len(piece) <= SMALL:
+            return self._renew(self._whole + piece, len(piece))
+        self._whole = None
         try:
             if self._hidden is None:
                 self._hidden, self._behind = self._copy(), b""
@@ -49,6 +55,17 @@ class GrowingFile:
         self._behind = b""
         for path in (self._next, self._past):
             path.unlink(missing_ok=True)
+
+    def _renew(self, whole: bytes, new: int) -> int:
+        """The file anew, of which the last ``new`` bytes are."""
+        try:
+            self._next.write_bytes(whole)
+            os.replace(self._next, self._path)
+        except OSError:
+            self._next.unlink(missing_ok=True)
+            raise
+        self._whole = whole
+        return new
 
     def _copy(self) -> AppendingFile:
         """The hidden file, as the shown one is now."""

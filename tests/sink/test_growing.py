@@ -18,6 +18,13 @@ from calclab.sink.growing import GrowingFile
 LINE = b"x" * 99 + b"\n"
 
 
+@pytest.fixture(params=[0, growing.SMALL], ids=["large", "small"], autouse=True)
+def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Every test as for a large file, and as for a small one."""
+    monkeypatch.setattr(growing, "SMALL", request.param)
+    return request.param
+
+
 def test_pieces_add_up_whether_begun_or_gone_on_with(tmp_path: Path) -> None:
     path, pieces = tmp_path / "a.csv", [f"{k}\n".encode() * (k + 1) for k in range(9)]
     for first in (0, 1, 3, 8):
@@ -62,12 +69,13 @@ def test_a_piece_that_does_not_fit_is_not_there_and_the_next_one_is(
     file = GrowingFile(tmp_path / "a.csv")
     file.write(LINE)
 
-    def full(self: AppendingFile, piece: bytes) -> int:
+    def full(self: object, piece: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
 
     for _ in range(2):
         with monkeypatch.context() as patch:
             patch.setattr(AppendingFile, "write", full)
+            patch.setattr(Path, "write_bytes", full)
             with pytest.raises(OSError, match="full"):
                 file.write(b"lost\n")
         assert os.listdir(tmp_path) == ["a.csv"]
