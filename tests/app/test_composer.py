@@ -134,7 +134,7 @@ def test_jobs_of_a_sweep_are_as_hydra_composes_them(
     compare(*jobs)
 
 
-@pytest.mark.slow
+@pytest.mark.minutes
 @pytest.mark.parametrize("key", KEYS)
 def test_every_value_after_every_other(compare: Callable[..., None], key: str) -> None:
     compare(*([f"{key}={value}"] for value in [*VALUES, *reversed(SCALARS)]))

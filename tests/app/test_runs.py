@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,7 +37,7 @@ def test_a_topic_by_its_name_alone(lab, topic: str, tmp_path: Path) -> None:
 
 
 LONG = ("published/edge_of_stability", "published/heavy_ball/gradient_descent_10000")  # a minute or so
-STUDIES = [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in catalogue.options("experiment")]
+STUDIES = [pytest.param(n, marks=pytest.mark.minutes) if n in LONG else n for n in catalogue.options("experiment")]
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -152,10 +153,14 @@ def test_an_interrupted_run_says_so_and_keeps_its_rows(tmp_path: Path, number: i
     assert len(pd.read_csv(path.with_name("scalars.csv"))) == outcome["steps"] + 1
 
 
-def readme_commands() -> list[str]:
+TESTED = "=(ray|optuna|submitit_local)"  # engines, of which tests/engines has more
+
+
+def readme_commands() -> list[Any]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"python -m calclab ((?:[^`\n|]|\|(?!\s))+)", text)
-    return [line.strip() for line in found if "<" not in line and "..." not in line]
+    lines = [line.strip() for line in found if "<" not in line and "..." not in line]
+    return [pytest.param(line, marks=pytest.mark.minutes) if re.search(TESTED, line) else line for line in lines]
 
 
 @pytest.mark.parametrize("line", readme_commands())

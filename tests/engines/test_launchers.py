@@ -53,8 +53,8 @@ def test_a_crash_costs_its_job_alone(engine, reference: Path, name: str) -> None
         ("joblib", signal.SIGINT),
         ("joblib", signal.SIGTERM),
         ("submitit_local", signal.SIGINT),
-        ("submitit_local", signal.SIGTERM),
-        ("ray", signal.SIGINT),
+        pytest.param("submitit_local", signal.SIGTERM, marks=pytest.mark.minutes),
+        pytest.param("ray", signal.SIGINT, marks=pytest.mark.minutes),
     ],
 )
 def test_a_sweep_that_is_stopped_goes_on_to_the_same_bytes(engine, until, reference: Path, name: str, number) -> None:
