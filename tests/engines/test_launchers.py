@@ -52,7 +52,8 @@ def test_a_crash_costs_its_job_alone(engine, reference: Path, name: str) -> None
     [
         ("joblib", signal.SIGINT),
         ("joblib", signal.SIGTERM),
-        ("submitit_local", signal.SIGINT),
+        # submitit's own processes hear Ctrl-C too: on a busy machine one may be gone before its job has a row
+        pytest.param("submitit_local", signal.SIGINT, marks=pytest.mark.minutes),
         pytest.param("submitit_local", signal.SIGTERM, marks=pytest.mark.minutes),
         pytest.param("ray", signal.SIGINT, marks=pytest.mark.minutes),
     ],
