@@ -19,7 +19,9 @@ ALLOWED = {
     "network": {"errors", "schema", "core"},
     "optimizer": {"core", "errors", "schema", "numerics"},
     "function": {"core", "errors", "schema", "network"},
-    "topic": {"core", "errors", "schema", "numerics", "function", "optimizer"},
+    "curvature": {"core", "errors", "numerics", "function"},
+    "attribution": {"core", "errors", "numerics", "function"},
+    "topic": {"core", "errors", "schema", "numerics", "function", "optimizer", "curvature", "attribution"},
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},
     "checkpoint": {"core"},
@@ -39,6 +41,7 @@ FOREIGN = {  # which libraries only some packages may know
     "sklearn": {"data"},
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},
+    "captum": {"attribution"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from calclab.app import ranks, subject
+from calclab.app import ranks, rule, subject
 from calclab.app.attempt import Asked
 from calclab.app.build import maker
 from calclab.app.device import resolve
@@ -17,7 +17,6 @@ from calclab.app.provenance import provenance
 from calclab.app.rivals import rivals
 from calclab.core import Function, Run, Topic
 from calclab.function.network import Network
-from calclab.optimizer import as_rule
 from calclab.study.claims import check_form
 
 THREADS = torch.get_num_threads()
@@ -76,8 +75,6 @@ def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
 
 
 def walking(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a descent: its rule, along a line searched where one is asked for, and its schedule."""
-    rule = as_rule(maker({key: value for key, value in config["optimizer"].items() if key != "lr"}))
-    if config.get("line_search"):
-        rule = maker(config["line_search"])(rule=rule)
-    return {"optimizer": rule, "schedule": maker(config["schedule"]) if config.get("schedule") else None}
+    """The parts of a descent: its rule and its schedule."""
+    made = rule.build(config["optimizer"], config.get("line_search"))
+    return {"optimizer": made, "schedule": maker(config["schedule"]) if config.get("schedule") else None}

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from calclab.app import catalogue
-from calclab.app.build import maker
+from calclab.app import catalogue, rule
 from calclab.core import Rule
 from calclab.errors import UserError
-from calclab.optimizer import as_rule
-
-ASIDE = ("lr",)  # of an option's YAML: what the rule is not built with
 
 
 def rivals(config: Mapping[str, Any]) -> dict[str, Rule]:
@@ -45,11 +41,7 @@ def rival(name: str, settings: Any) -> Rule:
             raise UserError(f"settings.{name}.{key}: {own} has no such knob. {nearest(key, node)}")
         if key in known:
             known[key].check(value, f"settings.{name}.{key}")
-    rule = as_rule(maker({key: value for key, value in {**node, **settings}.items() if key not in ASIDE}))
-    if not search:
-        return rule
-    found: Rule = maker(option("line_search", search, name))(rule=rule)
-    return found
+    return rule.build({**node, **settings}, option("line_search", search, name) if search else None)
 
 
 def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
@@ -63,7 +55,7 @@ def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
 
 
 def nearest(key: str, node: Mapping[str, Any]) -> str:
-    return catalogue.nearest(key, [knob for knob in node if knob not in (*ASIDE, "_target_")]) or "It has none"
+    return catalogue.nearest(key, [knob for knob in node if knob not in (*rule.ASIDE, "_target_")]) or "It has none"
 
 
 def words(names: Any) -> str:

@@ -1,4 +1,4 @@
-"""What eigenvalues and singular values say, and how sure that is: κ with its own bound, inertia, rank.
+"""Eigenvalues of a symmetric matrix; what they and singular values say, and how sure that is: κ, inertia, rank.
 
 Computed eigenvalues are off by up to n eps max|λ| (Weyl; LAPACK's backward error), so that κ = max/min has a bound of
 its own, and where the smallest is within that error of zero κ is only known to be large: never a random number.
@@ -12,6 +12,24 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball
+
+
+def symmetric(raw: Tensor) -> Tensor:
+    """(A + Aᵀ) / 2 of A (n, n): what rounding has made unequal, made equal."""
+    return (raw + raw.T) / 2
+
+
+def eigen(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (n,), ascending, and eigenvectors (n, n); NaN where H is not finite, which LAPACK would refuse."""
+    finite = H.isfinite().all()
+    λ, V = torch.linalg.eigh(torch.where(finite, H, torch.zeros_like(H)))
+    return torch.where(finite, λ, torch.nan), torch.where(finite, V, torch.nan)
+
+
+def eigenvalues_of(H: Tensor) -> Tensor:
+    """The eigenvalues alone, which LAPACK finds in another way, with other last bits."""
+    finite = H.isfinite().all()
+    return torch.where(finite, torch.linalg.eigvalsh(torch.where(finite, H, torch.zeros_like(H))), torch.nan)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A rule is ``init(x) -> state`` and ``update(point, state, lr) -> (move, state)``
 
 - ``entrywise``: True where points (..., n) with lr (..., 1) are so many runs at once (`stack` puts rules together)
 - ``theory(smallest, largest)``: what is known of it on a quadratic (`theory.Theory`)
-- ``spent(state)``: evaluations used besides one gradient a step (`line_search.spent` asks any rule)
+- ``spent(state)``: evaluations used besides one gradient a step (`counting.spent` asks any rule)
 - ``admit(function)``: raises UserError where it cannot walk (`line_search.admit` asks any rule)
 """
 
@@ -20,7 +20,8 @@ import torch
 from calclab.core import Rule
 from calclab.errors import UserError
 from calclab.optimizer.batch import stack
-from calclab.optimizer.line_search import admit, spent
+from calclab.optimizer.counting import spent
+from calclab.optimizer.line_search import admit
 from calclab.optimizer.wrapped import Wrapped
 
 __all__ = ["admit", "as_rule", "spent", "stack"]

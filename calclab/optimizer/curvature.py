@@ -16,6 +16,7 @@ from calclab.core import Function, Point, State
 from calclab.errors import UserError
 from calclab.numerics import conjugate
 from calclab.numerics.gauss_newton import dense_gauss_newton, gauss_newton
+from calclab.optimizer.counting import Counting, counter
 from calclab.optimizer.levenberg import search
 
 PRODUCT = 3  # gradients that a product with G costs: J v is two backward passes, Jᵀu one
@@ -56,12 +57,8 @@ def refuse(function: Function) -> None:
         )
 
 
-def counter(x: Tensor) -> Tensor:
-    return torch.zeros((), dtype=torch.int64, device=x.device)
-
-
 @dataclass(frozen=True, kw_only=True)
-class GaussNewton(schema.optimizer.GaussNewton):
+class GaussNewton(schema.optimizer.GaussNewton, Counting):
     """(G + λ I) s = -g, x_{k+1} = x_k + lr s (Levenberg 1944, Marquardt 1963): λ is four times as large until the loss
     falls enough, and a quarter when it did at once."""
 
@@ -72,9 +69,6 @@ class GaussNewton(schema.optimizer.GaussNewton):
     def init(self, x: Tensor) -> State:
         return {"damping": x.new_tensor(self.damping), "spent": counter(x)}
 
-    def spent(self, state: State) -> int:
-        return int(state["spent"])
-
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         solve = Solver(point, self.dense, self.products)
         move, damping, trials = search(point, lambda damping: solve(float(damping)) * -lr, state["damping"])
@@ -82,7 +76,7 @@ class GaussNewton(schema.optimizer.GaussNewton):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NaturalGradient(schema.optimizer.NaturalGradient):
+class NaturalGradient(schema.optimizer.NaturalGradient, Counting):
     """x_{k+1} = x_k - lr (F + λ I)⁻¹ g (Amari 1998), F = G the Fisher matrix for cross-entropy and squared errors (up
     to the scale of the noise). λ is constant, and nothing is tried out: lr is the user's to choose."""
 
@@ -92,9 +86,6 @@ class NaturalGradient(schema.optimizer.NaturalGradient):
 
     def init(self, x: Tensor) -> State:
         return {"spent": counter(x)}
-
-    def spent(self, state: State) -> int:
-        return int(state["spent"])
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         solve = Solver(point, self.dense, self.products)

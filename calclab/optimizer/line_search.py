@@ -23,6 +23,7 @@ from calclab import schema
 from calclab.core import Function, Point, Rule, State
 from calclab.errors import UserError
 from calclab.numerics.operators import evaluate
+from calclab.optimizer.counting import Counting, counter, spent
 
 ULPS = 8  # units in the last place of f that count as nothing
 
@@ -36,12 +37,6 @@ class Trial(NamedTuple):
 
 
 Look = Callable[[float], Trial]
-
-
-def spent(rule: Rule, state: State) -> int:
-    """The further evaluations that a rule has used, if it uses any."""
-    count: Callable[[State], int] | None = getattr(rule, "spent", None)
-    return 0 if count is None else count(state)
 
 
 def admit(rule: Rule, function: Function) -> None:
@@ -81,9 +76,8 @@ def value_of(function: Function, x: Tensor) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Armijo(schema.line_search.Armijo):
-    """Backtracking (Armijo 1966; Nocedal and Wright, algorithm 3.1): t = lr, lr shrink, lr shrink², ... until
-    f(x + t d) <= f(x) + c1 t g·d."""
+class Search(Counting):
+    """What every line search has: the rule that proposes, whose state is within its own, and a count of trials."""
 
     rule: Rule
 
@@ -91,10 +85,17 @@ class Armijo(schema.line_search.Armijo):
         admit(self.rule, function)
 
     def init(self, x: Tensor) -> State:
-        return {"rule": self.rule.init(x), "spent": torch.zeros((), dtype=torch.int64, device=x.device)}
+        return {"rule": self.rule.init(x), "spent": counter(x)}
 
     def spent(self, state: State) -> int:
-        return int(state["spent"]) + spent(self.rule, state["rule"])
+        """The trials, and what the rule has used."""
+        return super().spent(state) + spent(self.rule, state["rule"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Armijo(Search, schema.line_search.Armijo):
+    """Backtracking (Armijo 1966; Nocedal and Wright, algorithm 3.1): t = lr, lr shrink, lr shrink², ... until
+    f(x + t d) <= f(x) + c1 t g·d."""
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         d, inner = direction(self.rule, point, state["rule"])
@@ -108,28 +109,17 @@ class Armijo(schema.line_search.Armijo):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wolfe(schema.line_search.Wolfe):
+class Wolfe(Search, schema.line_search.Wolfe):
     """The strong Wolfe conditions (Nocedal and Wright, algorithms 3.5 and 3.6): f(x + t d) <= f(x) + c1 t g·d and
     |∇f(x + t d)·d| <= c2 |g·d|. Step lengths grow until an interval holds one, then cubic interpolation closes in.
 
     c2 = 0.9 suits Newton-like directions, 0.1 gradients and conjugate gradients.
     """
 
-    rule: Rule
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.c2 <= self.c1:
             raise UserError(f"line_search.c2={self.c2} is not above c1={self.c1}. Type line_search.c2=0.9")
-
-    def admit(self, function: Function) -> None:
-        admit(self.rule, function)
-
-    def init(self, x: Tensor) -> State:
-        return {"rule": self.rule.init(x), "spent": torch.zeros((), dtype=torch.int64, device=x.device)}
-
-    def spent(self, state: State) -> int:
-        return int(state["spent"]) + spent(self.rule, state["rule"])
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         d, inner = direction(self.rule, point, state["rule"])

@@ -12,6 +12,7 @@ from calclab.core import Function, Point, State
 from calclab.errors import UserError
 from calclab.numerics.operators import dense_hessian
 from calclab.optimizer import theory
+from calclab.optimizer.counting import Counting, counter
 from calclab.optimizer.levenberg import search
 from calclab.optimizer.theory import Theory
 
@@ -25,7 +26,7 @@ def refuse_many(name: str, n: int, limit: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newton(schema.optimizer.Newton):
+class Newton(schema.optimizer.Newton, Counting):
     """x_{k+1} = x_k - lr H_k⁻¹ g_k, and nothing to hold it back: it goes to the stationary point of the local
     quadratic, be it a minimum, a saddle or a maximum. Where H is singular to the last bit it leaves the finite numbers.
     """
@@ -36,11 +37,7 @@ class Newton(schema.optimizer.Newton):
 
     def init(self, x: Tensor) -> State:
         refuse_many("newton", len(x), self.limit)
-        return {"spent": torch.zeros((), dtype=torch.int64, device=x.device)}
-
-    def spent(self, state: State) -> int:
-        """A Hessian counts as n gradients."""
-        return int(state["spent"])
+        return {"spent": counter(x)}
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         H = dense_hessian(point.function.call, point.x)
@@ -53,7 +50,7 @@ class Newton(schema.optimizer.Newton):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DampedNewton(schema.optimizer.DampedNewton):
+class DampedNewton(schema.optimizer.DampedNewton, Counting):
     """(|H| + λ I) s = -g, x_{k+1} = x_k + lr s, only ever downhill: |H| has the absolute eigenvalues of H, so that s
     leads away from saddles and maxima (Dauphin et al. 2014), and λ is held as Levenberg (1944) has it: four times
     as large until f falls enough, and a quarter when it did at once. Near a minimum it is Newton's method.
@@ -65,14 +62,7 @@ class DampedNewton(schema.optimizer.DampedNewton):
 
     def init(self, x: Tensor) -> State:
         refuse_many("damped_newton", len(x), self.limit)
-        return {
-            "damping": x.new_tensor(self.damping),
-            "spent": torch.zeros((), dtype=torch.int64, device=x.device),
-        }
-
-    def spent(self, state: State) -> int:
-        """A Hessian counts as n gradients, a trial as one."""
-        return int(state["spent"])
+        return {"damping": x.new_tensor(self.damping), "spent": counter(x)}
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         raw = dense_hessian(point.function.call, point.x)

@@ -13,10 +13,11 @@ from torch import Tensor
 from calclab.core import Point, State
 from calclab.errors import UserError
 from calclab.numerics.operators import evaluate
+from calclab.optimizer.counting import Counting, counter
 
 
 @dataclass(frozen=True, eq=False)
-class Wrapped:
+class Wrapped(Counting):
     """A torch.optim class with its knobs. One update is one ``step()`` on x as the only parameter, at the rate given.
 
     A class whose step needs a closure (LBFGS) gets one; its evaluations are counted, but for the first, at x, which is
@@ -60,10 +61,7 @@ class Wrapped:
         return made
 
     def init(self, x: Tensor) -> State:
-        return {"spent": torch.zeros((), dtype=torch.int64, device=x.device), "own": {}, "group": {}}
-
-    def spent(self, state: State) -> int:
-        return int(state["spent"])
+        return {"spent": counter(x), "own": {}, "group": {}}
 
     def update(self, point: Point, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
         x, calls = point.x, 0

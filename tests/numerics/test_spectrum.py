@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball
+from calclab.numerics import spectrum
 from calclab.numerics.spectrum import condition_of_eigenvalues, condition_of_singular_values, inertia, rank
 
 
@@ -90,3 +91,22 @@ def test_rank() -> None:
     assert rank(torch.linalg.svdvals(M), (6, 4)) == 2
     assert rank(torch.linalg.svdvals(1e-200 * M), (6, 4)) == 2
     assert rank(torch.zeros(3), (3, 3)) == 0
+
+
+def test_eigenpairs_put_the_matrix_together_again() -> None:
+    raw = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    H = spectrum.symmetric(raw)
+    assert torch.equal(H, H.T)
+    assert torch.allclose(H + (raw - raw.T) / 2, raw)
+    λ, V = spectrum.eigen(H)
+    assert bool((λ.diff() >= 0).all())
+    assert torch.allclose(V @ λ.diag() @ V.T, H, atol=1e-12)
+    assert torch.allclose(spectrum.eigenvalues_of(H), λ, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_matrix_that_is_not_finite_has_nan_for_eigenvalues(bad: float) -> None:
+    H = torch.eye(3, dtype=torch.float64)
+    H[0, 2] = H[2, 0] = bad
+    for found in (*spectrum.eigen(H), spectrum.eigenvalues_of(H)):
+        assert bool(found.isnan().all())

@@ -17,22 +17,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from calclab import schema
 from calclab.core import (
     Answer,
-    Curves,
     Evidence,
     Function,
-    Heatmap,
     Labels,
     Picture,
     Rule,
-    Spread,
     State,
     Values,
 )
@@ -44,8 +39,12 @@ from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.comparison import tuning
 from calclab.topic.comparison.alone import books, same_alone
+from calclab.topic.comparison.answer import answer
 from calclab.topic.comparison.many import exact
+from calclab.topic.comparison.pictures import labels, pictures
+from calclab.topic.comparison.rates import sweeps
 from calclab.topic.comparison.starts import law, starts
+from calclab.topic.comparison.tables import spreads, table
 from calclab.topic.comparison.tuning import Tuned
 from calclab.topic.comparison.walks import Walks
 from calclab.topic.descent.forecast import forecast
@@ -53,7 +52,6 @@ from calclab.topic.descent.forecast import forecast
 NUMBERS = 10**7  # optimizers × rates × starts × variables, at most: 80 MB for each array of them
 MARKS = 60  # places on the clock, at most, at which every walk's lowest loss is kept for the curves
 FORECAST = 100  # variables up to which the Hessian is formed for theory's limit
-COLUMNS = ("lr", "loss_25", "loss", "loss_75", "evaluations", "diverged", "boundary", "theory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +107,7 @@ class Comparison(schema.topic.Comparison, Method):
     @cached_property
     def sweeps(self) -> tuple[tuple[float, ...], ...]:
         """The learning rates (R) of every optimizer."""
-        if len(self.rates) != 3:
-            raise UserError(f"rates={self.rates}: the lowest, the highest, how many. Type rates='[1e-4,1,25]'")
-        low, high, count = self.rates
-        if not whole(count):
-            raise UserError(f"rates={self.rates}: the third says how many, from 1 to 1000. Type rates='[1e-4,1,25]'")
-        common = spaced("rates", low, high, int(count))
-        own = {}
-        for name, ends in (self.own or {}).items():
-            if not isinstance(ends, Sequence) or len(ends) != 2:
-                raise UserError(f"own.{name}={ends}: the lowest and the highest rate. Type own='{{{name}: [0.1,10]}}'")
-            own[name] = spaced(f"own.{name}", ends[0], ends[1], int(count))
-        return tuple(own.get(name, common) for name in self.names)
+        return sweeps(self.names, self.rates, self.own)
 
     @cached_property
     def walks(self) -> Walks:
@@ -190,46 +177,24 @@ class Comparison(schema.topic.Comparison, Method):
         best, settled = self.apart(state["best"]), self.apart(state["settled"])
         return tuning.tune(best, settled, self.noise(best))
 
+    def diverged(self, state: State) -> Tensor:
+        """The share of starts (O, R) from which the walk diverged."""
+        return self.apart(state["diverged"]).to(state["best"]).mean(-1)
+
+    def table(self, state: State, tuned: Tuned) -> Tensor:
+        return table(tuned, self.diverged(state), self.sweeps, self.limits)
+
     def matrices(self, state: State) -> dict[str, Tensor]:
-        best, diverged = self.apart(state["best"]), self.apart(state["diverged"]).to(state["best"]).mean(-1)
-        tuned = self.tuned(state)
-        each = torch.arange(len(self.rules), device=best.device)
-        reports = tuning.split(self.seeds)[1]
-        lowest, noise = best.flatten(0, 1).min(0).values, self.noise(best)
-        course = self.apart(state["history"])[:, each, tuned.rate].movedim(0, 1)  # (O, M, S)
-        spreads = {
-            "course": course[..., reports],
-            "above": (course - lowest)[..., reports].maximum(noise[reports]),
-            "sensitivity": best[..., reports],
-        }
-        values = {
-            "table": self.table(tuned, diverged),
+        best, tuned = self.apart(state["best"]), self.tuned(state)
+        return {
+            "table": self.table(state, tuned),
             "final_loss": tuning.median(best),
-            "diverged": diverged,
+            "diverged": self.diverged(state),
             "rates": best.new_tensor(self.sweeps),
             "clock": best.new_tensor(self.marks).expand(len(self.rules), -1),
             "wins": (1 + tuned.better.to(best)).mean(-1) / 2,
+            **spreads(tuned, best, self.apart(state["history"]), self.noise(best)),
         }
-        for name, losses in spreads.items():
-            parts = tuning.quantiles(losses)
-            values |= {f"{name}{end}": part for end, part in zip(("_25", "", "_75"), parts, strict=True)}
-        return values
-
-    def table(self, tuned: Tuned, diverged: Tensor) -> Tensor:
-        """One row an optimizer, in the order given: COLUMNS. ``diverged`` is (O, R)."""
-        low, middle, high = tuning.quantiles(tuned.best)
-        rows = []
-        for i, sweep in enumerate(self.sweeps):
-            rate = int(tuned.rate[i])
-            loss = (low[i], middle[i], high[i], tuning.median(tuned.settled[i].to(low)))
-            known = (sweep[rate], *map(float, loss), float(diverged[i, rate]))
-            rows.append((*known, self.boundary(i, diverged[i]), self.limits[i]))
-        return low.new_tensor(rows)
-
-    def boundary(self, i: int, diverged: Tensor) -> float:
-        """The largest rate up to which no walk of optimizer i diverged; NaN where the smallest did."""
-        count = tuning.boundary(diverged)
-        return self.sweeps[i][count - 1] if count else math.nan
 
     # --- the answer ---
 
@@ -253,85 +218,11 @@ class Comparison(schema.topic.Comparison, Method):
         return [(31 * k + 7 * i) % self.walks.rows] if k <= 4 else []
 
     def answer(self, state: State) -> Answer:
-        tuned, diverged = self.tuned(state), self.apart(state["diverged"]).to(state["best"]).mean(-1)
-        table = self.table(tuned, diverged)
-        order = [self.names[i] for i in tuned.order]
-        values: dict[str, Tensor | str] = {"winner": order[0], "ranking": " ".join(order)}
-        for key, row in zip(self.keys, table, strict=True):
-            found = dict(zip(COLUMNS, row, strict=True))
-            values |= {f"best_{key}": found["loss"], f"tuned_lr_{key}": found["lr"]}
-            values |= {f"evaluations_{key}": found["evaluations"], f"boundary_{key}": found["boundary"]}
-            if bool(found["theory"].isfinite()):
-                values[f"theory_{key}"] = found["theory"]
-        parts = [
-            f"{self.names[i]} {words.number(table[i, 2])} (lr={table[i, 0]:.3g}, after {table[i, 4]:.0f})"
-            for i in tuned.order
-        ]
-        sentence = f"median lowest loss after {self.budget} gradient evaluations: {', '.join(parts)}"
-        if len(order) > 1:
-            said, p = self.told_apart(tuned)
-            sentence += f"; {said}"
-            values |= {"p_value": state["best"].new_tensor(p), "distinguishable": "yes" if p < tuning.LEVEL else "no"}
-        return Answer(sentence + self.edges(tuned), values)
-
-    def told_apart(self, tuned: Tuned) -> tuple[str, float]:
-        """Whether the first is better than the second, in words; and the p-value of the sign test."""
-        first, second = tuned.order[:2]
-        signs = tuned.better[first, second]
-        wins, losses, starts = int((signs > 0).sum()), int((signs < 0).sum()), len(signs)
-        p = tuning.sign_test(wins, losses)
-        a, b = self.names[first], self.names[second]
-        score = f"better from {wins} and worse from {losses} of {starts} starts, sign test p = {p:.2g}"
-        if p < tuning.LEVEL:
-            return f"{a} is distinguishable from {b} ({score})", p
-        more = ""
-        if starts < tuning.enough():
-            more = f": {starts} starts never tell, take seeds={2 * tuning.enough()}"
-        return f"{a} is not distinguishable from {b} ({score}){more}", p
-
-    def edges(self, tuned: Tuned) -> str:
-        """A warning where the best rate may lie beyond the sweep."""
-        last = len(self.sweeps[0]) - 1
-        rates = [int(rate) for rate in tuned.rate]
-        low = [name for name, rate in zip(self.names, rates, strict=True) if rate == 0 and last > 0]
-        high = [name for name, rate in zip(self.names, rates, strict=True) if rate == last and last > 0]
-        said = [f"{', '.join(names)} at its {end}" for names, end in ((low, "lowest"), (high, "highest")) if names]
-        return f"; at the edge of the sweep: {', '.join(said)} rate" if said else ""
+        tuned = self.tuned(state)
+        return answer(self.names, self.keys, tuned, self.table(state, tuned), self.budget, len(self.sweeps[0]))
 
     def labels(self) -> Labels:
-        rates = tuple(tuple(f"{rate:.3g}" for rate in sweep) for sweep in self.sweeps)
-        across = rates[0] if len(set(rates)) == 1 else words.count(len(rates[0]))
-        clock = tuple(map(str, self.marks))
-        over_rates = ("final_loss", "diverged", "rates", "sensitivity_25", "sensitivity", "sensitivity_75")
-        over_clock = ("clock", *(f"{name}{end}" for name in ("course", "above") for end in ("_25", "", "_75")))
-        named: dict[str, tuple[Sequence[str], ...]] = {
-            **{f"best_{key}": (own,) for key, own in zip(self.keys, rates, strict=True)},
-            **dict.fromkeys(over_rates, (self.names, across)),
-            **dict.fromkeys(over_clock, (self.names, clock)),
-        }
-        return {**named, "wins": (self.names, self.names), "table": (self.names, COLUMNS)}
+        return labels(self.names, self.keys, self.sweeps, self.marks)
 
     def pictures(self) -> Sequence[Picture]:
-        found: list[Picture] = [
-            Spread("lowest_loss_at_the_tuned_rate", "course", "clock", "gradient evaluations"),
-            Spread("lowest_loss_above_the_lowest_of_all", "above", "clock", "gradient evaluations"),
-            Spread("lowest_loss_by_learning_rate", "sensitivity", "rates", "learning rate"),
-            Heatmap("share_of_walks_that_diverged", "diverged"),
-            Curves("best_rate_at_every_budget", tuple(f"median_{key}" for key in self.keys)),
-        ]
-        return [*found, Heatmap("wins_of_row_over_column", "wins")] if len(self.names) > 1 else found
-
-
-def spaced(key: str, low: Any, high: Any, count: int) -> tuple[float, ...]:
-    """``count`` numbers, each the same multiple of the one before."""
-    ends = [isinstance(end, int | float) and not isinstance(end, bool) and 0 < end < math.inf for end in (low, high)]
-    if not all(ends) or low > high or (low == high and count > 1):
-        raise UserError(
-            f"{key}: from {low} to {high}, and learning rates are above 0 and rise. Type {key}='[1e-4,1...]'"
-        )
-    steps = [low * (high / low) ** (i / max(count - 1, 1)) for i in range(count)]
-    return (*steps[:-1], float(high)) if count > 1 else (float(low),)
-
-
-def whole(count: Any) -> bool:
-    return isinstance(count, int | float) and not isinstance(count, bool) and count == int(count) and 1 <= count <= 1000
+        return pictures(self.keys)

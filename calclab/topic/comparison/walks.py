@@ -22,7 +22,7 @@ from calclab.core import Function, Point, Rule, State
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import spent
 from calclab.topic.comparison.many import many
-from calclab.topic.descent.descent import RUNAWAY
+from calclab.topic.descent.runaway import runs_away, sizes
 
 CHUNK = 64  # points evaluated at once where the function is no short formula: memory goes with it
 
@@ -66,8 +66,8 @@ class Walks:
     @cached_property
     def scale(self) -> tuple[Tensor, Tensor]:
         """The size of |f| and ‖g‖ at the start of each walk (B,), at least 1: what running away is measured by."""
-        sizes = (torch.where(size.isfinite(), size.clamp(min=1), 1.0) for size in self.first)
-        return tuple(size.repeat(len(self.rates[0])) for size in sizes)  # type: ignore[return-value]
+        f0, g0 = sizes(*self.first)
+        return f0.repeat(len(self.rates[0])), g0.repeat(len(self.rates[0]))
 
     def noise(self, loss: Tensor) -> Tensor:
         """The difference of two losses (..., B) or (..., S) that is rounding: eps of the larger of |f| and |f(x₀)|."""
@@ -145,8 +145,7 @@ class Walks:
     def judge(self, state: State, arrive: Tensor, loss: Tensor, g: Tensor) -> State:
         """What is told of the walks by where they have arrived."""
         size = g.norm(dim=-1)
-        f0, g0 = self.scale
-        sound = loss.isfinite() & g.isfinite().all(-1) & (loss.abs() <= RUNAWAY * f0) & (size <= RUNAWAY * g0)
+        sound = loss.isfinite() & g.isfinite().all(-1) & ~runs_away(loss, size, self.scale)
         used = torch.where(arrive, state["ahead_used"], state["used"])
         best = torch.where(arrive & sound, torch.minimum(state["best"], loss), state["best"])
         fell = best < state["anchor"] - torch.where(best.isfinite(), self.noise(best), 0.0)

@@ -1,4 +1,5 @@
-"""Descent: the walk, what each step shows (`trace`), its theory beforehand (`forecast`), where it ended (`ending`)."""
+"""Descent: the walk, what each step shows (`trace`), its theory beforehand (`forecast`), when it has run away
+(`runaway`), where it ended (`ending`), and how that is told (`answer`, `pictures`)."""
 
 from __future__ import annotations
 

@@ -15,15 +15,11 @@ from calclab.core import (
     Answer,
     Column,
     Columns,
-    Contours,
-    Curves,
     Evidence,
     Function,
-    Guide,
     Labels,
     Picture,
     Point,
-    PrincipalPlane,
     Rule,
     State,
     Status,
@@ -35,11 +31,13 @@ from calclab.function.network import Network
 from calclab.numerics.operators import evaluate
 from calclab.numerics.verify import check_gradient, check_value
 from calclab.optimizer import admit, spent
-from calclab.topic import words
+from calclab.topic.descent.answer import answer
 from calclab.topic.descent.ending import ending
 from calclab.topic.descent.forecast import Forecast, forecast
+from calclab.topic.descent.pictures import pictures
+from calclab.topic.descent.runaway import runs_away, sizes
 from calclab.topic.descent.sharpness import random_direction, sharpness
-from calclab.topic.descent.trace import distance, earlier, length, products, trace, vecdot
+from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
 
 POSITIONS = 100  # with more variables the position is not logged at every step
 PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
@@ -47,7 +45,6 @@ SCORES = 50  # looks at a network's scores, where there are no epochs
 WEIGHTS = "weights.pt"
 AS_THEY_COME = ("evaluations", "sharpness", "sharpness_residual")
 SCORED = ("train_", "held_out_")
-RUNAWAY = 1e10  # diverged: loss or gradient norm this many times what they were at the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +115,8 @@ class Descent(schema.topic.Descent):
     def scale(self) -> tuple[float, float]:
         """The size of |f| and ‖g‖ at the start, at least 1: what running away is measured by."""
         value, g = evaluate(self.function, self.function.start)
-        return tuple(max(1.0, float(size)) if size.isfinite() else 1.0 for size in (value.abs(), g.norm()))  # type: ignore[return-value]
+        f0, g0 = sizes(value, g.norm())
+        return float(f0), float(g0)
 
     @cached_property
     def forecast(self) -> Forecast | None:
@@ -184,14 +182,9 @@ class Descent(schema.topic.Descent):
 
     def derive(self, before: State, columns: Columns) -> Columns:
         steps, data = columns["loss"].steps, {name: column.data for name, column in columns.items()}
-        if self.short:
-            g = data["gradient"]
-            inner = products(g, data["move"], earlier(before["gradient"], g))
-        else:
-            inner = data
-        found = {"loss": columns["loss"], **trace(steps, inner)}
-        if self.short:
-            found["gradient_norm"] = Column(steps, length(data["gradient"], inner["g·g"]))
+        g = data.get("gradient")  # where vectors are short
+        inner = data if g is None else products(g, data["move"], earlier(before["gradient"], g))
+        found = {"loss": columns["loss"], **trace(steps, inner, g)}
         if self.minibatches is not None:  # gradients of different rows tell nothing of curvature
             del found["curvature"], found["contraction"]
         if self.factor is not None:
@@ -208,10 +201,9 @@ class Descent(schema.topic.Descent):
 
     def stop(self, columns: Columns) -> tuple[int, Status] | None:
         loss, size = columns["loss"].data, columns["gradient_norm"].data
-        f0, g0 = self.scale
         rules = {
             Status.NONFINITE: ~(loss.isfinite() & size.isfinite()),
-            Status.DIVERGED: (loss.abs() > RUNAWAY * f0) | (size > RUNAWAY * g0),
+            Status.DIVERGED: runs_away(loss, size, self.scale),
             Status.CONVERGED: (size < self.tol) & (self.minibatches is None),  # a few rows may agree by luck
         }
         steps = columns["loss"].steps
@@ -232,21 +224,9 @@ class Descent(schema.topic.Descent):
         if self.minibatches is not None:  # of all rows, at the end
             loss, g = evaluate(f, x)
         size = g.norm()
-        f0, g0 = self.scale
-        runaway = bool((loss.abs() > RUNAWAY * f0) | (size > RUNAWAY * g0))
-        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, g0, runaway, self.forecast)
-        values: dict[str, Tensor | str] = {"loss": loss, "gradient_norm": size}
-        sentence = f"loss {words.number(loss)}, gradient norm {words.number(size)}"
-        if self.short:
-            values["x"] = x
-            sentence += f" at ({words.listing(x)})"
-        if f.minima is not None:
-            values["distance_to_minimum"] = away = (f.minima - x).norm(dim=1).min()
-            sentence += f", {words.number(away)} from the nearest known minimum"
-        values["ended"] = end.word
-        theory = {} if self.forecast is None else self.forecast.values()
-        values |= {name: torch.tensor(value, dtype=torch.float64) for name, value in theory.items()}
-        return Answer(f"{sentence}; {end.sentence}", values)
+        runaway = bool(runs_away(loss, size, self.scale))
+        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, self.scale[1], runaway, self.forecast)
+        return answer(f, x, loss, size, end, self.forecast, listed=self.short)
 
     def leave(self, state: State, folder: Path) -> None:
         """A network's weights, for ``network.weights=``."""
@@ -257,19 +237,4 @@ class Descent(schema.topic.Descent):
         return {"x": (self.function.variables,)}
 
     def pictures(self) -> Sequence[Picture]:
-        theory = (Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction"),)
-        curves: list[Picture] = [
-            Curves("loss", ("loss",)),
-            Curves("gradient_norm", ("gradient_norm", "step_length"), guides=theory),
-        ]
-        if len(self.function.start) == 2:
-            curves.insert(0, Contours("path", "x", self.function))
-        elif len(self.function.start) > 2 and self.stride:
-            curves.insert(0, PrincipalPlane("path", "x", self.function))
-        if self.sharpness["every"]:
-            curves.append(Curves("edge_of_stability", ("edge",), log=""))
-        if isinstance(self.subject, Network):
-            measure = "accuracy" if self.subject.data.classification else "r2"
-            parts = ("train", "held_out") if self.subject.data.held_out is not None else ("train",)
-            curves.append(Curves("scores", tuple(f"{part}_{measure}" for part in parts), log=""))
-        return curves
+        return pictures(self.subject, self.function, path=bool(self.stride), edge=bool(self.sharpness["every"]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Function
 from calclab.numerics.operators import dense_hessian
-from calclab.numerics.spectrum import inertia
+from calclab.numerics.spectrum import eigenvalues_of, inertia, symmetric
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
 
@@ -49,7 +49,7 @@ def ending(
     size = gradient.norm()
     if bool(size > max(tol, FAR * scale)):
         return Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
-    λ = eigenvalues(function, x) if len(x) <= DENSE else None
+    λ = curvatures(function, x) if len(x) <= DENSE else None
     rounding = 0.0 if λ is None else torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
     if not bool((size < tol) | (size <= rounding)):
         return Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
@@ -74,16 +74,13 @@ def ending(
 uphill = "start elsewhere (function.at=...), or take a rule that only goes down (optimizer=gd, optimizer=damped_newton)"
 
 
-def eigenvalues(function: Function, x: Tensor) -> Tensor:
-    """Of the Hessian at x, ascending: proven ones where they can be had, zero where zero is within the bound."""
+def curvatures(function: Function, x: Tensor) -> Tensor:
+    """The Hessian's eigenvalues at x, ascending: proven where they can be, and zero where zero is within the bound."""
     if function.exact is not None:
         ball = function.exact.eigenvalues(x)
         if bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
             return torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid).to(x)
-    raw = dense_hessian(function.call, x)
-    if not bool(raw.isfinite().all()):
-        return torch.full_like(x, torch.nan)
-    return torch.linalg.eigvalsh((raw + raw.T) / 2)
+    return eigenvalues_of(symmetric(dense_hessian(function.call, x)))
 
 
 def smaller(forecast: Forecast | None) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from calclab.core import Function, Rule
 from calclab.numerics.operators import dense_hessian, evaluate
+from calclab.numerics.spectrum import eigen, symmetric
 from calclab.topic import words
 
 ZERO = 1e-12  # an eigenvalue this much smaller than the largest is zero
@@ -70,9 +70,9 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     theory: Any = getattr(rule, "theory", None)
     if theory is None:
         return None
-    if (known := eigen(function)) is None:
+    λ, V = eigen_at_start(function)
+    if not bool(λ.isfinite().all()):
         return None
-    λ, V = known
     smallest, largest = float(λ[0]), float(λ[-1])
     quadratic = function.exact is not None and function.exact.degree <= 2
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(rule).__name__).lower()
@@ -104,12 +104,11 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     )
 
 
-def eigen(function: Function) -> tuple[Tensor, Tensor] | None:
+def eigen_at_start(function: Function) -> tuple[Tensor, Tensor]:
     """Eigenvalues and vectors of the Hessian at the start, found once for all runs on one function."""
     if function not in KNOWN:
-        raw = dense_hessian(function.call, function.start)
-        KNOWN[function] = torch.linalg.eigh((raw + raw.T) / 2) if bool(raw.isfinite().all()) else None
+        KNOWN[function] = eigen(symmetric(dense_hessian(function.call, function.start)))
     return KNOWN[function]
 
 
-KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor] | None] = WeakKeyDictionary()
+KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor]] = WeakKeyDictionary()

@@ -8,6 +8,7 @@ from torch import Tensor
 from calclab.core import Function
 from calclab.numerics.lanczos import Ritz, largest
 from calclab.numerics.operators import dense_hessian, hessian
+from calclab.numerics.spectrum import eigen, symmetric
 
 DENSE = 32  # variables up to which the matrix is formed
 TOLERANCE = 1e-3  # of the residual, relative to λmax
@@ -21,12 +22,9 @@ def sharpness(function: Function, x: Tensor, start: Tensor, seed: int) -> Ritz:
     """
     if len(x) > DENSE:
         return largest(hessian(function.call, x, lanes=1), start + ASIDE * random_direction(x, seed), TOLERANCE)
-    raw = dense_hessian(function.call, x)
-    H = (raw + raw.T) / 2
-    finite = H.isfinite().all()
-    λ, V = torch.linalg.eigh(torch.where(finite, H, torch.zeros_like(H)))
-    residual = (H @ V[:, -1] - λ[-1] * V[:, -1]).norm()
-    return Ritz(torch.where(finite, λ[-1], torch.nan), V[:, -1], residual, len(x))
+    H = symmetric(dense_hessian(function.call, x))
+    λ, V = eigen(H)
+    return Ritz(λ[-1], V[:, -1], (H @ V[:, -1] - λ[-1] * V[:, -1]).norm(), len(x))
 
 
 def random_direction(x: Tensor, seed: int) -> Tensor:

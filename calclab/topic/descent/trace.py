@@ -32,9 +32,8 @@ def products(g: Tensor, s: Tensor, b: Tensor, dot: Callable[[Tensor, Tensor], Te
     return {"g·g": dot(g, g), "s·s": dot(s, s), "s·g": dot(s, g), "b·b": dot(b, b), "s·b": dot(s, b)}
 
 
-def length(a: Tensor, square: Tensor) -> Tensor:
-    """‖a‖ over the last axis from ‖a‖²; scaled where the square is beyond the largest float and the norm is not."""
-    norm = square.sqrt()
+def rescued(norm: Tensor, a: Tensor) -> Tensor:
+    """``norm``, the root of Σ a²; found anew where that sum is beyond the largest float and ‖a‖ is not."""
     if bool(norm.isinf().any()):
         most = reduce(torch.maximum, a.abs().unbind(-1))
         scale = torch.where(most.isfinite() & (most > 0), most, 1.0)
@@ -43,22 +42,23 @@ def length(a: Tensor, square: Tensor) -> Tensor:
     return norm
 
 
-def trace(steps: Sequence[int], inner: Inner) -> dict[str, Column]:
+def trace(steps: Sequence[int], inner: Inner, g: Tensor | None = None) -> dict[str, Column]:
     """Columns over ``steps`` of inner products (N, ...), those of the step itself without the row of k = 0.
 
-    gradient_norm ‖g_k‖; step_length ‖s‖; cosine of s with -g_{k-1}; curvature sᵀ(g_k - g_{k-1}) / sᵀs, which is the
-    mean of sᵀHs / sᵀs along the step; contraction ‖g_k‖ / ‖g_{k-1}‖.
+    gradient_norm ‖g_k‖, rescued where the gradients ``g`` (N, ..., n) are given; step_length ‖s‖; cosine of s with
+    -g_{k-1}; curvature sᵀ(g_k - g_{k-1}) / sᵀs, which is the mean of sᵀHs / sᵀs along the step; contraction
+    ‖g_k‖ / ‖g_{k-1}‖.
     """
-    norm, length, before = inner["g·g"].sqrt(), inner["s·s"].sqrt(), inner["b·b"].sqrt()
+    norm, moved, before = inner["g·g"].sqrt(), inner["s·s"].sqrt(), inner["b·b"].sqrt()
     moving = {
-        "cosine": -inner["s·b"] / (length * before),
+        "cosine": -inner["s·b"] / (moved * before),
         "curvature": (inner["s·g"] - inner["s·b"]) / inner["s·s"],
         "contraction": norm / before,
     }
     start = int(steps[0] == 0)
     return {
-        "gradient_norm": Column(steps, norm),
-        "step_length": Column(steps, length),
+        "gradient_norm": Column(steps, norm if g is None else rescued(norm, g)),
+        "step_length": Column(steps, moved),
         **{name: Column(steps[start:], data[start:]) for name, data in moving.items()},  # empty in a block of step 0
     }
 

@@ -1,0 +1,29 @@
+"""The pictures of a descent: its path, its curves, and of a network its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from calclab.core import Contours, Curves, Function, Guide, Picture, PrincipalPlane
+from calclab.function.network import Network
+
+THEORY = Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction")
+
+
+def pictures(subject: Function | Network, function: Function, *, path: bool, edge: bool) -> Sequence[Picture]:
+    """``function`` is the subject's objective; ``path``: positions are logged, ``edge``: the sharpness is."""
+    found: list[Picture] = [
+        Curves("loss", ("loss",)),
+        Curves("gradient_norm", ("gradient_norm", "step_length"), guides=(THEORY,)),
+    ]
+    if len(function.start) == 2:
+        found.insert(0, Contours("path", "x", function))
+    elif len(function.start) > 2 and path:
+        found.insert(0, PrincipalPlane("path", "x", function))
+    if edge:
+        found.append(Curves("edge_of_stability", ("edge",), log=""))
+    if isinstance(subject, Network):
+        measure = "accuracy" if subject.data.classification else "r2"
+        parts = ("train", "held_out") if subject.data.held_out is not None else ("train",)
+        found.append(Curves("scores", tuple(f"{part}_{measure}" for part in parts), log=""))
+    return found

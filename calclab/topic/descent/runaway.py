@@ -1,0 +1,17 @@
+"""When a walk runs away: |f| or ‖g‖ passes 1e10 times its size at the start."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+RUNAWAY = 1e10
+
+
+def sizes(loss: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
+    """What running away is measured by: |f| and ‖g‖ (...) at the start, at least 1; 1 where they are not finite."""
+    return loss.abs().clamp(min=1).where(loss.isfinite(), 1.0), norm.clamp(min=1).where(norm.isfinite(), 1.0)
+
+
+def runs_away(loss: Tensor, norm: Tensor, scale: tuple[float | Tensor, float | Tensor]) -> Tensor:
+    """Whether |f| or ‖g‖ (...) is beyond 1e10 times ``scale``. NaN is not: that is for who asks to tell."""
+    return (loss.abs() > RUNAWAY * scale[0]) | (norm > RUNAWAY * scale[1])
