@@ -1,0 +1,61 @@
+"""What a Lanczos run from a random start can have missed, as a bound that holds with a stated probability.
+
+After j products from z, the polynomials p_0, ..., p_j orthonormal in the measure of z are known. No eigenvalue μ has
+more of ‖z‖² than ‖z‖²/Σ p_k(μ)² (Christoffel function). For z normal, the share of an eigenvector is the square of a
+standard normal number, and is below t = 2 erfinv(δ)² with probability δ only. So no eigenvalue lies beyond the μ where
+Σ p_k(μ)² = ‖z‖²/t, but for a probability δ (Van Dorsselaer, Hochstenbach and van der Vorst 2000).
+"""
+
+from __future__ import annotations
+
+from math import erf, exp, inf, isfinite, log, pi, sqrt, ulp
+
+import torch
+from torch import Tensor
+
+LARGE = 1e100
+HALVINGS = 30
+
+
+def logarithm_of_kernel(α: list[float], β: list[float], x: float) -> float:
+    """log Σ p_k(x)², k = 0, ..., j, for the tridiagonal of α (j,) with β (j,) below it, the last left over."""
+    before, p, total, scale, last = 0.0, 1.0, 1.0, 0.0, 0.0
+    for a, b in zip(α, β, strict=True):
+        before, p = p, ((x - a) * p - last * before) / b
+        total, last = total + p * p, b
+        if total > LARGE:
+            size = sqrt(total)
+            before, p, total, scale = before / size, p / size, 1.0, scale + log(total)
+    return log(total) + scale
+
+
+def share(risk: float) -> float:
+    """t with P(g² < t) = ``risk`` for a standard normal g: t = 2 erfinv(risk)²."""
+    root = risk * sqrt(pi / 2)
+    for _ in range(20):  # Newton's method for erf(root / √2) = risk
+        root -= (erf(root / sqrt(2)) - risk) / (sqrt(2 / pi) * exp(-root * root / 2))
+    return root * root
+
+
+def beyond(α: Tensor, β: Tensor, square: float, risk: float) -> float:
+    """μ: above it the operator has no eigenvalue, but for the probability ``risk``; ``square`` is ‖z‖².
+
+    α, β (j,): the diagonal of Lanczos' tridiagonal and what stands below it, the last β being the norm left over.
+    """
+    T = torch.diag(α) + torch.diag(β[:-1], 1) + torch.diag(β[:-1], -1)
+    low = float(torch.linalg.eigvalsh(T)[-1])
+    diagonal, below = α.tolist(), β.tolist()
+    if 0.0 in below or not isfinite(low):
+        return low if isfinite(low) else inf
+    goal = log(max(1.0, square / share(risk)))
+    spread = max(*below, 8 * ulp(low))
+    while logarithm_of_kernel(diagonal, below, low + spread) < goal:
+        spread *= 2
+    high = low + spread
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if logarithm_of_kernel(diagonal, below, middle) < goal:
+            low = middle
+        else:
+            high = middle
+    return high
