@@ -83,8 +83,16 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
     return Scan(end[1] if end else scan.status, stop - 1, state, last, [*scan.evidence, *evidence])
 
 
-def block(topic: Topic, state: State, steps: range) -> tuple[State, dict[int, State], Columns]:
-    """The state after ``steps``, the states at those of them where evidence is due, and the values in columns."""
+def due(topic: Topic, k: int) -> bool:
+    """Whether evidence is gathered at step k: one of the first steps, or of as many spread over the rest."""
+    half = max(1, topic.checks // 2)
+    return k < half or k % max(1, -(-topic.steps // half)) == 0
+
+
+def block(
+    topic: Topic, state: State, steps: range, keep: Callable[[Topic, int], bool] = due
+) -> tuple[State, dict[int, State], Columns]:
+    """The state after ``steps``, the states at those of them to ``keep``, and the values in columns."""
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
     seen: dict[int, State] = {}
     before = state
@@ -96,15 +104,9 @@ def block(topic: Topic, state: State, steps: range) -> tuple[State, dict[int, St
                 entry = found[name] = ([], [])
             entry[0].append(k)
             entry[1].append(value)
-        if due(topic, k):
+        if keep(topic, k):
             seen[k] = state
     return state, seen, topic.derive(before, gather(found))
-
-
-def due(topic: Topic, k: int) -> bool:
-    """Whether evidence is gathered at step k: one of the first steps, or of as many spread over the rest."""
-    half = max(1, topic.checks // 2)
-    return k < half or k % max(1, -(-topic.steps // half)) == 0
 
 
 def gather(found: dict[str, tuple[list[int], list[Tensor]]]) -> Columns:

@@ -16,14 +16,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Evidence, Scan, State, Status
-from calclab.drive import due, gather
+from calclab.core import Column, Columns, Evidence, Scan, State, Status, Topic
+from calclab.drive import block, due
 from calclab.optimizer import stack
 from calclab.topic.descent.descent import Descent
 
 BYTES = 2**28  # of states kept for one block: all runs, some steps
 STEPS = 2048  # the longest block
-SHORT = 100  # coordinates of a start that is looked up
 
 
 def obstacle(topic: Descent) -> str:
@@ -35,8 +34,8 @@ def obstacle(topic: Descent) -> str:
     return ""
 
 
-def walk(topics: Sequence[Descent]) -> Iterator[tuple[Scan, Columns]]:
-    """The scan and the columns of each of ``topics``, in their order.
+def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tuple[Scan, Columns]]:
+    """The scan and the columns of each of ``topics``, in their order; none once a signal is ``received`` on the way.
 
     They have one subject and one rule, schedule and number of steps, and differ in lr, tol, the rule's numbers, and
     where they start.
@@ -50,8 +49,11 @@ def walk(topics: Sequence[Descent]) -> Iterator[tuple[Scan, Columns]]:
     size = block_size(state)
     begun = beginnings()
     while first <= leader.steps and None in ends:
+        if received:
+            return
         stop = min(first + size, leader.steps + 1)
-        states, columns = block(leader, state, range(first, stop))
+        _, states, columns = block(leader, state, range(first, stop), every)
+        columns = by_run(columns)
         wanted = [k for k in range(first, stop) if due(leader, k)]
         for j, topic in enumerate(topics):
             if ends[j] is not None:
@@ -66,9 +68,9 @@ def walk(topics: Sequence[Descent]) -> Iterator[tuple[Scan, Columns]]:
             if end is not None and end[0] not in looks:
                 looks.append(end[0])
             for k in looks:
-                last[j] = pick(states[k - first], j)
+                last[j] = pick(states[k], j)
                 evidence[j] += begun(topic, last[j]) if k == 0 else topic.verify(last[j], k)
-        state, first = states[-1], stop
+        state, first = states[stop - 1], stop
     for j, end in enumerate(ends):
         assert end is not None
         columns = merge(parts[j])
@@ -81,7 +83,7 @@ def beginnings() -> Callable[[Descent, State], Sequence[Evidence]]:
     known: dict[tuple[float, ...], Sequence[Evidence]] = {}
 
     def begun(topic: Descent, state: State) -> Sequence[Evidence]:
-        if len(topic.function.start) > SHORT:
+        if not topic.short:
             return topic.verify(state, 0)
         start = tuple(topic.function.start.tolist())
         if start not in known:
@@ -125,20 +127,6 @@ def block_size(state: State) -> int:
     return max(1, min(STEPS, BYTES // max(1, 2 * own)))
 
 
-def block(topic: Descent, state: State, steps: range) -> tuple[list[State], Columns]:
-    """The states after each step, and the columns (steps, runs, ...)."""
-    before, states = state, []
-    found: dict[str, tuple[list[int], list[Tensor]]] = {}
-    for k in steps:
-        state, values = topic.step(state, k)
-        states.append(state)
-        for name, value in values.items():
-            entry = found.setdefault(name, ([], []))
-            entry[0].append(k)
-            entry[1].append(value)
-    return states, topic.derive(before, gather(found))
-
-
 def leaves(state: State) -> Iterator[Tensor]:
     for value in state.values():
         if isinstance(value, Tensor):
@@ -155,8 +143,18 @@ def pick(state: State, j: int) -> State:
     }
 
 
+def every(topic: Topic, k: int) -> bool:
+    """Any step may be the last of some run."""
+    return True
+
+
+def by_run(columns: Columns) -> dict[str, Column]:
+    """Columns (steps, runs, ...) as (runs, steps, ...), so that the numbers of one run lie together."""
+    return {name: Column(column.steps, column.data.transpose(0, 1).contiguous()) for name, column in columns.items()}
+
+
 def row(columns: Columns, j: int) -> dict[str, Column]:
-    return {name: Column(column.steps, column.data[:, j]) for name, column in columns.items()}
+    return {name: Column(column.steps, column.data[j]) for name, column in columns.items()}
 
 
 def cut(columns: Columns, until: int) -> Columns:

@@ -67,6 +67,10 @@ def test_each_ends_at_its_own_time() -> None:
     assert 0 < ends[2][1] < 20
 
 
+def test_a_signal_ends_the_walk_with_nothing_to_write() -> None:
+    assert list(walk(momenta(), received=[2])) == []
+
+
 def test_what_cannot_walk_with_others_says_why() -> None:
     assert obstacle(descent(valley([1, 1]), GradientDescent(), 0.1)) == ""
     assert "one point at a time" in obstacle(descent(valley([1, 1]), GradientDescent(), 0.1, every=5))

@@ -20,7 +20,6 @@ from calclab.core import Columns, Outcome, Scan, Sink, State, Status
 from calclab.drive import drive
 from calclab.function.distributed import alone
 from calclab.report.outcome import outcome_dict, plain, write_record
-from calclab.report.summary import write_summary
 from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.sink.recorded import recorded
@@ -39,7 +38,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
     if config["rerun"]:
         checkpoint.clear(folder)
     memory = MemorySink()  # claims may look at every step
-    sinks = make_sinks(figures=config["figures"], progress=progress) + ([memory] if config["claims"] else [])
+    sinks = make_sinks(job.run, progress=progress) + ([memory] if config["claims"] else [])
     pause = Pause(job, interrupted)
     scan: Scan | None = None
     error = ""
@@ -67,7 +66,7 @@ def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
     folder, error = job.run.folder, ""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.clear(folder)  # of an attempt that did not end
-    sinks = make_sinks(figures=job.run.config["figures"], progress=False)
+    sinks = make_sinks(job.run, progress=False)
     began = time.perf_counter()
     try:
         for sink in sinks:
@@ -97,7 +96,7 @@ def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: Me
 
 
 def write_down(job: Job, outcome: Outcome, sinks: list[Sink], state: State | None) -> dict[str, Any]:
-    """Close the sinks and write summary.md and outcome.json; a disk that is full must not hide the outcome."""
+    """Close the sinks and write outcome.json; a disk that is full must not hide the outcome."""
     folder = job.run.folder
     record = outcome_dict(job.run, outcome) | identity(job) | {"exit": exit_status(outcome)}
     record["lines"] = list(lines(job.run, outcome))
@@ -106,7 +105,6 @@ def write_down(job: Job, outcome: Outcome, sinks: list[Sink], state: State | Non
             sink.close(outcome)
         if record["status"] in FINISHED and state is not None:
             job.topic.leave(state, folder)
-        write_summary(folder, job.run, outcome)
         write_record(folder, record)
         if record["status"] in FINISHED:
             checkpoint.finish(folder)

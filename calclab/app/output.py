@@ -1,71 +1,21 @@
-"""What a user gets of a run: its sinks while it goes on, the table of a sweep at its end."""
+"""What a user gets of a run while it goes on: its sinks."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-from calclab.core import Sink
+from calclab.core import Run, Sink
 from calclab.sink.csv import CsvSink
 from calclab.sink.progress import ProgressSink
+from calclab.sink.summary import SummarySink
 from calclab.sink.tensorboard import TensorBoardSink
 
-LISTED = 50  # jobs of a sweep that are shown one by one
-SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
 
-
-def make_sinks(*, figures: bool, progress: bool) -> list[Sink]:
-    """CSV and TensorBoard always; pictures before TensorBoard, which shows them and is closed after them."""
+def make_sinks(run: Run, *, progress: bool) -> list[Sink]:
+    """CSV, summary and TensorBoard always; TensorBoard after pictures and summary, since it shows them."""
     board = TensorBoardSink()
     pictures: list[Sink] = []
-    if figures:
+    if run.config["figures"]:
         from calclab.sink.figures import FiguresSink
 
         pictures = [FiguresSink(board)]
     bar: list[Sink] = [ProgressSink()] if progress else []
-    return [CsvSink(), *pictures, board, *bar]
-
-
-def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """The jobs of a sweep as a table, failures last and loud."""
-    failed = [row for row in rows if row["status"] == "failed"]
-    stopped = [row for row in rows if row["status"] == "interrupted"]
-    every, rows = rows, few(rows)
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        names = [name for name in SHOWN if any(row.get(name) not in (None, "") for row in rows)]
-        table = Table(*names)
-        for row in [*(row for row in rows if row not in failed), *failed]:
-            table.add_row(*(Text(text(row.get(name))) for name in names), style="bold red" if row in failed else None)
-        Console().print(table)
-    else:
-        for row in rows:
-            print("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
-    if len(rows) < len(every):
-        print(f"... and {len(every) - len(rows)} more that did not fail")
-    done = len(every) - len(failed) - len(stopped)
-    cut = f", {len(stopped)} interrupted" if stopped else ""
-    print(f"{done} of {len(every)} jobs done, {len(failed)} failed{cut}; table: {place / 'sweep.csv'}")
-
-
-def few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """All of a short table; of a long one the first jobs and those that failed."""
-    return rows if len(rows) <= LISTED else [*rows[:LISTED], *(r for r in rows[LISTED:] if r["status"] == "failed")]
-
-
-def show_best(search: Mapping[str, Any]) -> None:
-    """The best trial of a search: its objective, what to type for it, and its folder."""
-    best = search["best"]
-    if best is None:
-        print("no trial has come to an objective yet")
-    else:
-        print(f"best ({search['direction']}): objective={text(best['value'])}  {best['overrides']}  {best['folder']}")
-
-
-def text(value: object) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return [CsvSink(), *pictures, SummarySink(run, board), board, *bar]

@@ -29,6 +29,15 @@ class Ticket:
     sweep: Path
 
 
+@dataclass(frozen=True)
+class Report:
+    """What a worker tells of some tickets: their rows, the runs in each scan, and why others went alone."""
+
+    rows: Sequence[dict[str, Any]]
+    scans: Sequence[int] = ()
+    alone: Sequence[str] = ()
+
+
 def perform(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
     from calclab.app.attempt import ask, attempt

@@ -23,7 +23,7 @@ from calclab.app import catalogue, studies
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
 from calclab.app.isolated import isolated, rows
-from calclab.app.output import show_best, show_sweep
+from calclab.app.listing import show_best, show_sweep
 from calclab.app.perform import COLUMNS, Ticket, failed, keep
 from calclab.app.place import name
 from calclab.app.signals import signals

@@ -14,7 +14,7 @@ from calclab import together
 from calclab.app.attempt import Asked, Attempt, ask
 from calclab.app.execute import enter
 from calclab.app.job import Job, prepare
-from calclab.app.perform import Ticket, keep, perform, row_for, told
+from calclab.app.perform import Report, Ticket, keep, perform, row_for, told
 from calclab.app.signals import signals
 from calclab.core import Columns, Function, Scan
 from calclab.topic.descent import Descent
@@ -22,15 +22,6 @@ from calclab.topic.descent import Descent
 BYTES = 2**28  # of columns in memory at once
 COLUMNS = 12  # of a descent, about, besides its vectors
 OWN = ("lr", "tol")  # knobs of the topic in which the runs of one scan may differ
-
-
-@dataclass(frozen=True)
-class Report:
-    """The rows of some tickets, the runs in each scan, and why others went alone."""
-
-    rows: Sequence[dict[str, Any]]
-    scans: Sequence[int] = ()
-    alone: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -65,12 +56,13 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
             if received:
                 break
             try:
-                walked = list(together.walk([walker.topic for walker in few]))
+                walked = list(together.walk([walker.topic for walker in few], received))
             except Exception as crash:  # alone, the run that is to blame will say so by itself
                 reasons += [f"they could not walk together ({type(crash).__name__}: {crash})"] * len(few)
                 rows += [perform(walker.ticket) for walker in few]
                 continue
-            rows += written(few, walked, received)
+            if walked:
+                rows += written(few, walked, received)
     return Report(rows, [len(few) for few in scans], reasons)
 
 

@@ -3,7 +3,7 @@
 Ctrl-C, which a terminal sends to a whole group of processes, is for the parent to hear: it tells its worker by SIGTERM,
 once. A worker whose parent is gone leaves at once, so that nothing holds a run that the same command asks for again.
 
-The parent computes nothing, so forking it is safe; where there are threads or no fork, the worker is spawned.
+How it starts is Python's default, which `nursery` may have set; where there are threads, engines name another way.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -37,9 +36,7 @@ def work_off(
 class Worker:
     """One process at a time, started when there is work for it."""
 
-    def __init__(
-        self, method: str = "fork" if sys.platform == "linux" else "spawn", work: Callable[[Any], Any] = perform
-    ) -> None:
+    def __init__(self, method: str | None = None, work: Callable[[Any], Any] = perform) -> None:
         self._context: Any = multiprocessing.get_context(method)
         self._work = work
         self._process: Any = None
@@ -97,7 +94,8 @@ class Worker:
         if self._pipe is not None:
             self._pipe.close()
         self._pipe, other = self._context.Pipe()
-        self._process = self._context.Process(target=serve, args=(other, self._pipe, self._work), daemon=True)
+        args = (other, self._pipe, self._work, dict(os.environ))
+        self._process = self._context.Process(target=serve, args=args, daemon=True)
         self._process.start()
         other.close()
 
@@ -113,8 +111,9 @@ class Worker:
         return keep(row | failed(1, f"the process of this job was {cause}"), ticket.sweep)
 
 
-def serve(pipe: Connection, parents: Connection, work: Callable[[Any], Any]) -> None:
+def serve(pipe: Connection, parents: Connection, work: Callable[[Any], Any], environment: Mapping[str, str]) -> None:
     """The worker's loop: until the parent closes the pipe, or is gone."""
+    os.environ.update(environment)  # a server's may be older
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     for number in (signal.SIGINT, signal.SIGTERM):  # a fork has the parent's handlers

@@ -8,12 +8,13 @@ precision, and there a gap of that size is certified too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import inf, isfinite, isnan, log10, nan
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from calclab.core import Ball, Evidence, Exact, Function, Verdict
@@ -22,16 +23,35 @@ from calclab.numerics.tolerance import ZERO, Tolerance, tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
 BALL, CLOSED = "Arb ball", "closed form"
+EPS = float(np.finfo(np.float64).eps)
+Numbers = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Proven numbers for a tensor, all flat float64: within ``rad`` of ``mid``, and what half an ulp of x does."""
+    """Proven numbers for a tensor, all flat: within ``rad`` of ``mid``, and what half an ulp of x does."""
 
-    mid: Tensor
-    rad: Tensor
-    sensitivity: Callable[[], Tensor]  # asked for only where the bound alone does not pass
+    mid: Numbers
+    rad: Numbers
+    sensitivity: Callable[[], Numbers]  # asked for only where the bound alone does not pass
     method: str
+
+
+@dataclass
+class Blur:
+    """What half an ulp of x does to a derivative, found once for whoever asks; None as long as nobody has."""
+
+    exact: Exact
+    x: Tensor
+    order: int
+    ball: Ball
+    found: Numbers | None = None
+
+    def __call__(self) -> Numbers:
+        if self.found is None:
+            self.found = sensitivity_of(self.exact, self.x, self.order, self.ball)
+        return self.found
 
 
 def derivative(
@@ -55,28 +75,29 @@ def derivative(
     ball = exact.enclose(x, order)
     if order == 2:
         ball = without_kinks(ball, exact.enclose(x, 1))
-    sensitivity = cache(lambda: sensitivity_of(exact, x, order, ball))
+    sensitivity = Blur(exact, x, order, ball)
     form = exact.closed_form(x, order) if closed else None
     references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL)]
     if form is not None:
-        half_ulp = flat(form).abs() * torch.finfo(torch.float64).eps / 2
-        exists = flat(form).where(~flat(ball.mid).isnan(), nan)
-        references.append(Reference(exists, half_ulp, sensitivity, CLOSED))
-    kinks = kink_notes(exact, x, order, ball, function.variables)
+        numbers = flat(form)
+        exists = np.where(np.isnan(references[0].mid), nan, numbers)
+        references.append(Reference(exists, np.abs(numbers) * EPS / 2, sensitivity, CLOSED))
+    missing = np.flatnonzero(np.isnan(references[0].mid)).tolist()
+    kinks = kink_notes(exact, x, order, missing, function.variables) if missing else {}
     judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))
     numbers = flat(value)
-    names = {quantity: torch.arange(len(numbers))}
+    names = {quantity: np.arange(len(numbers))}
     if each and order == 1 and function.scalar:
-        names = {f"∂f/∂{name}": torch.tensor([i]) for i, name in enumerate(function.variables)}
+        names = {f"∂f/∂{name}": np.array([i]) for i, name in enumerate(function.variables)}
     return [row for ref in references for name, index in names.items() for row in judge.rows(name, numbers, ref, index)]
 
 
 def spectrum(function: Function, quantity: str, numbers: Tensor, ball: Ball, step: int) -> list[Evidence]:
     """Evidence for eigenvalues or singular values against proven ones in the same order."""
     mid = flat(ball.mid)
-    reference = Reference(mid, flat(ball.rad), lambda: torch.zeros_like(mid), BALL)
+    reference = Reference(mid, flat(ball.rad), lambda: np.zeros_like(mid), BALL)
     return Judge(tolerance_of(numbers.dtype), 0.0, step, {}, None).rows(
-        quantity, flat(numbers), reference, torch.arange(len(mid))
+        quantity, flat(numbers), reference, np.arange(len(mid))
     )
 
 
@@ -88,34 +109,35 @@ class Judge:
     scale: float
     step: int
     kinks: dict[int, str]
-    recompute: Callable[[], Tensor] | None
+    recompute: Callable[[], Numbers] | None
 
-    def rows(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> list[Evidence]:
+    def rows(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> list[Evidence]:
         """One row for the entries ``index`` that exist, the worst of them, and one for those that do not."""
-        missing = ref.mid[index].isnan()
-        found = []
-        if bool(missing.any()) and ref.method == BALL:
-            found.append(self.undefined(quantity, numbers, ref, index[missing]))
-        if not bool(missing.all()):
+        missing = np.isnan(ref.mid[index])
+        if not missing.any():
+            return [self.worst(quantity, numbers, ref, index)] if len(index) else []
+        found = [self.undefined(quantity, numbers, ref, index[missing])] if ref.method == BALL else []
+        if not missing.all():
             found.append(self.worst(quantity, numbers, ref, index[~missing]))
         return found
 
-    def undefined(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> Evidence:
+    def undefined(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
         i = int(index[0])
         notes = list(dict.fromkeys(self.kinks.get(int(j), "not defined here") for j in index[:4]))
         number = float(numbers[i])
         return self.evidence(quantity, ref, number, nan, nan, inf, 0.0, Verdict.UNDEFINED, "; ".join(notes))
 
-    def worst(self, quantity: str, numbers: Tensor, ref: Reference, index: Tensor) -> Evidence:
-        finite = ref.mid[ref.mid.isfinite()].abs()
-        size = max(float(finite.max()) if len(finite) else 0.0, self.scale)
+    def worst(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
+        size = max(float(np.abs(ref.mid).max(initial=0.0, where=np.isfinite(ref.mid))), self.scale)
         allowed = self.tolerance.certified * size
         value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
-        gaps = torch.where(value == mid, 0.0, (value - mid).abs()).nan_to_num(nan=inf, posinf=inf)
+        with np.errstate(invalid="ignore", over="ignore"):
+            gaps = np.where(value == mid, 0.0, np.abs(value - mid))
+        gaps[np.isnan(gaps)] = inf
         bounds = gaps + rad
-        sensitive = torch.zeros_like(mid) if bool((bounds <= allowed).all()) else ref.sensitivity()[index]
-        zero = (mid.abs() <= ZERO * sensitive) & (bounds <= ZERO * sensitive)
-        excess = torch.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
+        sensitive = np.zeros_like(mid) if (bounds <= allowed).all() else ref.sensitivity()[index]
+        zero = (np.abs(mid) <= ZERO * sensitive) & (bounds <= ZERO * sensitive)
+        excess = np.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
         j = int(excess.argmax())
         number, truth, gap, bound = float(value[j]), float(mid[j]), float(gaps[j]), float(bounds[j])
         if not isfinite(float(rad[j])):
@@ -166,26 +188,25 @@ def kept(gap: float, truth: float, digits: int) -> int:
     return max(0, min(digits, int(-log10(gap / abs(truth))))) if gap else digits
 
 
-def sensitivity_of(exact: Exact, x: Tensor, order: int, ball: Ball) -> Tensor:
-    """How far the true derivative moves when every input moves by half an ulp, to first order; flat float64.
+def sensitivity_of(exact: Exact, x: Tensor, order: int, ball: Ball) -> Numbers:
+    """How far the true derivative moves when every input moves by half an ulp, to first order; flat.
 
     Σ_j |∂/∂x_j of the derivative| ulp(x_j)/2, by the exact object itself or from the derivative one order higher.
     """
     own = getattr(exact, "sensitivity", None)
     if own is not None:
-        return flat(own(x, order)).nan_to_num(nan=0.0, posinf=0.0)
+        return np.nan_to_num(flat(own(x, order)), nan=0.0, posinf=0.0)
     if order > 1:
-        return torch.zeros_like(flat(ball.mid))
+        return np.zeros(ball.mid.numel())
     higher = exact.enclose(x, order + 1).mid.detach().to("cpu", torch.float64)
-    half_ulp = flat(x).abs() * torch.finfo(x.dtype).eps / 2
-    return (higher.abs() @ half_ulp).reshape(-1).nan_to_num(nan=0.0, posinf=0.0)
+    half_ulp = x.detach().to("cpu", torch.float64).abs() * torch.finfo(x.dtype).eps / 2
+    return np.nan_to_num(flat(higher.abs() @ half_ulp), nan=0.0, posinf=0.0)
 
 
-def kink_notes(exact: Exact, x: Tensor, order: int, ball: Ball, variables: tuple[str, ...]) -> dict[int, str]:
+def kink_notes(
+    exact: Exact, x: Tensor, order: int, missing: Sequence[int], variables: tuple[str, ...]
+) -> dict[int, str]:
     """For every flat entry that does not exist: why, with the slopes from both sides where they differ."""
-    missing = ball.mid.isnan().reshape(-1).nonzero().reshape(-1).tolist()
-    if not missing:
-        return {}
     if order == 0:
         return dict.fromkeys(missing, "the function is not defined here")
     left, right = (flat(side) for side in exact.one_sided(x))
@@ -215,16 +236,16 @@ def one_sided_note(left: float, right: float, variable: str) -> str:
     return f"kink in {variable}: slope {one} from the left, {other} from the right"
 
 
-def again(function: Function, x: Tensor, order: int) -> Tensor:
-    """What the float program and autograd give, computed anew; flat float64."""
+def again(function: Function, x: Tensor, order: int) -> Numbers:
+    """What the float program and autograd give, computed anew; flat."""
     if order == 0:
         return flat(function.call(x))
     dense = operators.dense_jacobian if order == 1 else operators.dense_hessian
     if order == 2 and not function.scalar:
-        return torch.full((len(function.outputs) * len(x) ** 2,), nan, dtype=torch.float64)
+        return np.full(len(function.outputs) * len(x) ** 2, nan)
     return flat(dense(function.call, x))
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """All entries, float64, on the CPU: evidence is made of plain numbers."""
-    return tensor.detach().cpu().double().reshape(-1)
+def flat(tensor: Tensor) -> Numbers:
+    """All entries as NumPy's float64: evidence is made of few plain numbers, for which it is quicker."""
+    return tensor.detach().to("cpu", torch.float64).reshape(-1).numpy()

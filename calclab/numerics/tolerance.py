@@ -13,6 +13,7 @@ float32 values are too rough for more than 5 in 100, least of all through the ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -33,6 +34,7 @@ class Tolerance:
     refute: float
 
 
+@cache
 def tolerance_of(dtype: torch.dtype) -> Tolerance:
     """The tolerances for numbers computed in ``dtype``."""
     eps = torch.finfo(dtype).eps

@@ -20,6 +20,7 @@ from torch import Tensor
 from calclab.core import Evidence, Outcome, Run
 from calclab.report.numbers import bad, counts, verdict_sentence, worst
 
+WORDS = (str, int, bool, type(None))  # what stands as it is
 ENTRIES = 1000
 ROWS = 100  # of evidence that is neither certified nor consistent; verify.csv has them all
 
@@ -59,15 +60,17 @@ def evidence_dict(row: Evidence) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """What strict JSON can hold: see the module's docstring."""
+    if type(value) in WORDS:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, Tensor):
         return plain(entries(value)) if value.numel() <= ENTRIES else {"shape": list(value.shape)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return value if isinstance(value, int | str) else str(value)
 
 
 def entries(value: Tensor) -> Any:

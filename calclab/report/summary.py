@@ -7,12 +7,10 @@ one is the picture ``formula``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
-from calclab.report.outcome import replace_file
 
 ROWS = 20
 PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "python", "host", "started")
@@ -41,11 +39,6 @@ def markdown(run: Run, outcome: Outcome) -> str:
     if made:
         parts.append(table(("made with", ""), ((name, escape(value)) for name, value in made)))
     return "\n\n".join(parts) + "\n"
-
-
-def write_summary(folder: Path, run: Run, outcome: Outcome) -> Path:
-    """Write summary.md into ``folder``."""
-    return replace_file(folder / "summary.md", markdown(run, outcome))
 
 
 def formulas(run: Run) -> list[str]:

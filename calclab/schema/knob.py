@@ -8,6 +8,7 @@ is imported here: help must be quick.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -144,6 +145,7 @@ class Schema:
                 entry.check(value)
 
 
+@functools.cache
 def _own_knobs(cls: type) -> dict[str, Knob]:
     """The knobs that ``cls`` takes from its schema when it is built; its other fields are not read."""
     schema = next(base for base in cls.__mro__ if base.__module__.startswith("calclab.schema"))

@@ -21,10 +21,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
-from calclab.sink.cells import axis, line, lines, quoted, rows, texts
+from calclab.sink.cells import TOGETHER, axis, line, lines, numbered, quoted, rows, texts
 from calclab.sink.growing import GrowingFile
 
 SCALARS, VERIFY = "scalars", "verify"
@@ -91,8 +92,7 @@ class CsvSink:
         header = ""
         if stem not in self._files:
             header = line(["step", *axis(self._labels(name), 0, column.data.shape[1])])
-        body = "".join(f"{k},{row}\n" for k, row in zip(column.steps, rows(column.data), strict=True))
-        self._append(stem, header, body)
+        self._append(stem, header, numbered(column.steps, rows(column.data)) if len(column.steps) else "")
 
     def _write_matrix(self, name: str, k: int, matrix: Tensor) -> None:
         names = self._labels(name)
@@ -115,9 +115,7 @@ class CsvSink:
         if late and self._names:
             self._widen(late)
         self._names += late
-        steps, cells = align(self._names, scalars)
-        body = "\n".join(map(",".join, zip(map(str, steps), *cells, strict=True)))
-        self._append(SCALARS, line(["step", *self._names]), body + "\n")
+        self._append(SCALARS, line(["step", *self._names]), numbered(*align(self._names, scalars)))
 
     def _widen(self, late: Sequence[str]) -> None:
         """Give scalars.csv the columns ``late``, empty so far; readers see the old file or the new one."""
@@ -137,16 +135,32 @@ def cell(value: object) -> str:
     return value.word if isinstance(value, Verdict) else str(value)
 
 
-def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[list[str]]]:
-    """The steps of a block, ascending, and for each name its cells at them (empty where it was not logged)."""
+def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[str]]:
+    """The steps of a block, ascending, and the line of ``names`` at each (a cell is empty where none was logged)."""
     steps = max(scalars.values(), key=lambda column: len(column.steps)).steps
     missing = {name: len(steps) - len(column.steps) for name, column in scalars.items()}  # before its first step
     if any(column.steps != steps[missing[name] :] for name, column in scalars.items()):
         steps = sorted({k for column in scalars.values() for k in column.steps})
-        return steps, [scattered(steps, scalars.get(name)) for name in names]
-    return steps, [
-        [""] * missing[name] + texts(scalars[name].data) if name in scalars else [""] * len(steps) for name in names
+        return steps, joined([scattered(steps, scalars.get(name)) for name in names])
+    late = max(missing.values())
+    kinds = {column.data.dtype for column in scalars.values()}
+    if len(kinds) > 1 or len(scalars) < len(names) or kinds.pop() not in TOGETHER:
+        late = len(steps)
+    first = [
+        [""] * min(missing[name], late) + texts(scalars[name].data[: late - missing[name]])
+        if name in scalars
+        else [""] * late
+        for name in names
     ]
+    if late == len(steps):
+        return steps, joined(first)
+    rest = torch.stack([scalars[name].data[late - missing[name] :] for name in names], 1)
+    return steps, [*joined(first), *rows(rest)]
+
+
+def joined(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of cells as lines."""
+    return [",".join(row) for row in zip(*columns, strict=True)]
 
 
 def scattered(steps: Sequence[int], column: Column | None) -> list[str]:

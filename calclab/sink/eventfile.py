@@ -1,4 +1,4 @@
-"""One TensorBoard event file, appended to in whole records.
+"""One TensorBoard event file, appended to in whole records: those of a block by one system call.
 
 tensorboard's EventFileWriter has a queue and a thread, which cost more than a step of most scans, and opens the file
 anew for each event. Its format is simple: a version event, then one record an event (see `records`). Blocks of scalars
@@ -21,12 +21,13 @@ from calclab.sink.appending import AppendingFile
 from calclab.sink.records import record, scalar_records
 
 VERSION = "brain.Event:2"
+PREFIX = "events.out.tfevents."
 Plain = bool | int | float | str
 
 
 def event_files(folder: Path) -> list[Path]:
     """The event files of a run, oldest first."""
-    return sorted(folder.glob("events.out.tfevents.*"))
+    return sorted(folder / name for name in os.listdir(folder) if name.startswith(PREFIX))
 
 
 class EventFile:
@@ -34,9 +35,10 @@ class EventFile:
 
     def __init__(self, folder: Path) -> None:
         self._last = time.time()
-        name = f"events.out.tfevents.{int(self._last):010d}.{platform.node()}.{os.getpid()}.0"
+        name = f"{PREFIX}{int(self._last):010d}.{platform.node()}.{os.getpid()}.0"
         self.path = (event_files(folder) or [folder / name])[-1]
         self._stream = AppendingFile(self.path)
+        self._ready: list[bytes] = []  # records to be written by the next ``flush``
         self.fresh = self._stream.fresh
         if self.fresh:
             self._add(file_version=VERSION)
@@ -45,7 +47,7 @@ class EventFile:
         """``values`` (N, tags) at ``steps`` (N,); their wall times are spread evenly since the call before."""
         now = time.time()
         times = np.linspace(self._last, now, len(steps) + 1)[1:]
-        self._stream.write(scalar_records(np.asarray(steps, dtype=np.int64), times, tags, values))
+        self._ready.append(scalar_records(np.asarray(steps, dtype=np.int64), times, tags, values))
 
     def tick(self) -> None:
         """The block is written: the next one's wall times begin now."""
@@ -85,8 +87,16 @@ class EventFile:
         end = plugin_data_pb2.SessionEndInfo(status=code, end_time_secs=time.time())
         self._session(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
 
+    def flush(self) -> None:
+        """Write all records of the block, or none of them."""
+        piece, self._ready = b"".join(self._ready), []
+        self._stream.write(piece)
+
     def close(self) -> None:
-        self._stream.close()
+        try:
+            self.flush()
+        finally:
+            self._stream.close()
 
     def _session(self, tag: str, content: Any) -> None:
         from tensorboard.compat.proto import summary_pb2
@@ -108,4 +118,4 @@ class EventFile:
     def _add(self, **content: Any) -> None:
         from tensorboard.compat.proto import event_pb2
 
-        self._stream.write(record(event_pb2.Event(wall_time=time.time(), **content).SerializeToString()))
+        self._ready.append(record(event_pb2.Event(wall_time=time.time(), **content).SerializeToString()))

@@ -48,12 +48,12 @@ class GrowingFile:
         return len(piece)
 
     def close(self) -> None:
-        for file in (self._shown, self._hidden):
-            if file is not None:
-                file.close()
+        opened = [file for file in (self._shown, self._hidden) if file is not None]
+        for file in opened:
+            file.close()
         self._shown = self._hidden = None
         self._behind = b""
-        for path in (self._next, self._past):
+        for path in (self._next, self._past) if opened or not self.fresh else ():
             path.unlink(missing_ok=True)
 
     def _renew(self, whole: bytes, new: int) -> int:

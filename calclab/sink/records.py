@@ -14,22 +14,19 @@ from __future__ import annotations
 import functools
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from google_crc32c import value
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
-
 MASK_DELTA = 0xA282EAD8  # the masking of TFRecord files: rotate right by 15 and add
 
 
-def masked_crc(rows: Bytes) -> NDArray[np.uint32]:
-    """The masked CRC-32C of every row of (N, length) bytes: (N,)."""
-    content, length = rows.tobytes(), rows.shape[1]
-    places = range(0, len(content), length)
-    crc = np.fromiter((value(content[i : i + length]) for i in places), dtype=np.uint32, count=len(rows))
+def masked_crc(contents: Iterable[bytes], count: int) -> NDArray[np.uint32]:
+    """The masked CRC-32C of each of ``count`` contents."""
+    crc = np.fromiter(map(value, contents), dtype=np.uint32, count=count)
     return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(MASK_DELTA)
 
 
@@ -46,7 +43,7 @@ def frame(length: int) -> bytes:
 
 
 def checksum(content: bytes) -> bytes:
-    return masked_crc(np.frombuffer(content, dtype=np.uint8)[None]).astype("<u4").tobytes()
+    return masked_crc([content], 1).astype("<u4").tobytes()
 
 
 def varint(number: int) -> bytes:
@@ -85,20 +82,42 @@ def same_width(
     width: int,
 ) -> bytes:
     """Records of steps whose varints all take ``width`` bytes."""
-    # Event: 1 wall_time double, 2 step varint, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value float
-    contents = [field(1, tag.encode()) + b"\x15" + b"\0\0\0\0" for tag in tags]
-    messages = [field(1, content) for content in contents]
-    summary = b"".join(messages)
-    head = b"\x09" + b"\0" * 8 + b"\x10" + b"\0" * width
-    start = len(head) + len(field(5, summary)) - len(summary)
-    event = head + field(5, summary)
-    rows = np.tile(np.frombuffer(event, dtype=np.uint8), (len(steps), 1))
-    rows[:, 1:9] = times.astype("<f8").reshape(-1, 1).view(np.uint8)
+    form = layout(tuple(tags), width)
+    content = bytearray(form.record * len(steps))
+    rows = np.frombuffer(content, dtype=form.fields)
+    rows["time"] = times
     for i in range(width):
-        rows[:, 10 + i] = (steps >> (7 * i) & 0x7F) | (0x80 if i < width - 1 else 0)
-    ends = start + np.cumsum([len(message) for message in messages])
-    for i, end in enumerate(ends):
-        rows[:, end - 4 : end] = np.ascontiguousarray(values[:, i], dtype="<f4").reshape(-1, 1).view(np.uint8)
-    fronts = np.tile(np.frombuffer(frame(len(event)), dtype=np.uint8), (len(steps), 1))
-    footers = masked_crc(rows).astype("<u4").reshape(-1, 1).view(np.uint8)
-    return np.hstack([fronts, rows, footers]).tobytes()
+        rows[f"step{i}"] = (steps >> (7 * i) & 0x7F) | (0x80 if i < width - 1 else 0)
+    for i in range(len(tags)):
+        rows[f"value{i}"] = values[:, i]
+    events = itertools.chain.from_iterable(struct.iter_unpack(form.cut, content))
+    rows["crc"] = masked_crc(events, len(steps))
+    return bytes(content)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A record of scalars with nothing filled in, the places to fill in, and what cuts the event out of it."""
+
+    record: bytes
+    fields: np.dtype[np.void]
+    cut: str
+
+
+@functools.lru_cache(maxsize=64)
+def layout(tags: tuple[str, ...], width: int) -> Layout:
+    """Event: 1 wall_time double, 2 step varint, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value float."""
+    messages = [field(1, field(1, tag.encode()) + b"\x15" + b"\0\0\0\0") for tag in tags]
+    head = b"\x09" + b"\0" * 8 + b"\x10" + b"\0" * width
+    event = head + field(5, b"".join(messages))
+    front = frame(len(event))
+    ends = len(front) + len(event) - sum(map(len, messages)) + np.cumsum([len(message) for message in messages])
+    places: dict[str, tuple[str, int]] = {"time": ("<f8", len(front) + 1), "crc": ("<u4", len(front) + len(event))}
+    places |= {f"step{i}": ("u1", len(front) + 10 + i) for i in range(width)}
+    places |= {f"value{i}": ("<f4", int(end) - 4) for i, end in enumerate(ends)}
+    record = front + event + b"\0" * 4
+    kinds, offsets = zip(*places.values(), strict=True)
+    fields = np.dtype(
+        {"names": list(places), "formats": list(kinds), "offsets": list(offsets), "itemsize": len(record)}
+    )
+    return Layout(record, fields, f"{len(front)}x{len(event)}s4x")

@@ -1,7 +1,7 @@
 """TensorBoard: scalars, short trajectories, images, a text summary and the run's hyperparameters, in one event file.
 
 Tags: ``scalars/<name>`` for rank 0, ``<name>/<label>`` for the entries of a trajectory of at most 16 (longer ones and
-matrices are in the CSVs, matrices also as heat maps), ``figures/<name>`` for pictures, ``summary`` for the text. Every
+matrices are in the CSVs, matrices also as heat maps), ``figures/<name>`` for pictures, ``summary`` for a text. Every
 step is written; TensorBoard itself shows float32 and thins each tag to about 1,000 points.
 """
 
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Status
-from calclab.report.summary import markdown
 from calclab.sink.cells import axis
 from calclab.sink.eventfile import EventFile, Plain
 
@@ -66,13 +65,18 @@ class TensorBoardSink:
         assert self._file is not None, "open comes first"
         self._file.image(tag, png, self._step)
 
+    def text(self, tag: str, markdown: str) -> None:
+        """Show a text at the last step written; nothing, in a run that could not begin."""
+        if self._file is not None:
+            self._file.text(tag, markdown, self._step)
+
     def flush(self) -> None:
-        """Nothing is held back: every block is a system call of its own."""
+        if self._file is not None:
+            self._file.flush()
 
     def close(self, outcome: Outcome) -> None:
-        if self._run is None or self._file is None:
+        if self._file is None:
             return
-        self._file.text("summary", markdown(self._run, outcome), self._step)
         self._file.session_end(SESSION.get(outcome.status, "SUCCESS"))
         self._file.close()
         self._file = None

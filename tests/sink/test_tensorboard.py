@@ -34,6 +34,7 @@ from calclab.core import (
     Verdict,
 )
 from calclab.sink.figures import FiguresSink
+from calclab.sink.summary import SummarySink
 from calclab.sink.tensorboard import TensorBoardSink, flatten
 
 STEPS = 600
@@ -76,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder.mkdir()
     run = Run("descent", "bowl", "descent of bowl", folder, STEPS - 1, labels, pictures, config, (LATEX,))
     board = TensorBoardSink()
-    sinks = [FiguresSink(board), board]
+    sinks = [FiguresSink(board), SummarySink(run, board), board]
     for sink in sinks:
         sink.open(run)
     for first in range(0, STEPS, 150):
@@ -193,8 +194,10 @@ def test_flatten_leaves_out_builders_and_repeated_knobs() -> None:
 
 
 def test_a_failed_run_is_closed_all_the_same(tmp_path: Path) -> None:
-    sink = TensorBoardSink()
-    sink.open(Run("t", "s", "t of s", tmp_path, 9, {}, (), {}))
-    sink.close(Outcome(Status.FAILED, -1, 0.0, {}, error="ZeroDivisionError: division by zero"))
+    run, board = Run("t", "s", "t of s", tmp_path, 9, {}, (), {}), TensorBoardSink()
+    board.open(run)
+    for sink in (SummarySink(run, board), board):
+        sink.close(Outcome(Status.FAILED, -1, 0.0, {}, error="ZeroDivisionError: division by zero"))
     (path,) = tmp_path.glob("events.out.tfevents.*")
     assert b"ZeroDivisionError" in path.read_bytes()
+    assert "ZeroDivisionError" in (tmp_path / "summary.md").read_text()

@@ -11,16 +11,18 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.function.formula import closed, spectra, typeset
-from calclab.function.formula.adjoint import VARIABLES, Straight, straight
+from calclab.function.formula.adjoint import VARIABLES, straight
 from calclab.function.formula.balls import Sweep, Tape, choices
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.degree import degree
+from calclab.function.formula.gradients import straight_rows
 from calclab.function.formula.rules import flint, nan
 from calclab.function.formula.unroll import TooLargeError, unroll
 
@@ -60,11 +62,11 @@ class FormulaExact:
             return None
 
     @cached_property
-    def lean(self) -> Straight | None:
-        """Value and gradient in a straight line, where the formula is short and smooth."""
-        if self.vector or len(self.variables) > VARIABLES or self.tape is None:
+    def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """Value and gradient (of a vector function, its Jacobian) in a straight line, where that is short and smooth."""
+        if len(self.variables) > VARIABLES or self.tape is None:
             return None
-        return straight(self.tape.steps)
+        return straight_rows(self.tape.steps) if self.vector else straight(self.tape.steps)
 
     @cached_property
     def degree(self) -> float:
@@ -165,11 +167,10 @@ class FormulaExact:
         if order == 0:
             return values
         broken = {at[:1] if self.vector else () for at, value in values.items() if not value.is_finite()}
-        users = tape.users(sweeps[0].chosen) if len(sweeps) == 1 or order == 1 else []
-        first = agree([self.order(tape, s, 1, users) for s in sweeps])
+        first = agree([self.order(tape, s, 1, []) for s in sweeps])
         if order == 1:
             return self.spoil(first, broken, 1)
-        second = agree([self.order(tape, s, 2, users or tape.users(s.chosen)) for s in sweeps])
+        second = agree([self.order(tape, s, 2, tape.users(s.chosen)) for s in sweeps])
         for at, slope in first.items():
             if not slope.is_finite():  # and so its own derivatives do not exist
                 for j in range(self.bound.n):
@@ -224,7 +225,7 @@ def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> 
     for precision in precisions:
         with flint().ctx.workprec(precision):
             ball = balls()
-        if bool((ball.rad <= SMALL * ball.mid.abs()).all()):
+        if (ball.rad.numpy() <= SMALL * np.abs(ball.mid.numpy())).all():
             break
     assert ball is not None
     return ball
@@ -241,17 +242,10 @@ def unknown(shape: tuple[int, ...]) -> Ball:
 
 def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
     """Balls of Arb as float64 midpoints and radii, rounded outward."""
-    mid, rad = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-    if found:
-        rounded = [outward(value) for value in found.values()]
-        places = torch.tensor([list(at) for at in found]).reshape(len(found), -1).unbind(1)
-        if places:
-            mid[places] = torch.tensor([m for m, _ in rounded], dtype=torch.float64)
-            rad[places] = torch.tensor([r for _, r in rounded], dtype=torch.float64)
-        else:
-            mid.fill_(rounded[0][0])
-            rad.fill_(rounded[0][1])
-    return Ball(mid, rad)
+    mid, rad = np.zeros(shape), np.zeros(shape)
+    for at, value in found.items():
+        mid[at], rad[at] = outward(value)
+    return Ball(torch.from_numpy(mid), torch.from_numpy(rad))
 
 
 def outward(ball: Any) -> tuple[float, float]:
