@@ -1,0 +1,100 @@
+"""Methods made of plain gradients: |∂t/∂x| (Simonyan et al. 2013), x·∂t/∂x, and SmoothGrad (Smilkov et al. 2017)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from calclab.attribution.chain import Chain
+from calclab.attribution.question import Question
+from calclab.attribution.result import Found
+from calclab.errors import UserError
+
+
+def gradient(q: Question, *, absolute: bool = True) -> Found:
+    """|∂t/∂x|, or with its sign."""
+    g = at_rows(q)
+    return Found(g.abs_() if absolute else g, error_kind="rounding")
+
+
+def gradient_x_input(q: Question) -> Found:
+    """x·∂t/∂x. Its sum is t for a network without biases that is piecewise linear, and nothing in particular else."""
+    return Found(at_rows(q).mul_(q.rows), error_kind="rounding")
+
+
+def at_rows(q: Question) -> Tensor:
+    """∂t/∂x (B, d) at the rows: back from the first pass, where that held all of them."""
+    look, engine = q.look, q.engine
+    if not look.whole:
+        return torch.cat([engine.pull(q.gradients(engine.lift(q.rows[lot]), lot)) for lot in q.lots()])
+    q.gradients_taken += len(q.rows)
+    seed = q.target.seed(look.outputs, slice(0, len(q.rows)))
+    if look.passed is not None and isinstance(engine, Chain):
+        return engine.pull(engine.back(look.passed.kept, seed))
+    x, y = look.recorded
+    if not y.requires_grad:
+        return torch.zeros_like(q.rows)
+    (g,) = torch.autograd.grad(y, x, seed.expand_as(y), allow_unused=True, materialize_grads=True)
+    return g
+
+
+def smoothgrad(
+    q: Question, *, samples: int = 50, noise: float = 0.15, sigma: float | None = None, of: str = "absolute"
+) -> Found:
+    """The mean gradient at ``samples`` points around the row, normal with standard deviation ``noise`` times the range
+    of each feature over the reference (Smilkov et al. 2017, section 3), or ``sigma`` for all features.
+
+    Samples come in pairs, x + ε and x - ε, so that their number is even: what is odd in ε cancels. ``of`` is absolute
+    (the mean |∂t/∂x|), signed, or squared.
+    """
+    if of not in ("absolute", "signed", "squared"):
+        raise UserError(f"of={of}: the mean is of absolute, signed or squared gradients. Type of=absolute")
+    if samples < 3 or noise < 0 or (sigma is not None and sigma < 0):
+        raise UserError(
+            "smoothgrad takes samples=3 or more, and noise (or sigma) of 0 or more. Type samples=50 noise=0.15"
+        )
+    if sigma is None:
+        reference = q.reference()
+        spread = noise * (reference.amax(0) - reference.amin(0))
+    else:
+        spread = torch.full_like(q.rows[0], sigma)
+    engine, generator, pairs = q.engine, q.generator(), (samples + 1) // 2
+    found = []
+    for lot in q.lots():
+        x = q.rows[lot]
+        mean = Moments(x)
+        at_once = max(1, q.points // (2 * len(x)))
+        for low in range(0, pairs, at_once):
+            ε = torch.empty(min(at_once, pairs - low), *x.shape, dtype=x.dtype, device=x.device)
+            noisy = ε.normal_(generator=generator).mul_(spread)
+            points = torch.cat([x + noisy, x - noisy])
+            g = engine.pull(q.gradients(engine.lift(points), lot))
+            g = g.abs_() if of == "absolute" else g.square_() if of == "squared" else g
+            mean.take(g[: len(noisy)].add_(g[len(noisy) :]).mul_(0.5))
+        found.append(mean.result())
+    values, error = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Found(values, error, f"standard error over {pairs} pairs of samples")
+
+
+class Moments:
+    """The mean of samples (s, b, d) that come in lots, and its standard error."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.n = 0
+        self.centre: Tensor | None = None
+        self.sum, self.squares = torch.zeros_like(like), torch.zeros_like(like)
+
+    def take(self, samples: Tensor) -> None:
+        """Deviations from the first lot's mean are summed, so that nothing cancels. ``samples`` are used up."""
+        if self.centre is None:
+            self.centre = samples.mean(0)
+        samples = samples.sub_(self.centre)
+        self.n += len(samples)
+        self.sum += samples.sum(0)
+        self.squares += samples.square_().sum(0)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        assert self.centre is not None
+        off = self.sum / self.n
+        variance = (self.squares / self.n - off.square()).clamp_(min=0) / max(self.n - 1, 1)
+        return self.centre + off, variance.sqrt()

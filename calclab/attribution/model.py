@@ -1,0 +1,153 @@
+"""A module as a map from flat points (N, d) to outputs (N, m), whatever its inputs look like.
+
+The d coordinates are those that can be differentiated by: the entries of floating-point inputs, and, of an integer
+input, the entries of the embedding that it is looked up in (Captum calls that an interpretable embedding). Boolean
+inputs, such as masks, are held as they are. ``owner`` says to which row a point belongs, where something is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calclab.attribution.guard import first_line
+from calclab.errors import UserError
+
+
+class Model:
+    def __init__(self, module: nn.Module, inputs: Sequence[Tensor], output: int | str | None = None) -> None:
+        self.module, self.inputs, self.output = module, tuple(inputs), output
+        self.whole = [k for k, x in enumerate(inputs) if not x.is_floating_point() and x.dtype != torch.bool]
+        self.floats = [k for k, x in enumerate(inputs) if x.is_floating_point()]
+        self.plain = len(self.inputs) == 1 and not self.whole and bool(self.floats)
+        self.looked_up: dict[tuple[nn.Module, int], tuple[int, int]] = {}  # (embedding, nth call) -> input, place
+        self.embedded: list[Tensor] = []
+        if self.whole:
+            self._find_embeddings()
+        self.shapes = tuple(self.inputs[k].shape[1:] for k in (*self.floats, *self.whole))  # as the values are given
+        self.pieces = [self.inputs[k].shape[1:] for k in self.floats] + [e.shape[1:] for e in self.embedded]
+        self.sizes = [shape.numel() for shape in self.pieces]
+        if not self.sizes:
+            raise UserError("nothing to attribute to: all inputs are held (boolean). Give an input of numbers")
+        self.rows = self.flat(self.inputs)
+
+    def flat(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Inputs, as the module takes them, as points (B, d)."""
+        parts = [inputs[k].detach().flatten(1) for k in self.floats]
+        if self.whole:
+            with torch.no_grad():
+                parts += [m(inputs[k]).detach().flatten(1) for (m, _), (k, _) in self.looked_up.items()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def outputs(self, points: Tensor, owner: Tensor | None) -> Tensor:
+        """(N, d) to (N, m)."""
+        if self.plain:
+            result = self.module(points.reshape(len(points), *self.pieces[0]))
+        else:
+            result = self._with_parts(points, owner)
+        return self._flat_output(result)
+
+    @property
+    def needs_owner(self) -> bool:
+        return len(self.floats) < len(self.inputs)
+
+    def collapse(self, values: Tensor) -> Tensor:
+        """Values (B, d) of the coordinates as values of the inputs' entries: an embedding's coordinates are summed."""
+        if not self.whole:
+            return values
+        parts = list(torch.split(values, self.sizes, 1))
+        n = len(self.floats)
+        result = parts[:n]
+        for k in self.whole:
+            total = torch.zeros(len(values), self.inputs[k][0].numel(), dtype=values.dtype, device=values.device)
+            for place, (source, _) in enumerate(self.looked_up.values()):
+                if source == k:
+                    total = total + parts[n + place].reshape(len(values), total.shape[1], -1).sum(2)
+            result.append(total)
+        return torch.cat(result, 1)
+
+    def _flat_output(self, result: Any) -> Tensor:
+        if self.output is not None:
+            try:
+                result = (
+                    getattr(result, self.output)
+                    if isinstance(self.output, str) and hasattr(result, self.output)
+                    else result[self.output]
+                )
+            except (KeyError, IndexError, TypeError):
+                raise UserError(f"output={self.output}: {several(result)}") from None
+        if not isinstance(result, Tensor):
+            raise UserError(f"{type(self.module).__name__} gives {several(result)}. Say which by output=0")
+        return result if result.ndim == 2 else result.reshape(len(result), -1)
+
+    def _find_embeddings(self) -> None:
+        """Which embeddings the integer inputs are looked up in, by one forward pass."""
+        calls: dict[nn.Module, int] = {}
+
+        def note(module: nn.Module, args: Any, result: Tensor) -> None:
+            nth = calls.get(module, 0)
+            calls[module] = nth + 1
+            for k in self.whole:
+                x = self.inputs[k]
+                if args and args[0].shape == x.shape and torch.equal(args[0], x):
+                    self.looked_up[module, nth] = (k, len(self.embedded))
+                    self.embedded.append(result.detach())
+                    return
+
+        handles = [m.register_forward_hook(note) for m in self.module.modules() if isinstance(m, nn.Embedding)]
+        try:
+            with torch.no_grad():
+                if handles:
+                    self.module(*self.inputs)
+        except Exception as error:
+            name = type(self.module).__name__
+            raise UserError(f"{name} does not take these rows: {first_line(error)}") from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        for k in self.whole:
+            if not any(source == k for source, _ in self.looked_up.values()):
+                raise UserError(
+                    f"input {k} is of whole numbers ({self.inputs[k].dtype}) and is looked up in no nn.Embedding, so "
+                    "there is nothing to differentiate by. Give it as floating point: x.float(); a mask, as booleans"
+                )
+
+    def _with_parts(self, points: Tensor, owner: Tensor | None) -> Any:
+        parts = [
+            piece.reshape(len(points), *shape)
+            for piece, shape in zip(torch.split(points, self.sizes, 1), self.pieces, strict=True)
+        ]
+        given: list[Tensor] = []
+        floats = iter(parts)
+        for x in self.inputs:
+            if x.is_floating_point():
+                given.append(next(floats))
+            else:
+                given.append(x if owner is None else x[owner])
+        if not self.whole:
+            return self.module(*given)
+        calls: dict[nn.Module, int] = {}
+
+        def put(module: nn.Module, args: Any, result: Tensor) -> Tensor | None:
+            nth = calls.get(module, 0)
+            calls[module] = nth + 1
+            found = self.looked_up.get((module, nth))
+            return None if found is None else parts[len(self.floats) + found[1]]
+
+        handles = [m.register_forward_hook(put) for m in {m for m, _ in self.looked_up}]
+        try:
+            return self.module(*given)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def several(result: Any) -> str:
+    if isinstance(result, dict):
+        return f"a dict of outputs with the keys {', '.join(map(str, result))}"
+    if isinstance(result, tuple | list):
+        return f"{len(result)} outputs, 0 to {len(result) - 1}"
+    return "one output" if isinstance(result, Tensor) else f"a {type(result).__name__}, not a tensor"

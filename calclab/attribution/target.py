@@ -1,0 +1,142 @@
+"""What is attributed: one number t of a row, made of the network's outputs.
+
+An output, the class predicted, the row's own label, the loss, or any formula in the outputs y0, y1, ... Where t is
+linear in the outputs, t = c·y, its coefficients (B, m) are all that is needed, and no graph is built for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calclab.errors import UserError
+from calclab.function.formula import formula
+
+Scalar = Callable[[Tensor, Tensor], Tensor]  # outputs (N, m), the row that each point belongs to (N,) -> (N,)
+Which = slice | Tensor  # the rows along the last axis but one of an array of points
+
+
+@dataclass(frozen=True)
+class Target:
+    """``coefficients`` (B, m) where t is linear; else ``function``. Points are (..., b, m), b the rows ``which``."""
+
+    name: str
+    coefficients: Tensor | None
+    function: Scalar | None = None
+
+    def values(self, outputs: Tensor, which: Which) -> Tensor:
+        """t (..., b) of outputs (..., b, m)."""
+        if self.coefficients is not None:
+            return (outputs * self.coefficients[which]).sum(-1)
+        assert self.function is not None
+        return self.function(outputs.reshape(-1, outputs.shape[-1]), owners(outputs, which)).reshape(outputs.shape[:-1])
+
+    def seed(self, outputs: Tensor, which: Which) -> Tensor:
+        """∂t/∂y, (..., b, m) or what broadcasts to it."""
+        if self.coefficients is not None:
+            return self.coefficients[which]
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            total = self.values(leaf, which).sum()
+        if not total.requires_grad:
+            return torch.zeros_like(outputs)
+        (seed,) = torch.autograd.grad(total, leaf, allow_unused=True, materialize_grads=True)
+        return seed
+
+
+def owners(points: Tensor, which: Which) -> Tensor:
+    """The row of each point of (..., b, m), flattened: (N,)."""
+    if isinstance(which, Tensor):
+        return which if points.ndim == 2 else which.expand(points.shape[:-1]).reshape(-1)
+    rows = torch.arange(which.start or 0, which.stop, device=points.device)
+    return rows.expand(points.shape[:-1]).reshape(-1)
+
+
+def choose(
+    target: str | int | Tensor | Scalar,
+    outputs: Tensor,
+    *,
+    names: Sequence[str] = (),
+    labels: Tensor | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Target:
+    """The target asked for, of rows with these outputs (B, m); UserError where there is no such thing."""
+    B, m = outputs.shape
+    if isinstance(target, Tensor):
+        if target.shape != (B,) or target.is_floating_point() or not within(target, m):
+            raise UserError(
+                f"target: a tensor of targets holds the number of an output (0 to {m - 1}) for each of the {B} rows"
+            )
+        return selected("outputs given", target, outputs)
+    if isinstance(target, str) and target.isdigit():
+        target = int(target)
+    if isinstance(target, int):
+        target = f"output.{target}"
+    if not isinstance(target, str):
+        return Target(getattr(target, "__name__", "function of the outputs"), None, target)
+    text = target.strip()
+    if text == "predicted":
+        return selected("predicted class" if m > 1 else "output", outputs.argmax(1), outputs)
+    if text in ("label", "loss"):
+        if labels is None:
+            raise UserError(f"target={text} needs the label of each row. Give labels=, or type target=predicted")
+        if text == "label":
+            if labels.ndim != 1 or labels.is_floating_point():
+                raise UserError("target=label needs classes, and the labels are numbers to predict. Type target=loss")
+            return selected("output of the label", labels if m > 1 else torch.zeros_like(labels), outputs)
+        if loss is None:
+            raise UserError(
+                "target=loss: a module by itself has no loss. Give loss=, a function (outputs, labels) -> (N,)"
+            )
+        return Target("loss", None, lambda y, owner: loss(y, labels[owner]))
+    if text in names:
+        return one(text, list(names).index(text), outputs)
+    if found := re.fullmatch(r"output\.(\d+)", text):
+        if int(found[1]) >= m:
+            raise UserError(
+                f"target={text}: the network has the outputs output.0 to output.{m - 1}. Type target=output.0"
+            )
+        return one(names[int(found[1])] if len(names) == m else text, int(found[1]), outputs)
+    return written(text, outputs, names)
+
+
+def within(places: Tensor, m: int) -> bool:
+    low, high = places.aminmax()
+    return int(low) >= 0 and int(high) < m
+
+
+def one(name: str, place: int, outputs: Tensor) -> Target:
+    return selected(name, torch.full((len(outputs),), place, device=outputs.device), outputs)
+
+
+def selected(name: str, places: Tensor, outputs: Tensor) -> Target:
+    return Target(name, torch.zeros_like(outputs).scatter_(1, places[:, None], 1.0))
+
+
+def written(text: str, outputs: Tensor, names: Sequence[str]) -> Target:
+    """t by a formula in y0, y1, ...: read by the lab's own parser, never evaluated as Python."""
+    B, m = outputs.shape
+    try:
+        function = formula(
+            name="target", expr=text, variables=[f"y{k}" for k in range(m)], dtype=outputs.dtype, device=outputs.device
+        )
+    except UserError as error:
+        listed = ["predicted", "label", "loss", *(names or (f"output.{k}" for k in range(m)))]
+        few = ", ".join(listed[:10]) + (", ..." if len(listed) > 10 else "")
+        raise UserError(
+            f"target={text}: there is {few}, or a formula in the outputs y0{f' to y{m - 1}' * (m > 1)}, as in "
+            f"target='{'y0 - y1' if m > 1 else 'y0**2'}'. {error}"
+        ) from None
+    if not function.scalar:
+        raise UserError(f"target={text}: a target is one formula, not {len(function.outputs)}")
+    call = function.call
+    if function.exact is not None and function.exact.degree <= 1:
+        base = call(torch.zeros_like(outputs[0]))
+        slopes = torch.func.grad(call)(torch.zeros_like(outputs[0]))
+        if not bool(base):  # t = c·y; with a constant it is a function like any other
+            return Target(text, slopes.expand(B, m))
+    return Target(text, None, lambda y, owner: torch.vmap(call)(y))
