@@ -85,7 +85,7 @@ class Exact(Protocol):
 
     @property
     def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-        """x (..., n) to f (...,) and ∇f (..., n) without autograd, where that is quicker."""
+        """x (..., n) to f (...,) and ∇f (..., n), of a vector function f (..., m) and J (..., m, n), without autograd."""
         ...
 
     @property
@@ -160,10 +160,20 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Units:
+    """What standardising did: a number of the user's is ``shift`` + ``scale`` times the number here, entry by entry."""
+
+    shift: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
 class Data:
     """Rows to learn from. ``inputs`` is (B, *shape) in the dtype of the run; ``targets`` is (B,) of class numbers
     (int64) for classification, (B, m) for regression. ``features`` names the inputs, flattened; ``classes`` the
-    classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped.
+    classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped. ``columns`` names for
+    each input the column of a table that it was made of, where they differ: a column of texts becomes several inputs.
+    ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
     """
 
     name: str
@@ -174,6 +184,9 @@ class Data:
     classification: bool
     notes: tuple[str, ...] = ()
     held_out: Data | None = None  # rows kept back, to see how what was learned does on others
+    columns: tuple[str, ...] = ()
+    units: Units | None = None
+    target_units: Units | None = None
 
 
 # --- the method -----------------------------------------------------------------------------------------------------
@@ -285,15 +298,18 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Bars:
-    """One bar for each entry of the vector ``vector``, by its last row, largest first when ``ranked``."""
+    """One bar for each entry of the vector ``vector``, by its last row, largest first when ``ranked``; with an interval
+    from the vector ``low`` to the vector ``high``, where these are named."""
 
     name: str
     vector: str
     ranked: bool = False
+    low: str = ""
+    high: str = ""
 
     @property
     def shows(self) -> tuple[str, ...]:
-        return (self.vector,)
+        return (self.vector, self.low, self.high) if self.low else (self.vector,)
 
 
 @dataclass(frozen=True)
@@ -316,7 +332,68 @@ class Spread:
         return (*self.columns, self.across)
 
 
-Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread
+@dataclass(frozen=True)
+class Tracks:
+    """A line over the steps for each entry of the vector ``vector``; ``log`` as in `Curves`."""
+
+    name: str
+    vector: str
+    log: str = ""
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.vector,)
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """A small panel for each row of the matrices ``lines``, over the same row of the matrix ``across``, which is called
+    ``axis``: of the last step at which they were logged. All lines but the first are dashed."""
+
+    name: str
+    lines: tuple[str, ...]
+    across: str
+    axis: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (*self.lines, self.across)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Filled contours of the matrix ``heights`` (a row for each entry of the vector ``upward``, a column for each of
+    ``across``), and over them the lines of ``model`` at the same levels."""
+
+    name: str
+    heights: str
+    model: str
+    across: str
+    upward: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.heights, self.model, self.across, self.upward)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """How many eigenvalues lie where: the rows of the matrix ``bins`` are (from, to, how many). Those of the vector
+    ``found`` are known one by one; of a network with ``classes``, the first ``outliers`` of them, a scalar, stand out.
+    """
+
+    name: str
+    bins: str
+    found: str
+    outliers: str = ""
+    classes: int = 0
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.bins, self.found, *([self.outliers] if self.outliers else []))
+
+
+Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread | Tracks | Multiples | Surface | Spectrum
 
 
 @runtime_checkable

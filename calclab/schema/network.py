@@ -38,6 +38,20 @@ class Mlp(Custom):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deep(Custom):
+    width: int = knob("units of each hidden layer", 64, at_least=1)
+    depth: int = knob("how many hidden layers", 50, at_least=0)
+    activation: str = knob("what follows each hidden layer", "tanh", choices=ACTIVATIONS)
+    bias: bool = knob("add biases, zero at first", "true")
+    init: str = knob(
+        "how weights are drawn: normal with variance 1/inputs, or orthogonal",
+        "orthogonal",
+        choices=("gaussian", "orthogonal"),
+    )
+    gain: float = knob("what the weights drawn are multiplied by", 1.5, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cnn(Custom):
     channels: int = knob("channels of the first block; each further one has twice as many", 8, at_least=1)
     blocks: int = knob("how many convolutions, each followed by halving the image", 2, at_least=1)

@@ -7,6 +7,8 @@ from typing import Any
 
 from calclab.schema.knob import Schema, knob
 
+OPERATORS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Derivative(Schema):
@@ -41,24 +43,129 @@ class Descent(Schema):
 class Hessian(Schema):
     threshold: float = knob("condition numbers up to this one are called well-conditioned", 100, at_least=1)
     limit: int = knob("the most variables for which the matrix is formed", 5000, at_least=1)
+    matrix: str = knob(
+        "whether the matrix is formed: auto does so up to limit, never works by products alone",
+        "never",
+        choices=("auto", "always", "never"),
+    )
+    operator: str = knob(
+        "what stands for the curvature of a network's loss (fisher: Monte Carlo; the last two of each row's gradient, "
+        "without and with the mean taken out)",
+        "gauss_newton",
+        choices=OPERATORS,
+    )
+    against: str | None = knob(
+        "another operator to compare with: how far it is away, in the Frobenius norm", "gauss_newton", choices=OPERATORS
+    )
+    parameters: list[str] | None = knob(
+        "only these parameters of a network: names of layers, or patterns such as '*.bias'; null for all",
+        "'[hidden.0]'",
+    )
+    layers: bool = knob("also the curvature of each layer by itself", "true")
+    held_out: bool = knob("look at the loss on the rows held out (data.held_out=0.2)", "true")
+    rows: int | None = knob("how many rows of the data to use; null takes all", 512, at_least=1)
+    damping: float = knob("also the condition number of the matrix plus so much of the identity", 0.01, at_least=0)
+    top: int | None = knob(
+        "how many of the largest eigenvalues to find by products; null: two more than there are classes, or 5",
+        10,
+        at_least=1,
+    )
+    bottom: int = knob("how many of the smallest eigenvalues to find by products", 1, at_least=0)
+    tol: float = knob("residuals ‖Av - λv‖ to reach, relative to the largest |λ|", 1e-3, above=0)
+    trace_tol: float | None = knob(
+        "half the width of the trace's 95 % interval to reach, relative to it; null leaves the trace out", 0.05, above=0
+    )
+    diagonal: bool = knob("estimate the diagonal too, entry by entry", "true")
+    probes: int = knob("random vectors that the density is made of; 0 leaves it out", 6, at_least=0)
+    depth: int = knob("products with each of them: the more, the finer the density", 40, at_least=2)
+    products: int = knob("the most products that the eigenvalues, and again the trace, may take", 1000, at_least=1)
+    check: int = knob(
+        "products that look for eigenvalues that were missed: the more, the closer the bounds on the others; 0: none",
+        30,
+        at_least=0,
+    )
+    basis: int = knob("the most vectors held while eigenvalues are sought", 64, at_least=4)
+    slices: int = knob(
+        "points along each line and each side of the plane on which the loss is drawn; 0: none", 13, at_least=0
+    )
+    lanes: int | None = knob(
+        "columns of a block of products that share a pass; null measures what is quickest", 8, at_least=1
+    )
+    memory: float | None = knob("the most gigabytes that kept graphs may take; null decides", 2, above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jacobian(Schema):
-    row: int = knob("which row of the data is the input of a network", 0, at_least=0)
+    by: str = knob(
+        "differentiate a network by its input or by its parameters; or each of its layers by its own input",
+        "parameters",
+        choices=("input", "parameters", "layers"),
+    )
+    row: int = knob("the first row of the data that is the input of a network", 0, at_least=0)
+    rows: int | None = knob("how many rows, each by itself; null for all from there on", "null", at_least=1)
     batch: int | None = knob(
         "take this many rows at once and show the (batch, outputs, batch, inputs) array", 1, at_least=1
     )
     layer: str | None = knob("the layer of a network whose output is differentiated; null takes the last", "hidden.0")
+    points: Any = knob(
+        "where to look at a function: a list of points, or how many to draw from its domain; null is its start",
+        "'[[1, 2], [3, 4]]'",
+    )
+    way: str = knob(
+        "how it is computed; auto decides by shapes and memory, and says why",
+        "reverse",
+        choices=("auto", "straight", "chain", "forward", "reverse", "coloured", "matrix_free"),
+    )
+    memory: float = knob("megabytes that the computation may take beside the model", 256, above=0)
+    limit: int = knob(
+        "all singular values up to this many; beyond it only the largest, by products with vectors", 1000, at_least=1
+    )
     threshold: float = knob("condition numbers up to this one are called well-conditioned", 100, at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance(Schema):
+    method: Any = knob(
+        "how importance is measured: a method, or a list whose first gives the ranking and is held against the others; "
+        "gradient, gradient_x_input, integrated_gradients, expected_gradients, smoothgrad, ablation, occlusion, "
+        "shapley, permutation, and with the extra captum deeplift, deeplift_shap, lrp",
+        "'[integrated_gradients,permutation]'",
+    )
     target: str = knob(
-        "what is differentiated: the loss, an output by number (output.0), or the predicted class", "loss"
+        "what is attributed: the loss, an output by number (output.0) or name, the predicted class, the row's own "
+        "label, or a formula in the outputs (y0 - y1)",
+        "loss",
+    )
+    baseline: Any = knob(
+        "what a row is compared with: zeros, mean, row.0, class.<name>, training (every row), or a list of numbers in "
+        "your own units; null takes the mean, of a single row zeros",
+        "zeros",
     )
     rows: int | None = knob("how many rows of the data to use; null takes all", 100, at_least=1)
+    tol: float | None = knob(
+        "how far integrated gradients may be off, relative to the row's largest; null: 1e-8, in float32 1e-4",
+        1e-6,
+        above=0,
+        below=1,
+    )
+    samples: int | None = knob(
+        "samples of the methods that draw some: baselines, noise, permutations; null takes the method's own",
+        100,
+        at_least=2,
+    )
+    trust: bool = knob("report how far the ranking is to be trusted; false only looks at the rows", "false")
+    retrains: int = knob(
+        "how many times to train the network again, each from other weights and without another part of the rows, "
+        "which gives the held-out score too",
+        5,
+        at_least=0,
+        at_most=1000,
+    )
+    bootstrap: int = knob("bootstrap samples for the intervals of importance and ranks; 0: none", 1000, at_least=0)
+    roar: list[Any] = knob(
+        "fractions of the columns to remove, the most important first, to train the network again without them",
+        "[0.1,0.5]",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

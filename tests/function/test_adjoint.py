@@ -35,11 +35,22 @@ def test_value_and_gradient_are_those_of_autograd(expr: str, a: float, b: float)
     assert (gradient - slope).abs().max() <= 1e-9 * size
 
 
-@pytest.mark.parametrize("expr", ["abs(x)", "max(x, y)", "where(x > 0, x, y)", "x**y", "[x, y]"])
-def test_kinks_and_vectors_are_left_to_autograd(expr: str) -> None:
+@pytest.mark.parametrize("expr", ["abs(x)", "max(x, y)", "where(x > 0, x, y)", "x**y", "[x, abs(y)]"])
+def test_kinks_are_left_to_autograd(expr: str) -> None:
     f = formula(expr=expr, at=[1.0, 2.0] if "y" in expr else [1.0])
     assert f.exact is not None
     assert f.exact.lean is None
+
+
+def test_a_vector_has_its_jacobian() -> None:
+    f = formula(expr=["x**2*y", "sin(x) + y", "3"], at=[0.3, -0.7])
+    assert f.exact is not None
+    assert f.exact.lean is not None
+    x = torch.tensor([[0.3, -0.7], [2.0, 1.5]], dtype=torch.float64)
+    value, J = f.exact.lean(x)
+    for row, point in enumerate(x):
+        torch.testing.assert_close(value[row], f.call(point))
+        torch.testing.assert_close(J[row], torch.func.jacrev(f.call)(point))
 
 
 @pytest.mark.parametrize("expr", ["(1 - x)**2 + 100*(y - x**2)**2", "abs(x) + y**2"])

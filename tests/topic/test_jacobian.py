@@ -14,7 +14,19 @@ from calclab.errors import UserError
 from calclab.function.formula import formula
 from calclab.topic.jacobian import Jacobian
 
-jacobian = partial(Jacobian, row=0, batch=None, layer=None, threshold=100)
+jacobian = partial(
+    Jacobian,
+    by="input",
+    row=0,
+    rows=1,
+    batch=None,
+    layer=None,
+    points=None,
+    way="auto",
+    memory=256,
+    limit=1000,
+    threshold=100,
+)
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -56,8 +68,9 @@ def test_a_loss_of_rank_is_singular(walk):
 TRUTH = json.loads((Path(__file__).parents[1] / "truth" / "public_jacobians.json").read_text())["items"]
 
 
+@pytest.mark.parametrize("way", ["auto", "reverse", "forward"])
 @pytest.mark.parametrize("item", TRUTH, ids=lambda item: item["name"])
-def test_singular_values_rank_and_condition_are_the_true_ones(item):
+def test_singular_values_rank_and_condition_are_the_true_ones(item, way):
     subject = formula(
         name=item["name"],
         expr=item["exprs"],
@@ -66,12 +79,13 @@ def test_singular_values_rank_and_condition_are_the_true_ones(item):
         dtype=torch.float64,
         device="cpu",
     )
-    topic = jacobian(subject=subject)
+    topic = jacobian(subject=subject, way=way)
     state, _ = topic.step(topic.init(), 0)
     values = topic.answer(state).values
     truth = torch.tensor(item["jacobian"], dtype=torch.float64)
-    # a saturated sigmoid loses digits in float64: σ' = σ(1 - σ) is off by eps, whatever its size
-    torch.testing.assert_close(values["jacobian"], truth, rtol=1e-12, atol=max(1e-14, 1e-12 * float(truth.abs().max())))
+    σ = torch.tensor(item["singular_values"], dtype=torch.float64)
+    torch.testing.assert_close(values["jacobian"], truth, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(values["singular_values"], σ, rtol=0, atol=1e-12 * float(σ[0]))
     assert int(values["rank"]) == item["rank"]
     if item["condition"] is None:
         assert values["condition"] == "singular to working precision"
@@ -161,10 +175,22 @@ def test_wrong_knobs(make_data, make_network):
         ({"layer": "0", "batch": 1}, "do not go together"),
         ({"row": -1}, "row=-1"),
         ({"batch": 0}, "batch=0"),
+        ({"rows": 6}, "rows=6.*5 rows"),
+        ({"rows": 2, "batch": 2}, "Leave one out"),
+        ({"by": "parameters", "batch": 2}, "do not go together"),
+        ({"by": "layers", "layer": "0"}, "do not go together"),
+        ({"by": "layers", "way": "chain"}, "Leave way out"),
+        ({"points": 3}, "points is for functions"),
+        ({"way": "coloured"}, "plain sequences of convolutions"),
+        ({"way": "reverse", "limit": 1}, "limit=2"),
+        ({"way": "reverse", "memory": 1e-6}, "needs .* MB"),
     ]:
         with pytest.raises(UserError, match=text):
             jacobian(subject=net, **knobs)
-    for knobs in ({"row": 1}, {"layer": "0"}, {"batch": 1}):
+    for points in (0, "many", [1.0, 2.0], [[1.0, 2.0]], [], [[float("nan")]], True):
+        with pytest.raises(UserError, match="points="):
+            jacobian(subject=f(["x**2", "x"], 1), points=[[1.0, 2.0]] if points == [1.0, 2.0] else points)
+    for knobs in ({"row": 1}, {"layer": "0"}, {"batch": 1}, {"rows": 3}, {"by": "layers"}, {"by": "parameters"}):
         with pytest.raises(UserError, match="is a function"):
             jacobian(subject=f("x**2", 1), **knobs)
 
@@ -180,5 +206,5 @@ def test_a_step_reads_no_number_back(meta):
 def test_rounding_at_a_minimum_refutes_nothing(walk, expr: str, dtype: torch.dtype) -> None:
     at = [1.0, 2.0] if "sin" not in expr else [-0.5471975511965977, -1.5471975511965977]
     f = formula(name="f", expr=expr, at=at, dtype=dtype, device="cpu")
-    found = walk(Jacobian(subject=f, row=0, batch=None, layer=None, threshold=100.0))
+    found = walk(jacobian(subject=f))
     assert Verdict.REFUTED not in found.verdicts

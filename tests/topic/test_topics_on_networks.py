@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from calclab.app import catalogue
 from calclab.core import Verdict
 from calclab.network.cnn import Cnn
 from calclab.network.linear import Linear
@@ -29,9 +30,27 @@ NETWORKS = {
 TOPICS = {
     "partial": partial(Partial, layer=None),
     "chain": Chain,
-    "hessian": partial(Hessian, threshold=100, limit=5000),
-    "jacobian": partial(Jacobian, row=1, batch=None, layer=None, threshold=100),
-    "importance": partial(Importance, target="predicted", rows=3),
+    "hessian": partial(
+        Hessian, **{name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
+    ),
+    "jacobian": partial(
+        Jacobian,
+        **{"by": "input", "row": 1, "rows": 1, "batch": None, "layer": None, "points": None},
+        **{"way": "auto", "memory": 256, "limit": 1000, "threshold": 100},
+    ),
+    "importance": partial(
+        Importance,
+        method=["gradient", "integrated_gradients"],
+        target="predicted",
+        baseline=None,
+        rows=3,
+        tol=None,
+        samples=None,
+        trust=True,
+        retrains=2,
+        bootstrap=50,
+        roar=[],
+    ),
 }
 SEQUENTIAL = ("linear", "mlp", "cnn")
 

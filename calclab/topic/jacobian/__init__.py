@@ -1,0 +1,7 @@
+"""The Jacobian of a vector function, of a network or of its layers: at a point, at many, at every row of a data set."""
+
+from __future__ import annotations
+
+from calclab.topic.jacobian.topic import Jacobian
+
+__all__ = ["Jacobian"]
