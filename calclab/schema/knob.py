@@ -88,6 +88,11 @@ class Knob:
             word += " and".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
         return word + (", or null" if self.optional else "")
 
+    @property
+    def article(self) -> str:
+        """What stands before the kind in a sentence."""
+        return "" if self.choices else "a "
+
     def check(self, value: Any, key: str = "") -> None:
         """Raise UserError unless ``value`` has the type and lies in the range; ``key`` is what the user types."""
         if value is None and (self.optional or self.base is Any):
@@ -95,7 +100,7 @@ class Knob:
         if not (self._has_type(value) and self._in_range(value)):
             key = key or self.name
             raise UserError(
-                f"{key}={'null' if value is None else value}: {key} is a {self.kind} ({self.meaning}). "
+                f"{key}={'null' if value is None else value}: {key} is {self.article}{self.kind} ({self.meaning}). "
                 f"Type for example {key}={self.example}"
             )
 
