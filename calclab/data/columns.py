@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANY = 50  # more different texts than that are refused as a category
+FEW = 10  # up to so many are one, however few rows there are
 SHOWN = 5
-DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([ T]\d{1,2}:\d{2}.*)?")
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
+    rf"|\d{{1,2}}\.?[- ]{MONTH}[-, ]+(\d{{4}}|\d{{2}})|{MONTH} \d{{1,2}},? \d{{4}}|{MONTH}[- ]\d{{4}})"
+    r"([ T,]+\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
+    re.IGNORECASE,
+)
+COUNTERS = {"", "index", "id", "row", "rows", "rownames", "row names", "rowid", "row id", "rownum", "row number", "nr"}
 
 
 def kind_of(column: pd.Series) -> str:
@@ -81,7 +91,10 @@ def complete(frame: pd.DataFrame, features: list[str], target: str, missing: str
         notes.append(f"missing values in {listed(gaps)}: {dropped}means put in (of texts the most frequent)")
     else:
         frame = frame.dropna()
-        notes.append(f"missing values in {listed(gaps)}: {before - len(frame)} of {before} rows dropped")
+        most = counts.idxmax()
+        advice = f"; most of them for {most}: data.missing=mean fills it, data.features leaves it out"
+        dropped = f"{before - len(frame)} of {before} rows dropped" + advice * (2 * len(frame) < before)
+        notes.append(f"missing values in {listed(gaps)}: {dropped}")
     if not len(frame):
         advice = (
             "Type data.missing=mean, or leave columns out by data.features" if missing == "drop" else "Choose another"
@@ -97,19 +110,26 @@ def filled(column: pd.Series) -> pd.Series:
     return column.fillna(column.mode().iloc[0])
 
 
-def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str]]:
-    """Inputs (B, d) in float64 with their names. UserError, for all columns at once, where one cannot be used."""
+def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str], list[str]]:
+    """Inputs (B, d) in float64, their names, and of each the column that it was made of.
+
+    UserError, for all columns at once, where one cannot be used.
+    """
     problems: list[str] = []
     usable: list[str] = []
     for name in frame.columns:
         problem = unusable(frame[name])
         (problems if problem else usable).append(f"{name} {problem}" if problem else name)
     if problems:
-        rest = f"leave out: data.features='[{', '.join(usable)}]'" if usable else "choose others by data.features"
+        rest = (
+            f"leave out: data.features='[{', '.join(map(typed, usable))}]'"
+            if usable
+            else "choose others by data.features"
+        )
         raise UserError(
             f"columns that cannot be inputs: {'; '.join(problems)}. Turn them into numbers first, or {rest}"
         )
-    blocks, labels = [], []
+    blocks, labels, made_of = [], [], []
     for name in frame.columns:
         column = frame[name]
         if kind_of(column) == "text":
@@ -117,10 +137,36 @@ def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str]]:
             values = np.unique(texts)
             blocks += [(texts == value).astype(np.float64) for value in values]
             labels += [f"{name}={value}" for value in values]
+            made_of += [name] * len(values)
         else:
             blocks.append(column.to_numpy(dtype=np.float64))
             labels.append(name)
-    return np.stack(blocks, axis=1), labels
+            made_of.append(name)
+    return np.stack(blocks, axis=1), labels, made_of
+
+
+def categorical(frame: pd.DataFrame, features: list[str], target: str, names: Sequence[str] | None) -> pd.DataFrame:
+    """The table with the columns ``names``, numbers that stand for categories, as pandas' own categories of texts."""
+    for name in map(str, names or ()):
+        if name == target:
+            raise UserError(f"data.categories={name}: that is the target. Type data.task=classification instead")
+        if name not in features:
+            near = difflib.get_close_matches(name, features, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]}?" if near else f"Type one of {listed(features)}"
+            raise UserError(f"data.categories={name}: it is no column to predict from. {hint}")
+        if kind_of(frame[name]) in ("number", "boolean"):
+            numbers = frame[name].astype(float)
+            frame = frame.assign(**{name: numbers.map("{:.12g}".format).astype("category")})
+    return frame
+
+
+def counts_rows(column: pd.Series, name: str) -> bool:
+    """Whether a column counts the rows, 0, 1, 2, ... or 1, 2, 3, ..., and is called like one that does."""
+    plain = re.sub(r"[\W_]+", " ", name).strip().lower()
+    if not (plain in COUNTERS or plain.startswith("unnamed")) or kind_of(column) != "number":
+        return False
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return len(values) > 2 and values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 
 def unusable(column: pd.Series) -> str:
@@ -134,13 +180,21 @@ def unusable(column: pd.Series) -> str:
         return ""
     texts = column.astype(str)
     values = texts.unique()
+    meant = str(column.dtype) == "category"  # numbers among the texts are no sign of a mistake
     numbers = [value for value in values if is_number(value)]
-    if 2 * len(numbers) > len(values) > 2:
+    if not meant and 2 * len(numbers) > len(values) > 2:
         odd = next((value for value in values if not is_number(value)), values[0])
         return f"holds numbers and texts such as {odd!r} (if that means missing, type data.na='{odd}')"
     if len(values) > MANY:
         return f"has {len(values)} different texts, too many for categories"
+    if len(values) > FEW and 2 * len(values) > len(texts):
+        return f"has {len(values)} different texts in {len(texts)} rows, hardly a category"
     return ""
+
+
+def typed(name: str) -> str:
+    """A name as it is typed into a list on the command line: in quotes, where it has more than letters and digits."""
+    return name if re.fullmatch(r"[\w.]+", name) else '"' + name + '"'
 
 
 def is_number(text: str) -> bool:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from calclab.core import Data
+from calclab.core import Data, Units
 from calclab.data.split import split
 from calclab.errors import UserError
+
+
+class Common(TypedDict):
+    """What every builder is asked for and hands on to `finish`; some draw from the seed as well."""
+
+    standardize: bool
+    held_out: float
+    dtype: torch.dtype
+    device: torch.device | str
+    seed: int
 
 
 def finish(
@@ -28,10 +39,12 @@ def finish(
     device: torch.device | str,
     seed: int,
     notes: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Data:
     """Data from float64 inputs (B, *shape) and targets: (B,) class numbers, or (B, m) numbers to predict.
 
-    What is held out is held out of everything: mean and variance are those of the rows to learn from.
+    ``columns`` names what the inputs were made of, where several were made of one. What is held out is held out of
+    everything: mean and variance are those of the rows to learn from.
     """
     notes = list(notes)
     if rows is not None and rows < len(inputs):
@@ -52,16 +65,17 @@ def finish(
     if constant := [feature for feature, same in zip(features, _constant(x), strict=True) if same]:
         shown = ", ".join(constant[:5]) + (" and others" if len(constant) > 5 else "")
         notes.append(f"{len(constant)} of {len(features)} inputs are constant: {shown}")
+    units, target_units = None, None
     if standardize:
-        inputs = standardized(inputs, x)
+        inputs, units = standardized(inputs, x), units_of(x, dtype, device)
         notes.append("inputs standardised to mean 0 and variance 1")
         if not classification and targets.shape[1] and not bool(_constant(y).any()):
-            moments = ", ".join(
+            told = ", ".join(
                 f"{name} had mean {float(mean):.4g} and deviation {float(deviation):.4g}"
                 for name, mean, deviation in zip(classes, y.mean(0), y.std(0, correction=0), strict=True)
             )
-            targets = standardized(targets, y)
-            notes.append(f"targets standardised as well: {moments}")
+            targets, target_units = standardized(targets, y), units_of(y, dtype, device)
+            notes.append(f"targets standardised as well: {told}")
     whole = Data(
         name=name,
         inputs=inputs.to(dtype=dtype, device=device),
@@ -70,6 +84,9 @@ def finish(
         classes=tuple(classes),
         classification=classification,
         notes=tuple(notes),
+        columns=tuple(columns),
+        units=units,
+        target_units=target_units,
     )
     return apart(whole, *parts) if held_out else whole
 
@@ -89,11 +106,23 @@ def _constant(x: Tensor) -> Tensor:
     return (flat == flat[0]).all(dim=0)
 
 
+def moments(by: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (d,) of each entry over the rows; the deviation of what never varies is 0."""
+    flat, constant = by.flatten(1), _constant(by)
+    mean = torch.where(constant, flat[0], flat.mean(dim=0))
+    return mean, (flat - mean).square().mean(dim=0).sqrt()
+
+
 def standardized(x: Tensor, by: Tensor | None = None) -> Tensor:
     """(x - mean) / deviation for each entry, over the rows of ``by`` (None: its own); what never varies becomes 0."""
     by = x if by is None else by
-    mean, varies = by.flatten(1).mean(dim=0), ~_constant(by)
+    mean, deviation = moments(by)
     nothing = torch.zeros((), dtype=x.dtype)
-    deviation = (by.flatten(1) - mean).where(varies, nothing).square().mean(dim=0).sqrt()
-    centred = (x.flatten(1) - mean).where(varies, nothing)
+    centred = (x.flatten(1) - mean).where(~_constant(by), nothing)
     return (centred / deviation.where(deviation > 0, torch.ones_like(deviation))).reshape(x.shape)
+
+
+def units_of(by: Tensor, dtype: torch.dtype, device: torch.device | str) -> Units:
+    """The way back from what `standardized` makes; of what never varies every number is the mean."""
+    mean, deviation = moments(by)
+    return Units(mean.to(dtype=dtype, device=device), deviation.to(dtype=dtype, device=device))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from calclab.core import Data
-from calclab.data.finish import finish
+from calclab.data.finish import Common, finish
 from calclab.errors import UserError
 
 
@@ -22,11 +22,7 @@ def inline(
     features: Sequence[str] | None,
     classes: Sequence[str] | None,
     task: str,
-    standardize: bool,
-    held_out: float,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    seed: int,
+    **common: Unpack[Common],
 ) -> Data:
     """Data from nested lists: inputs (B, *shape), and targets (B,) or (B, m), or none.
 
@@ -60,11 +56,7 @@ def inline(
         features=_named("data.features", features, _feature_names(tuple(x.shape[1:]))),
         classes=_named("data.classes", classes, names),
         classification=classification,
-        standardize=standardize,
-        held_out=held_out,
-        dtype=dtype,
-        device=device,
-        seed=seed,
+        **common,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.data import columns
-from calclab.data.finish import finish
+from calclab.data.finish import Common, finish
 from calclab.data.read import read
 from calclab.errors import UserError
 
@@ -28,22 +28,20 @@ def table(
     path: str | None,
     target: str | None,
     features: Sequence[str] | None,
+    categories: Sequence[str] | None,
     missing: str,
     na: str | None,
     separator: str | None,
     task: str,
     rows: int | None,
-    standardize: bool,
-    held_out: float,
-    dtype: torch.dtype,
-    device: torch.device | str,
-    seed: int,
+    **common: Unpack[Common],
 ) -> Data:
     """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).
 
-    Numbers stay, booleans become 0 and 1, a text column becomes one input for each of its values ("colour=red").
-    Rows with missing values are dropped (``missing`` = drop), filled (mean), or refused (error); rows whose target is
-    missing are dropped or refused.
+    Numbers stay, booleans become 0 and 1, a text column, or one named in ``categories``, becomes one input for each of
+    its values ("colour=red"). A column that only counts the rows is left out, unless ``features`` names it. Rows with
+    missing values are dropped (``missing`` = drop), filled (mean), or refused (error); rows whose target is missing are
+    dropped or refused.
     """
     if path is None:
         raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
@@ -53,11 +51,15 @@ def table(
         raise UserError(
             f"data=table needs the column to predict. Type data.target={names[-1]}, or another of {listed(names)}"
         )
-    wanted = choose(names, target, features)
+    wanted, counting = choose(names, target, features), ""
+    if features is None:
+        wanted, counting = without_counters(frame, wanted)
     frame = frame[[*wanted, target]]
     frame, notes = columns.complete(frame, wanted, target, missing)
+    notes = [counting, *notes] if counting else notes
     wanted = [name for name in wanted if name in frame.columns]
-    inputs, labels = columns.encode(frame[wanted], target)
+    frame = columns.categorical(frame, wanted, target, categories)
+    inputs, labels, made_of = columns.encode(frame[wanted], target)
     targets, classes, classification = to_targets(frame[target], target, task)
     if task == "auto":
         kind = f"classes ({len(classes)})" if classification else "a number to predict"
@@ -72,14 +74,24 @@ def table(
         features=labels,
         classes=classes,
         classification=classification,
-        standardize=standardize,
-        held_out=held_out,
         rows=rows,
-        dtype=dtype,
-        device=device,
-        seed=seed,
         notes=notes,
+        columns=made_of,
+        **common,
     )
+
+
+def without_counters(frame: pd.DataFrame, names: list[str]) -> tuple[list[str], str]:
+    """The columns that tell something, and a note on those that only count the rows, as exports often have first.
+
+    In a table that is sorted by what is to be predicted, such a number would give it away.
+    """
+    gone = [name for name in names if columns.counts_rows(frame[name], name)]
+    if not gone or len(gone) == len(names):
+        return names, ""
+    advice = "to keep it, name it in data.features" if len(gone) == 1 else "to keep them, name them in data.features"
+    kept = [name for name in names if name not in gone]
+    return kept, f"left out, since it only counts the rows: {listed(gone)}; {advice}"
 
 
 def choose(names: list[str], target: str, features: Sequence[str] | None) -> list[str]:

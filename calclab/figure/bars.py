@@ -30,11 +30,24 @@ def draw_bars(panel: BarsPanel) -> Any:
         finish_bars(axes, panel)
         return figure
     drawn = axes.barh(range(count), heights, color=colours, height=0.72)
-    axes.bar_label(drawn, [minus(short(value)) for value in panel.values], padding=4, fontsize=9, color=INK)
+    if panel.low and panel.high:
+        draw_intervals(axes, panel)
+    else:
+        axes.bar_label(drawn, [minus(short(value)) for value in panel.values], padding=4, fontsize=9, color=INK)
     axes.axvline(0, color=INK, lw=0.8)
     axes.margins(x=0.14)
     finish_bars(axes, panel)
     return figure
+
+
+def draw_intervals(axes: Any, panel: BarsPanel) -> None:
+    """A line from end to end over each bar, and the number right of both."""
+    for i, (value, low, high) in enumerate(zip(panel.values, panel.low, panel.high, strict=True)):
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([low, high], [i, i], color=INK, lw=1.4, marker="|", ms=7)
+        right = max(end for end in (value, high, 0.0) if math.isfinite(end))
+        text = minus(short(value))
+        axes.annotate(text, (right, i), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK)
 
 
 def draw_dots(axes: Any, panel: BarsPanel) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from calclab.core import Columns, Curves, Guide, Labels
+from calclab.core import Columns, Curves, Guide, Labels, Tracks
 from calclab.figure.records import CurvesPanel, Line, Numbers
 
 HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
@@ -43,6 +43,20 @@ def curves(picture: Curves, columns: Columns, labels: Labels, title: str) -> Cur
     ticks = tuple(map(words, names[0])) if len(names) == 1 and last < len(names[0]) <= NAMED else ()
     guides = [guide_line(guide, columns, raw) for guide in picture.guides] if picture.against == "step" else []
     return course(title, words(picture.against), raw, picture.log, ticks, tuple(line for line in guides if line))
+
+
+def tracks(picture: Tracks, columns: Columns, labels: Labels, title: str) -> CurvesPanel | None:
+    """None where the vector was not logged. An entry that does not exist yet is NaN, which needs no remark."""
+    column = columns.get(picture.vector)
+    if column is None or column.data.ndim != 2 or not len(column.steps):
+        return None
+    named = labels.get(picture.vector, ())
+    width = column.data.shape[1]
+    names = named[0] if named and len(named[0]) == width else [str(i) for i in range(width)]
+    steps = tuple(float(k) for k in column.steps)
+    raw = [Line(str(name), steps, numbers(entry)) for name, entry in zip(names, column.data.unbind(1), strict=True)]
+    panel = course(title, "step", raw, picture.log)
+    return replace(panel, note=f"the first {NAMED} of {width}" if width > NAMED else "", lines=panel.lines[:NAMED])
 
 
 def course(

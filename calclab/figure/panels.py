@@ -9,10 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from calclab.core import Bars, Columns, Contours, Curves, Heatmap, Labels, Picture, PrincipalPlane, Spread
-from calclab.figure.lines import HUGE, NAMED, curves, numbers, words
+from calclab.core import (
+    Bars,
+    Columns,
+    Contours,
+    Curves,
+    Heatmap,
+    Labels,
+    Multiples,
+    Picture,
+    PrincipalPlane,
+    Spectrum,
+    Spread,
+    Surface,
+    Tracks,
+)
+from calclab.figure.lines import HUGE, NAMED, curves, numbers, tracks, words
 from calclab.figure.paths import contours, principal_plane
-from calclab.figure.records import BarsPanel, HeatmapPanel, Panel
+from calclab.figure.records import BarsPanel, HeatmapPanel, Numbers, Panel
+from calclab.figure.slices import multiples, surface
+from calclab.figure.spectra import spectrum
 from calclab.figure.spread import spread
 
 ALL_BARS = 1000
@@ -36,6 +52,14 @@ def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -
             return bars(picture, columns, labels, heading)
         case Spread():
             return spread(picture, columns, labels, heading)
+        case Tracks():
+            return tracks(picture, columns, labels, heading)
+        case Multiples():
+            return multiples(picture, columns, labels, heading)
+        case Surface():
+            return surface(picture, columns, labels, heading)
+        case Spectrum():
+            return spectrum(picture, columns, heading)
 
 
 def heatmap(picture: Heatmap, columns: Columns, labels: Labels, title: str) -> HeatmapPanel | None:
@@ -67,8 +91,24 @@ def bars(picture: Bars, columns: Columns, labels: Labels, title: str) -> BarsPan
     notes += [f"not finite: {lost}"] if lost else []
     order = order[:limit]
     shown = tuple(names[i] for i in order) if len(order) <= NAMED else ()
-    log = not picture.ranked and lost == 0 and min(values, default=0.0) > TINY and max(values) > DECADES * min(values)
-    return BarsPanel(title, shown, tuple(values[i] for i in order), "; ".join(notes), log)
+    log = (
+        not picture.low
+        and not picture.ranked
+        and lost == 0
+        and min(values, default=0.0) > TINY
+        and max(values) > DECADES * min(values)
+    )
+    low, high = (interval(columns, name, order) for name in (picture.low, picture.high))
+    return BarsPanel(title, shown, tuple(values[i] for i in order), "; ".join(notes), log, low, high)
+
+
+def interval(columns: Columns, name: str, order: Sequence[int]) -> Numbers:
+    """One end of the interval of each bar; empty where there is none."""
+    column = columns.get(name)
+    if column is None or not len(column.steps):
+        return ()
+    values = numbers(column.data[-1])
+    return tuple(values[i] for i in order)
 
 
 def axis_names(names: Sequence[Sequence[str]], position: int, size: int) -> tuple[str, ...]:

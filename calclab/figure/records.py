@@ -94,6 +94,45 @@ class BarsPanel:
     values: Numbers
     note: str = ""
     log: bool = False
+    low: Numbers = ()  # the ends of the interval of each; empty: none
+    high: Numbers = ()
 
 
-Panel = CurvesPanel | ContoursPanel | PlanePanel | HeatmapPanel | BarsPanel
+@dataclass(frozen=True)
+class MultiplesPanel:
+    """Small panels with axes of their own, side by side."""
+
+    title: str
+    panels: tuple[CurvesPanel, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SurfacePanel:
+    """``field`` filled, and lines of ``model`` over it at the same levels."""
+
+    title: str
+    axes: tuple[str, str]
+    field: Field
+    model: Field
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SpectrumPanel:
+    """Bars of ``counts`` between neighbouring ``edges``, on an axis that is linear up to ``linear`` and logarithmic
+    beyond; ``standing`` and ``others`` are the eigenvalues known one by one, outliers and the rest."""
+
+    title: str
+    edges: Numbers
+    counts: Numbers
+    linear: float
+    standing: Numbers
+    others: Numbers
+    legend: str
+    note: str = ""
+
+
+Panel = (
+    CurvesPanel | ContoursPanel | PlanePanel | HeatmapPanel | BarsPanel | MultiplesPanel | SurfacePanel | SpectrumPanel
+)

@@ -20,7 +20,9 @@ from calclab.function.scores import scores
 from calclab.network import weights as weight_files
 from calclab.network.attention import make_plain
 from calclab.network.build import Builder, build, frozen_statistics, seeded
+from calclab.network.loss import Call as LossCall
 from calclab.network.loss import Loss, choose
+from calclab.network.loss import own as own_loss
 from calclab.network.probe import check, name_outputs, probe
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
@@ -44,6 +46,7 @@ class Network:
     loss_name: str
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    training: int = 0  # steps of Adam from the seed's weights to the parameters; 0 where these are as given or drawn
 
     # --- parameters ---
 
@@ -208,6 +211,11 @@ class Network:
     def _row(self, row: int) -> Tensor:
         if not 0 <= row < len(self.rows):
             raise UserError(f"row={row}: {self.data.name} has the rows 0 to {len(self.rows) - 1}. Type row=0")
+        if not self.rows.is_floating_point():
+            raise UserError(
+                f"the inputs of {self.data.name} are whole numbers, and there is no derivative by them. Ask for one "
+                "by the parameters (topic=hessian), or for a layer behind the embedding"
+            )
         return self.rows[row].detach().clone()
 
     # --- layers ---
@@ -266,7 +274,7 @@ def network(
     name: str,
     weights: str | None = None,
     parameters: Mapping[str, Any] | None = None,
-    loss: str | None = None,
+    loss: str | LossCall | None = None,
     train: int = 0,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
@@ -276,8 +284,10 @@ def network(
 
     ``module`` is a torch.nn.Module (copied, and left as found) or what makes one: a class or a ``functools.partial``
     with its knobs. Weights come from the seed, then from the file ``weights``, then by name from ``parameters``
-    (nested lists). Only where neither gave any do ``train`` steps of full-batch Adam follow: given weights are looked
-    at as they are. Random state outside is left as it was.
+    (nested lists). ``loss`` is a name, or any callable of outputs (B, ...) and targets, such as nn.KLDivLoss(), that
+    gives the mean or the sum over the rows, or a number for each. Only where neither file nor names gave weights do
+    ``train`` steps of full-batch Adam follow: given weights are looked at as they are. Random state outside is left
+    as it was.
     """
     if data is None:
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
@@ -290,7 +300,11 @@ def network(
             weight_files.load(own, weights)
         if parameters:
             weight_files.put(own, parameters)
-        chosen = choose(loss, data, outputs)
+        if loss is None or isinstance(loss, str):
+            chosen = choose(loss, data, outputs)
+        else:
+            with torch.no_grad():
+                chosen = own_loss(loss, Stateless(own)({}, data.inputs[:3]), data.targets[:3])
         result = Network(name, own, data, chosen, chosen.name, name_outputs(data, outputs))
         notes = check(name, own, result.evaluate, data)
     if weights is None and not parameters and (frozen := frozen_statistics(own)):
@@ -322,4 +336,4 @@ def trained(network: Network, steps: int) -> Network:
         note += f", {float(found['train_accuracy']):.1%} of the rows right"
     if "held_out_accuracy" in found:
         note += f", {float(found['held_out_accuracy']):.1%} of those held out"
-    return replace(network, notes=(*network.notes, note))
+    return replace(network, notes=(*network.notes, note), training=steps)

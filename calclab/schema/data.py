@@ -109,6 +109,9 @@ class Table(Bundled):
     path: str | None = knob("the table: a CSV or Parquet file", "patients.csv")
     target: str | None = knob("the column to predict", "price")
     features: list[str] | None = knob("the columns to predict it from; null takes all others", "[age, colour]")
+    categories: list[str] | None = knob(
+        "columns of numbers that stand for categories: each value becomes an input of its own", "[plan, site]"
+    )
     missing: str = knob(
         "missing values: drop the row, put in the mean (of texts the most frequent), or refuse the table",
         "mean",

@@ -23,9 +23,10 @@ CSV = """age,colour,smoker,price
 """
 
 
-def made(path: Path | str, target: str | None = "price", **given: Any) -> Data:
+def made(path: Path | str | None, target: str | None = "price", **given: Any) -> Data:
     knobs = {
         "features": None,
+        "categories": None,
         "missing": "drop",
         "na": None,
         "separator": None,
@@ -34,7 +35,7 @@ def made(path: Path | str, target: str | None = "price", **given: Any) -> Data:
         "standardize": False,
         "held_out": 0.0,
     }
-    knobs |= {"path": str(path), "target": target, **given}
+    knobs |= {"path": None if path is None else str(path), "target": target, **given}
     return table(**knobs, dtype=torch.float64, device="cpu", seed=0)
 
 
@@ -101,7 +102,7 @@ def test_missing_values_are_dropped_and_counted(tmp_path: Path) -> None:
     assert data.inputs[:, 0].tolist() == [1, 5]
     assert data.features == ("a", "b=u", "b=v")
     assert "columns without any value are left out: c" in data.notes
-    assert "missing values in a (1), b (1), y (1): 3 of 5 rows dropped" in data.notes
+    assert data.notes[1].startswith("missing values in a (1), b (1), y (1): 3 of 5 rows dropped; most of them for a:")
 
 
 def test_missing_values_are_filled(tmp_path: Path) -> None:
@@ -217,8 +218,7 @@ def test_wrong_tables(tmp_path: Path, text: str, message: str) -> None:
 
 def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs a file"):
-        table(**{**dict.fromkeys(["target", "features", "missing", "na", "separator", "task", "rows"]), "path": None},
-              standardize=False, held_out=0.0, dtype=torch.float64, device="cpu", seed=0)  # fmt: skip
+        made(None)
     with pytest.raises(UserError, match="no such file"):
         made(tmp_path / "gone.csv")
     with pytest.raises(UserError, match="is a folder"):
@@ -231,3 +231,81 @@ def test_wrong_files(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_bytes(bytes(range(256)) * 4)
     with pytest.raises(UserError):
         made(tmp_path / "bad.csv")
+
+
+FILES = Path(__file__).parent.parent / "data_files"
+
+
+def test_inputs_made_of_one_column_say_so(tmp_path: Path) -> None:
+    data = made(written(tmp_path, CSV))
+    assert data.columns == ("age", "colour", "colour", "colour", "smoker")
+
+
+def test_numbers_can_stand_for_categories(tmp_path: Path) -> None:
+    path = written(tmp_path, "plan,age,y\n1,30,0.5\n10,40,1.5\n2,50,2.5\n1,60,3.5\n")
+    data = made(path, "y", categories=["plan"])
+    assert data.features == ("plan=1", "plan=10", "plan=2", "age")
+    assert data.columns == ("plan", "plan", "plan", "age")
+    assert data.inputs[:, :3].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    with pytest.raises(UserError, match="Did you mean plan"):
+        made(path, "y", categories=["plam"])
+    with pytest.raises(UserError, match="that is the target"):
+        made(path, "y", categories=["y"])
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "rownames", "ID", "row_id"])
+def test_a_column_that_only_counts_the_rows_is_left_out(tmp_path: Path, name: str) -> None:
+    text = f"{name},a,y\n" + "".join(f"{k + 1},{k * k},{k / 7}\n" for k in range(9))
+    data = made(written(tmp_path, text), "y")
+    assert data.features == ("a",)
+    assert "only counts the rows" in data.notes[0]
+    kept = name or "Unnamed: 0"
+    assert made(written(tmp_path, text), "y", features=[kept, "a"]).features == (kept, "a")
+
+
+def test_a_column_that_counts_is_kept_where_its_name_says_more(tmp_path: Path) -> None:
+    text = "time,a,y\n" + "".join(f"{k},{k * k},{k / 7}\n" for k in range(9))
+    assert made(written(tmp_path, text), "y").features == ("time", "a")
+
+
+@pytest.mark.parametrize("day", ["3 Jan 2024", "Jan 3, 2024", "2024-01-03 12:30", "3.1.24", "12:30", "january 2024"])
+def test_dates_are_seen_however_they_are_written(tmp_path: Path, day: str) -> None:
+    path = written(tmp_path, f"day;a;y\n{day};1;0.5\n{day};2;1.5\n")
+    with pytest.raises(UserError, match="day holds dates"):
+        made(path, "y")
+
+
+def test_units_lead_back_to_the_users_numbers(tmp_path: Path) -> None:
+    path = written(tmp_path, CSV)
+    plain, scaled = made(path), made(path, standardize=True)
+    assert plain.units is None
+    assert plain.target_units is None
+    assert scaled.units is not None
+    assert scaled.target_units is not None
+    torch.testing.assert_close(scaled.units.shift + scaled.units.scale * scaled.inputs, plain.inputs)
+    back = scaled.target_units.shift + scaled.target_units.scale * scaled.targets
+    torch.testing.assert_close(back, plain.targets)
+
+
+def test_penguins() -> None:
+    data = made(FILES / "penguins.csv", "species")
+    assert (len(data.inputs), data.classes) == (333, ("Adelie", "Chinstrap", "Gentoo"))
+    assert sorted(set(data.columns)) == sorted(
+        ["island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex", "year"]
+    )
+    assert len(made(FILES / "penguins.csv", "species", missing="mean").inputs) == 344
+    assert not made(FILES / "penguins.csv", "body_mass_g").classification
+
+
+def test_penguins_as_recorded_are_refused_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"Individual ID has 190 .*Date Egg holds dates.*data\.features="):
+        made(FILES / "penguins-raw.csv", "Species", missing="mean")
+    data = made(
+        FILES / "penguins-raw.csv", "Species", features=["Island", "Culmen Length (mm)", "Culmen Depth (mm)", "Sex"]
+    )
+    assert len(data.classes) == 3
+
+
+def test_doctor_visits() -> None:
+    data = made(FILES / "randhie.csv", "mdvis")
+    assert (data.classification, len(data.features), len(data.inputs)) == (False, 9, 1010)

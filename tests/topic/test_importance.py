@@ -12,7 +12,19 @@ from calclab.errors import UserError
 from calclab.function.formula import formula
 from calclab.topic.importance import BLOCK, Importance
 
-importance = partial(Importance, target="loss", rows=None)
+KNOBS = {
+    "method": "gradient",
+    "target": "loss",
+    "baseline": None,
+    "rows": None,
+    "tol": None,
+    "samples": None,
+    "trust": False,
+    "retrains": 0,
+    "bootstrap": 0,
+    "roar": [],
+}
+importance = partial(Importance, **KNOBS)
 
 
 def test_a_linear_models_importance_is_its_closed_form(walk, make_data, make_network):

@@ -1,0 +1,5 @@
+"""Which inputs of a network or a function matter, by which method, and how far that is to be trusted."""
+
+from calclab.topic.importance.importance import BLOCK, Importance
+
+__all__ = ["BLOCK", "Importance"]

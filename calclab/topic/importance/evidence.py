@@ -1,0 +1,104 @@
+"""Evidence for attributions: difference quotients of the gradients, completeness of what promises it, rows alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from calclab.core import Evidence, Function
+from calclab.function.network import Network
+from calclab.numerics.operators import dense_jacobian
+from calclab.numerics.tolerance import tolerance_of
+from calclab.numerics.verify import check_gradient, check_jacobian, identity
+from calclab.topic.importance.asked import Asked
+
+COMPLETE = ("integrated_gradients", "shapley", "deeplift")  # Σ attributions = F(x) - F(baseline), to their tolerance
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}  # of integrated gradients, where none is asked for
+
+
+def slope(function: Function, x: Tensor, output: int) -> tuple[Tensor, Tensor]:
+    """∂f/∂x (1, n) of a function's output at its point x (1, n), and f (1,): the derivative that Arb can certify."""
+    leaf = x.detach().clone().requires_grad_()
+    score = function.call(leaf[0]).reshape(-1)[output]
+    (g,) = torch.autograd.grad(score, leaf, allow_unused=True, materialize_grads=True)
+    return g, score.detach()[None]
+
+
+def of_row(asked: Asked, methods: Sequence[str], block: Mapping[str, Tensor], k: int, place: int) -> list[Evidence]:
+    """Of row k, which is at ``place`` in its block."""
+    found: list[Evidence] = []
+    if "gradients" in block:
+        found += of_gradient(asked, block["gradients"], k, place)
+    for m, name in enumerate(methods):
+        if name in COMPLETE:
+            found.append(complete(asked, name, block["values"][m, place], block["gap"][m, place], k))
+    return found
+
+
+def complete(asked: Asked, name: str, a: Tensor, gap: Tensor, k: int) -> Evidence:
+    """Σ a against F(x) - F(baseline). Integrated gradients promise it to their tolerance, which is that of an entry."""
+    total, rule = a.sum(), tolerance_of(a.dtype)
+    tol = 0.0 if name == "shapley" else asked.tol or TOLERANCE.get(a.dtype, 1e-2)
+    allowed = float(a.abs().max()) * len(a) * (tol + rule.identity) + rule.identity
+    return identity(f"Σ {name}", "completeness: F(x) - F(baseline)", total, total - gap, k, tolerance=allowed)
+
+
+def of_gradient(asked: Asked, gradients: Tensor, k: int, place: int) -> list[Evidence]:
+    g, subject = gradients[place], asked.subject
+    if isinstance(subject, Function) and not subject.scalar:
+        J = dense_jacobian(subject.call, subject.start)
+        row = identity(f"∂{asked.target}/∂x", "row of the Jacobian", g, J[asked.place], k)
+        return [row, *check_jacobian(subject, subject.start, J, k)]
+    function = subject if isinstance(subject, Function) else of_sample(asked, k)
+    # what matters is an error in the mean, so gaps are held against the largest gradient among its neighbours
+    scale = float(gradients.norm(dim=1).max())
+    found = check_gradient(function, function.start, g, k, scale=scale if math.isfinite(scale) else 0.0)
+    if isinstance(subject, Network):
+        x = function.start.detach().clone().requires_grad_()
+        (alone,) = torch.autograd.grad(function.call(x), x, allow_unused=True, materialize_grads=True)
+        method, allowed = "alone = in its block (rows do not mix)", rounding(subject, function.start, g)
+        found.append(identity("gradient of a sample", method, g, alone, k, tolerance=allowed))
+    return found
+
+
+def of_sample(asked: Asked, k: int) -> Function:
+    """t of row k as a function of its input; the predicted class is held fixed at the one predicted there."""
+    network = asked.subject
+    assert isinstance(network, Network)
+    x, labels = network.rows[k], None if asked.labels is None else asked.labels[k : k + 1]
+    with torch.no_grad():
+        target = asked.chosen(network.batch_outputs(x[None]), labels)
+    call: Callable[[Tensor], Tensor] = lambda x: target.values(network.batch_outputs(x[None]), slice(0, 1))[0]  # noqa: E731
+    return Function(name=f"{asked.target} of sample {k}", call=call, start=x, variables=asked.names)
+
+
+def rounding(network: Network, x: Tensor, g: Tensor) -> float:
+    """The rounding to forgive in g: relative to it, or to the outputs' own gradients, of which the loss's is a
+    difference that nearly cancels where the network is sure of its class.
+    """
+    leaf = x.detach().clone().requires_grad_()
+    outputs = network.batch_outputs(leaf[None])[0]
+    signs = 1 - 2 * (torch.arange(len(outputs), device=x.device) % 2).to(x.dtype)
+    (own,) = torch.autograd.grad(outputs @ signs, leaf, allow_unused=True, materialize_grads=True)
+    rule = tolerance_of(x.dtype)
+    found = torch.maximum(rule.identity * g.abs().max(), 64 * rule.eps * own.norm())
+    return float(found) if bool(found.isfinite()) else 0.0
+
+
+def of_curve(parts: Tensor, i: int, last: int, k: int) -> list[Evidence]:
+    """The ends of the curves (M + 1, 2): nothing deleted is the rows themselves, all deleted the baseline."""
+    if i not in (0, last) or not bool(parts.isfinite().all()):
+        return []
+    ends = torch.ones_like(parts)
+    ends[:, 1 if i == 0 else 0] = 0.0
+    return [identity("deletion and insertion", f"{'none' if i == 0 else 'all'} deleted: 1 and 0", parts, ends, k)]
+
+
+def of_nothing_new(found: Tensor, k: int) -> list[Evidence]:
+    """The randomisation test before its first layer (M,): the network, copied, is the same network."""
+    if not bool(found.isfinite().all()):
+        return []
+    return [identity("randomisation test", "no layer drawn anew: 1", found, torch.ones_like(found), k)]
