@@ -145,7 +145,8 @@ class Schema:
     """Base of every schema: a value out of range is refused on construction, whoever constructs."""
 
     def __post_init__(self) -> None:
-        for name, entry in _own_knobs(type(self)).items():
+        own: type = type(self)
+        for name, entry in _own_knobs(own).items():
             for value in _numbers(getattr(self, name)):
                 entry.check(value)
 
