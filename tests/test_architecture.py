@@ -19,7 +19,7 @@ ALLOWED = {
     "network": {"errors", "schema", "core"},
     "optimizer": {"core", "errors", "schema", "numerics"},
     "function": {"core", "errors", "schema", "network"},
-    "curvature": {"core", "errors", "numerics", "function"},
+    "curvature": {"core", "errors", "numerics", "network", "function"},
     "attribution": {"core", "errors", "numerics", "function"},
     "topic": {"core", "errors", "schema", "numerics", "function", "optimizer", "curvature", "attribution"},
     "drive": {"core"},

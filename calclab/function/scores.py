@@ -38,7 +38,7 @@ def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
         return found
     if data.classification:
         found["accuracy"] = right(network, outputs, data.targets).mean()
-    else:
+    elif data.targets.is_floating_point() and data.targets.shape == outputs.shape:
         spread = (data.targets - data.targets.mean(dim=0)).square().sum()
         found["r2"] = 1 - (outputs - data.targets).square().sum() / spread
     return found

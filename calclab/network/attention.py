@@ -1,12 +1,14 @@
-"""Attention of torch's own that can be differentiated as often as asked.
+"""Attention and recurrent layers of torch's own that can be differentiated as often as asked.
 
 The fused kernels have no second derivatives, and the fast path of nn.MultiheadAttention and nn.TransformerEncoder in
-eval mode knows neither forward mode nor vmap. While such a module runs, plain arithmetic takes their place.
+eval mode knows neither forward mode nor vmap; cuDNN's recurrent layers have not even a first one in eval mode. While
+such a module runs, plain arithmetic takes their place.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ class Watch(TorchFunctionMode):
 
 
 @contextmanager
-def plain() -> Any:
+def plain() -> Iterator[None]:
     """Attention by plain arithmetic inside the block; the switches are put back afterwards."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -45,11 +47,27 @@ def plain() -> Any:
 
 def make_plain(module: nn.Module) -> None:
     """From now on every call of ``module`` runs inside ``plain``."""
+    inside(module, plain)
+
+
+def make_recurrent_plain(module: nn.Module) -> None:
+    """From now on every nn.RNN, nn.LSTM and nn.GRU in ``module`` runs without cuDNN."""
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase):
+            inside(part, without_cudnn)
+
+
+def without_cudnn() -> AbstractContextManager[None]:
+    return torch.backends.cudnn.flags(enabled=False)
+
+
+def inside(module: nn.Module, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    """From now on every call of ``module`` runs inside the context."""
     open_calls: list[ExitStack] = []
 
     def enter(*_: Any) -> None:
         stack = ExitStack()
-        stack.enter_context(plain())
+        stack.enter_context(context())
         open_calls.append(stack)
 
     def leave(*_: Any) -> None:

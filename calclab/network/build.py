@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.network.attention import make_recurrent_plain
 
 Builder = nn.Module | Callable[..., nn.Module]
 
@@ -45,7 +46,23 @@ def build(builder: Builder, data: Data, *, dtype: torch.dtype, device: torch.dev
         )
     if any(p.is_complex() for p in module.parameters()):
         raise UserError("the network has complex parameters, and derivatives here are by real ones")
-    return module.to(device=device, dtype=dtype).eval()
+    module = module.to(device=device, dtype=dtype).eval()
+    make_recurrent_plain(module)
+    take_whole_numbers(module)
+    return module
+
+
+def take_whole_numbers(module: nn.Module) -> None:
+    """From now on embeddings of ``module`` take whole numbers of any dtype: data are numbers of one dtype, and a row
+    may hold tokens or categories beside what is measured."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.register_forward_pre_hook(whole_numbers)
+
+
+def whole_numbers(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    first = args[0] if args else None
+    return (first.long(), *args[1:]) if isinstance(first, Tensor) and first.is_floating_point() else args
 
 
 def construct(builder: Callable[..., Any], data: Data) -> Any:

@@ -1,4 +1,4 @@
-"""A derivative is a linear operator: it has a shape, multiplies by ``@``, and becomes a matrix only on request.
+"""A derivative is a linear operator (`numerics.linear`), and becomes a matrix only on request.
 
 Products with the Hessian are reverse over reverse on one kept graph: forward over reverse raises for library losses
 (pytorch 123996) and a reused ``linearize`` is wrong from its second call on. Many products share one backward pass
@@ -7,14 +7,27 @@ under vmap; how many is decided by the bytes that the graph saves, so that a run
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from calclab.core import Function
+from calclab.numerics.linear import LinearOperator
+
+__all__ = [
+    "Call",
+    "LinearOperator",
+    "dense_hessian",
+    "dense_jacobian",
+    "evaluate",
+    "hessian",
+    "jacobian",
+    "lanes_for",
+    "value_and_gradient",
+]
 
 Call = Callable[[Tensor], Tensor]
 
@@ -49,35 +62,6 @@ def evaluate(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
     return value_and_gradient(lambda points: torch.vmap(function.call)(points), x)
 
 
-@dataclass(frozen=True)
-class LinearOperator:
-    """A: R^n -> R^m by its products alone. ``matmat`` takes (n, p) to A V (m, p), ``rmatmat`` (m, p) to Aᵀ U (n, p)."""
-
-    shape: tuple[int, int]
-    matmat: Callable[[Tensor], Tensor]
-    rmatmat: Callable[[Tensor], Tensor]
-    symmetric: bool
-    dtype: torch.dtype
-    device: torch.device
-
-    def __matmul__(self, other: Tensor) -> Tensor:
-        """A v (m,) for a vector (n,), A V (m, p) for a matrix (n, p)."""
-        if other.ndim not in (1, 2) or other.shape[0] != self.shape[1]:
-            raise ValueError(f"an operator of shape {self.shape} cannot multiply an array of {tuple(other.shape)}")
-        return self.matmat(other) if other.ndim == 2 else self.matmat(other[:, None])[:, 0]
-
-    @property
-    def T(self) -> LinearOperator:  # noqa: N802  as torch names it
-        m, n = self.shape
-        return LinearOperator((n, m), self.rmatmat, self.matmat, self.symmetric, self.dtype, self.device)
-
-    def dense(self) -> Tensor:
-        """The matrix (m, n), by the fewer products: columns A e_j, or rows eᵢᵀ A. Not symmetrised."""
-        m, n = self.shape
-        identity = torch.eye(min(m, n), dtype=self.dtype, device=self.device)
-        return self.rmatmat(identity).T if m <= n else self.matmat(identity)
-
-
 def hessian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperator:
     """H_ij = ∂²f/∂x_i∂x_j at x (n,), as an operator (n, n) on a graph that is kept as long as the operator lives.
 
@@ -88,8 +72,12 @@ def hessian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperato
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         (gradient,) = pullback(call(leaf), leaf, create_graph=True)
-    product = products(gradient, leaf, lanes)
-    return LinearOperator((n, n), product, product, True, x.dtype, x.device)
+
+    def laned(lanes: int) -> LinearOperator:
+        product = products(gradient, leaf, lanes)
+        return LinearOperator((n, n), product, product, True, x.dtype, x.device, lanes=lanes, laned=laned)
+
+    return laned(lanes)
 
 
 def jacobian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperator:
@@ -103,8 +91,12 @@ def jacobian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperat
         y = call(leaf).reshape(-1)
         u = torch.zeros_like(y, requires_grad=True)
         (pulled,) = pullback(y, leaf, u, create_graph=True)
-    forward, reverse = products(pulled, u, lanes), products(y, leaf, lanes)
-    return LinearOperator((len(y), len(x)), forward, reverse, False, x.dtype, x.device)
+
+    def laned(lanes: int) -> LinearOperator:
+        forward, reverse = products(pulled, u, lanes), products(y, leaf, lanes)
+        return LinearOperator((len(y), len(x)), forward, reverse, False, x.dtype, x.device, lanes=lanes, laned=laned)
+
+    return laned(lanes)
 
 
 def dense_hessian(call: Call, x: Tensor) -> Tensor:
@@ -162,12 +154,18 @@ def pullbacks(y: Tensor, leaf: Tensor, U: Tensor) -> Tensor:
         return leaf.new_zeros(p, n)
     if p > 1:
         try:
-            (G,) = torch.autograd.grad(y, leaf, U, retain_graph=True, allow_unused=True, is_grads_batched=True)
+            return batched(y, leaf, U)
         except RuntimeError:  # an operation without a batching rule, or no memory for so many: one by one
             pass
-        else:
-            return leaf.new_zeros(p, n) if G is None else G
     return torch.stack([pullback(y, leaf, u)[0] for u in U])
+
+
+def batched(y: Tensor, leaf: Tensor, U: Tensor) -> Tensor:
+    """The same by vmap itself: ``is_grads_batched`` has older rules, which take many matrix products one by one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of operations that vmap takes one by one
+        found: Tensor = torch.vmap(lambda u: pullback(y, leaf, u)[0])(U)
+    return found
 
 
 def products(y: Tensor, leaf: Tensor, lanes: int) -> Callable[[Tensor], Tensor]:

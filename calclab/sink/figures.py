@@ -14,11 +14,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Contours, Curves, Evidence, Outcome, Picture, PrincipalPlane, Run
+from calclab.core import Column, Columns, Contours, Curves, Evidence, Outcome, Picture, PrincipalPlane, Run, Tracks
 from calclab.sink.csv import filename
 
 POINTS = 2000
-KEPT: dict[type[Picture], int] = {Curves: POINTS, Contours: POINTS, PrincipalPlane: 300}  # rows of a trajectory
+KEPT: dict[type[Picture], int] = {  # rows of a trajectory
+    Curves: POINTS,
+    Tracks: POINTS,
+    Contours: POINTS,
+    PrincipalPlane: 300,
+}
 
 
 class Gallery(Protocol):

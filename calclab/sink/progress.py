@@ -1,5 +1,7 @@
 """A live progress bar on stderr: steps, rate, time left, and a scalar. Silent where it is not a terminal.
 
+A topic that logs ``products`` is counted by them: how many there will be is not known beforehand.
+
 It draws at most five times a second, from `write`, with no thread of its own, and only once a run has lasted a moment:
 a quick run shows no bar at all.
 """
@@ -16,7 +18,8 @@ from calclab.report.numbers import number
 
 QUIET_SECONDS = 0.3
 PERIOD = 0.2
-FAVOURITES = ("loss", "value")  # shown in this order of preference, else the first scalar
+FAVOURITES = ("loss", "residual", "trace_error", "value")  # shown in this order of preference, else the first scalar
+COUNTED = "products"
 
 
 class ProgressSink:
@@ -40,10 +43,14 @@ class ProgressSink:
         if not self._live or now < self._due or self._run is None or not columns:
             return
         self._due = now + PERIOD
-        bar = self._bar if self._bar is not None else self._start(self._run)
-        step = max(column.steps[-1] for column in columns.values() if len(column.steps))
-        rate = f"{number((step + 1) / (now - self._began), 3)} steps/s"
-        bar.update(self._task, completed=step + 1, now=current(columns), rate=rate)
+        bar = self._bar if self._bar is not None else self._start(self._run, columns)
+        counted = columns.get(COUNTED)
+        if counted is None:
+            unit, count = "steps", 1 + max(column.steps[-1] for column in columns.values() if len(column.steps))
+        else:
+            unit, count = COUNTED, int(counted.data[-1])
+        rate = f"{number(count / (now - self._began), 3)} {unit}/s"
+        bar.update(self._task, completed=count, now=current(columns), rate=rate)
         bar.refresh()
 
     def evidence(self, rows: Sequence[Evidence]) -> None:
@@ -54,11 +61,12 @@ class ProgressSink:
 
     def close(self, outcome: Outcome) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, completed=outcome.steps + 1)
+            if COUNTED not in outcome.last:
+                self._bar.update(self._task, completed=outcome.steps + 1)
             self._bar.stop()
             self._bar = None
 
-    def _start(self, run: Run) -> Any:
+    def _start(self, run: Run, columns: Columns) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -71,13 +79,15 @@ class ProgressSink:
             TextColumn("{task.fields[now]}"),
         )
         self._bar = Progress(*parts, console=Console(file=self._stream), auto_refresh=False)
-        self._task = self._bar.add_task(run.title, total=run.steps + 1, now="", rate="")
+        total = None if COUNTED in columns else run.steps + 1
+        self._task = self._bar.add_task(run.title, total=total, now="", rate="")
         self._bar.start()
         return self._bar
 
 
 def current(columns: Columns) -> str:
     """``loss 0.0123``: the last number of the favourite scalar of a block; empty without scalars."""
-    scalars = {name: column for name, column in columns.items() if column.data.ndim == 1 and len(column.steps)}
+    every = {name: column for name, column in columns.items() if column.data.ndim == 1 and len(column.steps)}
+    scalars = {name: column for name, column in every.items() if name not in (COUNTED, "stage")}
     name = next((name for name in (*FAVOURITES, *scalars) if name in scalars), None)
     return "" if name is None else f"{name} {number(float(scalars[name].data[-1]), 4)}"

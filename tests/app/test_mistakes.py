@@ -45,7 +45,7 @@ MISTAKES = [
     ("network=cnn data=iris", "image"),
     ("data=wine", "network"),
     ("'lr=]'", "lr=]"),
-    ("topic=hessian network=mlp data=digits limit=10", "limit"),
+    ("topic=hessian network=mlp data=digits limit=10 matrix=always", "limit"),
     ("claims=[{quantity:loss}]", "claim"),
     ("-m topic=descent lr=0.1,-1", "number > 0"),
     ("-m topic=descent,hesian", "hessian"),

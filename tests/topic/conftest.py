@@ -61,7 +61,7 @@ def run(topic: Topic) -> Walk:
         evidence += topic.verify(state, k)
     logged = {name for found in values for name in found}
     for picture in topic.pictures():
-        wanted = getattr(picture, "columns", None) or [getattr(picture, "matrix", None) or picture.vector]
+        wanted = getattr(picture, "columns", None) or picture.shows
         assert set(wanted) <= logged, picture
     answer = topic.answer(state)
     assert answer.sentence

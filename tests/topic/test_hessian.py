@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from calclab.app import catalogue
 from calclab.core import Heatmap, Verdict
 from calclab.errors import UserError
 from calclab.function.formula import formula
-from calclab.topic.hessian import SHOWN, Hessian
+from calclab.topic.hessian import Hessian
+from calclab.topic.hessian.dense import SHOWN
 
-hessian = partial(Hessian, threshold=100, limit=5000)
+KNOBS = {name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
+hessian = partial(Hessian, **KNOBS)
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -117,7 +120,7 @@ def test_network_hessian_with_library_losses(walk, make_data, make_network, loss
 
 def test_limit_is_said_before_the_matrix_is_formed(make_data, make_network):
     with pytest.raises(UserError, match=r"limit=10: .*14 variables.*Type limit=14"):
-        hessian(subject=net(make_network, make_data(6, (3,), 2)), limit=10)
+        hessian(subject=net(make_network, make_data(6, (3,), 2)), limit=10, matrix="always")
 
 
 def test_large_matrices_are_written_not_drawn_and_larger_ones_not_written(walk, monkeypatch):
@@ -127,7 +130,7 @@ def test_large_matrices_are_written_not_drawn_and_larger_ones_not_written(walk, 
     found = walk(hessian(subject=subject))
     torch.testing.assert_close(found.values[0]["hessian"], torch.diag(λ))
     assert not [picture for picture in hessian(subject=subject).pictures() if isinstance(picture, Heatmap)]
-    monkeypatch.setattr("calclab.topic.hessian.WRITTEN", SHOWN)
+    monkeypatch.setattr("calclab.topic.hessian.dense.WRITTEN", SHOWN)
     found = walk(hessian(subject=subject))
     assert "hessian" not in found.values[0]
     torch.testing.assert_close(found.values[0]["eigenvalues"], λ)
@@ -148,12 +151,12 @@ def test_a_step_reads_no_number_back(meta):
 
 def test_a_kink_that_autograd_calls_flat_has_no_hessian(walk) -> None:
     f = formula(name="f", expr="abs(x)", at=[0.0], dtype=torch.float64, device="cpu")
-    found = walk(Hessian(subject=f, threshold=100.0, limit=10))
+    found = walk(hessian(subject=f, limit=10))
     assert "does not exist" in found.answer.sentence
     assert found.answer.values["kind"] == "undefined"
 
 
 def test_the_telling_values_come_first(walk) -> None:
     f = formula(name="f", expr="x**2 + 3*y**2", at=[1.0, 2.0], dtype=torch.float64, device="cpu")
-    told = list(walk(Hessian(subject=f, threshold=100.0, limit=10)).answer.values)
+    told = list(walk(hessian(subject=f, limit=10)).answer.values)
     assert told[:5] == ["value", "condition", "conditioning", "kind", "eigenvalues"]

@@ -1,0 +1,180 @@
+"""What goes into and comes out of the layers whose per-row derivatives are known in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calclab.curvature.graph import Subject, filled, pull
+
+KNOWN = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@dataclass
+class Seen:
+    """One call of a layer: its input and its output, on the graph; ``version`` of the input when it was called."""
+
+    layer: nn.Module
+    input: Tensor
+    output: Tensor
+    version: int
+
+    @property
+    def intact(self) -> bool:
+        """Whether the input is still what the layer saw: nobody has written over it since."""
+        return self.input._version == self.version
+
+
+@contextmanager
+def watched(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Seen]]]:
+    """Calls of the layers within the block, by name. What follows gets copies of the outputs, so that what writes
+    over its input leaves the record alone."""
+    calls: dict[str, list[Seen]] = {name: [] for name in layers}
+
+    def hook(name: str) -> Any:
+        def note(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            if not (isinstance(output, Tensor) and len(args) == 1 and isinstance(args[0], Tensor)):
+                calls[name].append(Seen(layer, torch.empty(0), torch.empty(0), -1))
+                return None
+            calls[name].append(Seen(layer, args[0], output, args[0]._version))
+            return output.clone()
+
+        return note
+
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def known_layers(about: Subject) -> dict[str, nn.Module]:
+    """Layers whose chosen parameters are treated in closed form: of a known kind, called once, rows first, and alone in
+    the use of their parameters, which is held against autograd on one row."""
+    module = about.network.module
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    candidates = {
+        name: layer
+        for name, layer in module.named_modules()
+        if type(layer) in KNOWN
+        and plain(layer)
+        and all(len(names[id(p)]) == 1 for p in layer.parameters())
+        and any(f"{name}.{own}".lstrip(".") in about.names for own, _ in layer.named_parameters(recurse=False))
+    }
+    first = {name: layer for name, layer in candidates.items() if name in rows_first(about, candidates)}
+    return {name: layer for name, layer in first.items() if name in agreeing(about, first)} if first else {}
+
+
+def rows_first(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
+    """Layers that are called once, and whose first axis is the rows: seen with one row and with two."""
+    found = set(layers)
+    for count in {min(count, len(about.data.inputs)) for count in (1, 2)}:
+        with torch.no_grad(), watched(layers) as calls:
+            about.outputs([about.parameters[name] for name in about.names], slice(0, count))
+        for name, seen in calls.items():
+            good = len(seen) == 1 and seen[0].intact and seen[0].input.ndim > 1
+            if not (good and len(seen[0].input) == len(seen[0].output) == count):
+                found.discard(name)
+    return found
+
+
+def agreeing(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
+    """Layers for which the closed form gives autograd's squared gradient of the first row."""
+    with torch.enable_grad(), watched(layers) as calls:
+        leaves = about.leaves()
+        y = about.outputs(leaves, slice(0, 1))
+    column = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
+    true = dict(zip(about.names, filled(pull([y], leaves, [column]), leaves, leaves, batched=False), strict=True))
+    outputs = [seen[0].output for seen in calls.values()]
+    pulls = filled(pull([y], outputs, [column]), outputs, outputs, batched=False)
+    found = set()
+    for (name, seen), δ in zip(calls.items(), pulls, strict=True):
+        gaps = [
+            (squares - true[full].square()).abs().max() <= 1e-3 * true[full].square().max()
+            for own, squares in row_gradients(seen[0], δ).items()
+            if (full := f"{name}.{own}".lstrip(".")) in true
+        ]
+        if all(bool(gap) for gap in gaps):
+            found.add(name)
+    return found
+
+
+def plain(layer: nn.Module) -> bool:
+    """Whether the layer has no options that the closed form leaves out, and no hooks that change what it does."""
+    if layer._forward_hooks or layer._forward_pre_hooks or layer.training:
+        return False
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        return layer.running_mean is not None
+    return True
+
+
+def row_gradients(seen: Seen, δ: Tensor) -> dict[str, Tensor]:
+    """For pulls δ (b, ...) on the output of a layer: of each parameter, the gradients of the rows, squared and summed
+    over them, in the parameter's shape."""
+    layer, x = seen.layer, seen.input.detach()
+    if isinstance(layer, nn.Linear):
+        return linear(x, δ)
+    if isinstance(layer, nn.Conv2d):
+        return convolution(layer, x, δ)
+    return normalisation(layer, x, δ)
+
+
+def linear(x: Tensor, δ: Tensor) -> dict[str, Tensor]:
+    """y = W x + b: a row's gradient is δ xᵀ; with further axes t, Σ_t δ_t x_tᵀ."""
+    if x.ndim == 2:
+        s = δ.square()
+        return {"weight": s.T @ x.square(), "bias": s.sum(dim=0)}
+    x, δ = x.flatten(1, -2), δ.flatten(1, -2)
+    return {"weight": squared_products(δ.mT, x), "bias": δ.sum(dim=1).square().sum(dim=0)}
+
+
+def convolution(layer: nn.Conv2d, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
+    """The same with x the patches (b, i k k, t) under the kernel, group by group."""
+    padding: Any = layer.padding
+    patches = nn.functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
+    b, groups = len(x), layer.groups
+    d = δ.flatten(2)
+    parts = zip(d.chunk(groups, dim=1), patches.chunk(groups, dim=1), strict=True)
+    weight = torch.cat([squared_products(one, other.mT) for one, other in parts])
+    assert len(d) == b
+    return {"weight": weight.reshape(layer.weight.shape), "bias": d.sum(dim=2).square().sum(dim=0)}
+
+
+PRODUCTS = 2**23  # numbers of the rows' gradients that are held at once
+
+
+def squared_products(left: Tensor, right: Tensor) -> Tensor:
+    """Σ_b (L_b R_b)² for L (b, o, t), R (b, t, i): (o, i), some rows at a time."""
+    size = max(1, PRODUCTS // (left.shape[1] * right.shape[2]))
+    pairs = zip(torch.split(left, size), torch.split(right, size), strict=True)
+    parts: Sequence[Tensor] = [torch.bmm(one, other).square_().sum(dim=0) for one, other in pairs]
+    return torch.stack(list(parts)).sum(dim=0)
+
+
+def normalisation(layer: nn.Module, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
+    """y = γ x̂ + β entry by entry: a row's gradients are Σ δ x̂ and Σ δ over the axes that γ is spread over."""
+    F = nn.functional
+    if isinstance(layer, nn.LayerNorm):
+        normal = F.layer_norm(x, layer.normalized_shape, None, None, layer.eps)
+        axes = tuple(range(1, x.ndim - len(layer.normalized_shape)))
+    else:
+        if isinstance(layer, nn.GroupNorm):
+            normal = F.group_norm(x, layer.num_groups, None, None, layer.eps)
+        else:
+            assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+            normal = F.batch_norm(x, layer.running_mean, layer.running_var, None, None, False, 0.0, layer.eps)
+        axes = tuple(range(2, x.ndim))
+    weight, bias = δ * normal, δ
+    if axes:
+        weight, bias = weight.sum(dim=axes), bias.sum(dim=axes)
+    return {"weight": weight.square().sum(dim=0), "bias": bias.square().sum(dim=0)}

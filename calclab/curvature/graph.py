@@ -1,0 +1,142 @@
+"""The graph of a chunk of rows, kept for as many products as are asked for, alone or several side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calclab.core import Data
+from calclab.curvature.outputs import Middle
+from calclab.function.network import Network
+
+Tensors = Sequence[Tensor]
+Apply = Callable[[list[Tensor], bool], list[Tensor]]  # a change of each leaf, one or many (p, ...), to the product
+Factor = Callable[[Tensor, Tensor], Middle]  # outputs (b, m) and targets to what stands between J and Jᵀ
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is differentiated: a network at a point, by the parameters ``names``, over the rows of ``data``."""
+
+    network: Network
+    data: Data
+    parameters: Mapping[str, Tensor]
+    names: tuple[str, ...]
+
+    def leaves(self) -> list[Tensor]:
+        return [self.parameters[name].detach().requires_grad_() for name in self.names]
+
+    def outputs(self, leaves: Tensors, window: slice) -> Tensor:
+        """(b, m), on the graph of the leaves."""
+        given = {**self.parameters, **dict(zip(self.names, leaves, strict=True))}
+        return self.network.evaluate(self.data.inputs[window], given)
+
+    def total(self, leaves: Tensors, window: slice) -> Tensor:
+        """The sum of the losses of the rows, ()."""
+        return self.network.loss.total(self.outputs(leaves, window), self.data.targets[window])
+
+
+def subject(network: Network, data: Data, at: Tensor | None, names: tuple[str, ...]) -> Subject:
+    """Convolutions get inputs and kernels with their channels last, which is 1.6 times quicker on a ResNet."""
+    parameters: Mapping[str, Tensor] = network.parameters() if at is None else network.unflatten(at.detach())
+    if data.inputs.ndim == 4 and any(isinstance(module, nn.Conv2d) for module in network.module.modules()):
+        parameters = {name: channels_last(p) for name, p in parameters.items()}
+        data = Data(
+            data.name,
+            channels_last(data.inputs),
+            data.targets,
+            data.features,
+            data.classes,
+            data.classification,
+        )
+    return Subject(network, data, parameters, names)
+
+
+def convolves(network: Network) -> bool:
+    return any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in network.module.modules())
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def hessian_graph(about: Subject, window: slice) -> Apply:
+    """Products with the Hessian of the sum of the losses: backward through the graph of the gradient."""
+    with torch.enable_grad():
+        leaves = about.leaves()
+        total = about.total(leaves, window)
+        gradient = pull([total], leaves, None, create=True)
+
+    def apply(changes: list[Tensor], batched: bool) -> list[Tensor]:
+        return filled(pull(gradient, leaves, changes, batched=batched), leaves, changes, batched)
+
+    return apply
+
+
+def factor_graph(about: Subject, window: slice, factor: Factor) -> Apply:
+    """Products with Σ_b J_bᵀ M_b J_b, M given by ``factor``. u ↦ Jᵀu is linear, so that its own backward pass is J."""
+    with torch.enable_grad():
+        leaves = about.leaves()
+        y = about.outputs(leaves, window)
+        u = torch.zeros_like(y, requires_grad=True)
+        pulled = pull([y], leaves, [u], create=True)
+    middle = factor(y.detach(), about.data.targets[window])
+
+    def apply(changes: list[Tensor], batched: bool) -> list[Tensor]:
+        (moved,) = filled(pull(pulled, [u], changes, batched=batched), [u], changes, batched)
+        back = torch.vmap(middle)(moved) if batched else middle(moved)
+        return filled(pull([y], leaves, [back], batched=batched), leaves, changes, batched)
+
+    return apply
+
+
+def pull(
+    outputs: Sequence[Tensor | None],
+    leaves: Tensors,
+    cotangents: Sequence[Tensor] | None,
+    *,
+    create: bool = False,
+    batched: bool = False,
+    keep: bool = True,
+) -> list[Tensor | None]:
+    """Σ (∂output/∂leaf)ᵀ cotangent for every leaf, None where nothing depends on it; ``keep`` keeps the graph.
+
+    Outputs that depend on nothing are left out. ``batched``: cotangents (p, ...) in one pass.
+    """
+    pairs = [
+        (output, None if cotangents is None else cotangents[i])
+        for i, output in enumerate(outputs)
+        if output is not None and output.requires_grad
+    ]
+    if not pairs:
+        return [None] * len(leaves)
+    taken = [output for output, _ in pairs]
+    used: list[int] = []
+
+    def back(given: Any) -> tuple[Tensor, ...]:
+        found = torch.autograd.grad(taken, leaves, given, retain_graph=keep, create_graph=create, allow_unused=True)
+        used[:] = [i for i, g in enumerate(found) if g is not None]
+        return tuple(g for g in found if g is not None)
+
+    given = None if cotangents is None else [cotangent for _, cotangent in pairs]
+    if not batched:
+        results = back(given)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # operations without a batching rule go one by one
+            results = torch.vmap(back)(given)
+    made = dict(zip(used, results, strict=True))
+    return [made.get(i) for i in range(len(leaves))]
+
+
+def filled(found: Sequence[Tensor | None], leaves: Tensors, changes: Tensors, batched: bool) -> list[Tensor]:
+    """Zeros in the place of None."""
+    lead = (len(changes[0]),) if batched else ()
+    return [
+        leaf.new_zeros(*lead, *leaf.shape) if g is None else g.detach() for g, leaf in zip(found, leaves, strict=True)
+    ]

@@ -1,0 +1,173 @@
+"""Curvature matrices of a network's loss as operators, for data of any size.
+
+The loss is the mean (or sum) over all rows; so are the matrices, whatever the chunks. A chunk computes in the dtype of
+the run, and chunks are added up in float64.
+
+    hessian              1/B Σ ∇²ℓ_b
+    gauss_newton         1/B Σ J_bᵀ H_b J_b, H_b the Hessian of ℓ_b in the outputs (Schraudolph 2002)
+    fisher               the same with draws from the network's own prediction for H_b (Martens 2020, section 5)
+    empirical_fisher     1/B Σ g_b g_bᵀ, g_b = ∇ℓ_b (Kunstner et al. 2019 on how it differs)
+    gradient_covariance  1/B Σ (g_b - ḡ)(g_b - ḡ)ᵀ, ḡ the mean, of sums as well
+
+Of a loss that is a sum, 1/B is left out in all but the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from calclab.core import Data
+from calclab.curvature import outputs
+from calclab.curvature.gradient import accumulator, total
+from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
+from calclab.curvature.laned import laned_linear
+from calclab.curvature.rows import Chunks, mixes, plan
+from calclab.curvature.subset import choose
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.numerics.linear import LinearOperator
+
+KINDS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
+LANES = 64  # the most columns in one pass where nobody says how many,
+BYTES = 2**28  # and what passes through the graph for all of them together, about
+
+
+def curvature(
+    network: Network,
+    kind: str = "hessian",
+    *,
+    at: Tensor | None = None,
+    parameters: Sequence[str] | None = None,
+    data: Data | None = None,
+    rows: int | None = None,
+    memory: float | None = None,
+    seed: int = 0,
+    samples: int = 1,
+    lanes: int | None = None,
+) -> LinearOperator:
+    """The matrix ``kind`` of the network's loss at θ = ``at`` (n,) (None: its own parameters), as an operator.
+
+    ``parameters`` names those it is by: parameters, layers or patterns of such (None: all); the operator is (k, k)
+    with k their entries, in θ's order. ``data`` are other rows, such as ``network.data.held_out``. ``rows`` is the most
+    in one chunk, ``memory`` the bytes to keep to, ``lanes`` how many columns share a pass (None: by the graph's
+    bytes; one where there are convolutions, which are slower together). ``seed`` and ``samples`` (of a row) belong to
+    fisher, whose draws are made once.
+    """
+    if kind not in KINDS:
+        raise UserError(f"{kind}: the curvature matrices are {', '.join(KINDS)}. Type hessian")
+    own = network.data if data is None else data
+    about = subject(network, own, at, choose(network, parameters))
+    count = len(own.inputs)
+    mixed = mixes(network, own)
+    if mixed and kind != "hessian":
+        raise UserError(
+            f"{network.name} mixes rows (batch statistics?): a row has no gradient of its own, and there is no {kind}. "
+            "Ask for the hessian"
+        )
+    noise = None
+    if kind == "fisher":
+        with torch.no_grad():
+            y = about.outputs(about.leaves(), slice(0, 1))
+        noise = outputs.noise(network.loss, count, y.shape[1], samples, y, seed)
+    build = partial(graph, about, kind, noise)
+    chunks = plan(build, count, rows, memory, mixed)
+    product: Product = Product(about, build, chunks, 1 / count if network.loss.mean else 1.0)
+    if kind == "gradient_covariance":
+        product = Covariance(about, build, chunks, 1 / count)
+    if lanes is None:
+        lanes = 1 if convolves(network) else max(1, min(LANES, BYTES // max(1, chunks.bytes)))
+    return product.operator(lanes)
+
+
+def graph(about: Subject, kind: str, noise: Tensor | None, window: slice) -> Apply:
+    """The graph of the rows of a window."""
+    if kind == "hessian":
+        return hessian_graph(about, window)
+    loss = about.network.loss
+
+    def middle(y: Tensor, targets: Tensor) -> outputs.Middle:
+        if kind == "gauss_newton":
+            return outputs.hessian(loss, y, targets)
+        if noise is not None:
+            return outputs.through(outputs.draws(loss, y, noise[window]))
+        return outputs.through(outputs.slopes(loss, y, targets))
+
+    return factor_graph(about, window, middle)
+
+
+class Product:
+    """V (k, p) to the matrix times V: chunk after chunk, in each ``lanes`` columns after the other."""
+
+    def __init__(self, about: Subject, build: partial[Apply], chunks: Chunks, weight: float) -> None:
+        self.about, self.build, self.chunks, self.weight = about, build, chunks, weight
+        self.shapes = [about.parameters[name].shape for name in about.names]
+        self.sizes = [shape.numel() for shape in self.shapes]
+        first = about.parameters[about.names[0]]
+        self.compute, self.device = first.dtype, first.device
+        self.dtype = accumulator(first.device)
+        self.graphs: dict[tuple[bool, int], Apply] = {}  # by whether for many columns, and by chunk
+
+    def operator(self, lanes: int) -> LinearOperator:
+        k = sum(self.sizes)
+        by = partial(self.product, lanes=lanes)
+        return LinearOperator((k, k), by, by, True, self.dtype, self.device, lanes=lanes, laned=self.operator)
+
+    def each(self, many: bool) -> Iterator[Apply]:
+        """The graphs of the chunks, one after the other; those that are not kept live until the next is asked for."""
+        for i, window in enumerate(self.chunks.windows):
+            if (many, i) in self.graphs:
+                yield self.graphs[many, i]
+                continue
+            if not self.chunks.both:
+                self.graphs.pop((not many, i), None)
+            with laned_linear() if many else nullcontext():
+                made = self.build(window)
+            if i < self.chunks.kept:
+                self.graphs[many, i] = made
+            yield made
+            del made
+
+    def product(self, V: Tensor, lanes: int) -> Tensor:
+        """The result (k, p) in the operator's dtype."""
+        result = torch.zeros(V.shape[1], V.shape[0], dtype=self.dtype, device=self.device)
+        columns = V.T.to(self.compute)
+        lanes = min(lanes, self.chunks.lanes)
+        for apply in self.each(min(lanes, len(columns)) > 1):
+            for first in range(0, len(columns), lanes):
+                self.add(result[first : first + lanes], apply, columns[first : first + lanes])
+        return (result * self.weight).T
+
+    def add(self, result: Tensor, apply: Apply, block: Tensor) -> None:
+        """Add what one chunk makes of columns (p, k) to ``result`` (p, k)."""
+        if len(block) > 1:
+            try:
+                found = apply(self.split(block), True)
+            except (RuntimeError, NotImplementedError):  # an operation that cannot be batched, or no memory
+                pass
+            else:
+                result += torch.cat([part.reshape(len(block), -1) for part in found], dim=1)
+                return
+        for row, v in zip(result, block, strict=True):
+            found = apply([part[0] for part in self.split(v[None])], False)
+            row += torch.cat([part.reshape(-1) for part in found])
+
+    def split(self, block: Tensor) -> list[Tensor]:
+        """(p, k) as a change (p, ...) of each parameter."""
+        parts = block.split_with_sizes(self.sizes, dim=1)
+        return [part.reshape(len(block), *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
+class Covariance(Product):
+    """The second moment of the rows' gradients less that of their mean."""
+
+    mean: Tensor | None = None
+
+    def product(self, V: Tensor, lanes: int) -> Tensor:
+        if self.mean is None:
+            self.mean = total(self.about, self.chunks.windows, self.dtype)[1] / len(self.about.data.inputs)
+        return super().product(V, lanes) - torch.outer(self.mean, self.mean @ V.to(self.dtype))

@@ -1,0 +1,98 @@
+"""The rows of the data in chunks, so that the graph of one chunk, and what passes through it, keeps to the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from calclab.core import Data
+from calclab.function.network import Network
+
+MEMORY = 2e9  # bytes, where nobody says how many
+PIECES = 8  # of the memory, in chunks, where not all graphs fit: most are kept, the others built again
+PROBE = 4  # rows from which the bytes of a graph are told
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Rows ``bounds[i]`` to ``bounds[i + 1]`` form chunk i; ``kept`` chunks keep their graphs, the others are rebuilt.
+    ``lanes`` columns at most go through a graph together."""
+
+    bounds: tuple[int, ...]
+    kept: int
+    lanes: int
+    bytes: int  # of the graph of the largest chunk, about
+    both: bool  # whether there is room for graphs for one column and for many
+
+    @property
+    def windows(self) -> list[slice]:
+        return [slice(first, last) for first, last in pairwise(self.bounds)]
+
+
+def graph_bytes(build: Callable[[slice], object], rows: int) -> tuple[float, float]:
+    """What a graph saves for backward, fixed and for each row, from graphs of a few rows and of twice as many."""
+    few = min(PROBE, rows)
+    if rows < 2 * few:
+        return 0.0, saved_bytes(build, rows) / rows
+    small, large = saved_bytes(build, few), saved_bytes(build, 2 * few)
+    each = max(0.0, (large - small) / few)
+    return max(0.0, small - few * each), each
+
+
+def saved_bytes(build: Callable[[slice], object], rows: int) -> int:
+    """Bytes of the different storages that the graph of the first rows saves."""
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        graph = build(slice(0, rows))
+    del graph
+    return sum(seen.values())
+
+
+def plan(build: Callable[[slice], object], total: int, rows: int | None, memory: float | None, whole: bool) -> Chunks:
+    """Chunks of about equal length. ``rows`` is the most in one (None: what the memory allows), ``memory`` bytes.
+
+    A product takes about the graph of a chunk again for what passes through it, and that for every lane. ``whole``
+    forbids chunks, for networks whose rows depend on each other.
+    """
+    memory = MEMORY if memory is None else memory
+    fixed, each = graph_bytes(build, total)
+    room = memory / 2 - fixed
+    pieces = max(1, int(max(0.0, memory / PIECES - fixed) / max(each, 1.0)))
+    most = total if whole or total * each <= room else pieces
+    if rows is not None and not whole:
+        most = max(1, min(most, rows))
+    bounds = (*range(0, total, most), total) if rows is not None else even(total, most)
+    chunk = int(fixed + each * max(last - first for first, last in pairwise(bounds)))
+    count = len(bounds) - 1
+    kept = min(count, max(0, int((memory - 2 * chunk) // max(1, chunk)) + 1)) if count > 1 else 1
+    lanes = max(1, int((memory - kept * chunk) // max(1, chunk)))
+    return Chunks(bounds, kept, lanes, chunk, both=(2 * kept + 1) * chunk <= memory)
+
+
+def even(total: int, most: int) -> tuple[int, ...]:
+    """Bounds of the fewest chunks with at most ``most`` rows, as equal as they can be."""
+    count = -(-total // most)
+    return tuple(round(i * total / count) for i in range(count + 1))
+
+
+def mixes(network: Network, data: Data) -> bool:
+    """Whether the outputs of a row depend on the other rows, as under batch statistics."""
+    inputs = data.inputs[:2]
+    if len(inputs) < 2:
+        return False
+    with torch.no_grad():
+        try:
+            alone, among = network.evaluate(inputs[:1]), network.evaluate(inputs)[:1]
+        except (ValueError, RuntimeError):
+            return True
+    return not torch.allclose(alone, among, rtol=1e-4, atol=1e-6, equal_nan=True)

@@ -1,0 +1,245 @@
+"""With the matrix: all eigenvalues at one look, proven where the function is a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from calclab.core import (
+    Answer,
+    Ball,
+    Bars,
+    Evidence,
+    Function,
+    Heatmap,
+    Labels,
+    Picture,
+    State,
+    Values,
+)
+from calclab.numerics.krylov import Pairs
+from calclab.numerics.operators import dense_hessian, value_and_gradient
+from calclab.numerics.spectrum import condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
+from calclab.schema.topic import Hessian as Knobs
+from calclab.topic import words
+from calclab.topic.base import OneLook
+from calclab.topic.hessian import senses
+from calclab.topic.hessian.layers import COLUMNS, columns
+from calclab.topic.hessian.looked import Looked
+from calclab.topic.hessian.slices import Slices, directions
+from calclab.topic.hessian.stages import packed
+from calclab.topic.rounding import slack
+
+SHOWN = 64  # larger matrices are not drawn
+WRITTEN = 2000  # still larger ones are not written; their eigenvalues always are
+KEYS = ("raw", "hessian", "eigenvalues", "eigenvectors")
+
+
+@dataclass(frozen=True)
+class Dense(OneLook):
+    """A = V diag(λ) Vᵀ, (n, n), with λ ascending; κ = max|λ| / min|λ|."""
+
+    looked: Looked
+    knobs: Knobs
+    layers: tuple[str, ...]
+    seed: int
+
+    @property
+    def function(self) -> Function:
+        return self.looked.function
+
+    @property
+    def n(self) -> int:
+        return self.looked.n
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the Hessian itself, which derivatives of the function can be held against."""
+        return self.looked.kind == "hessian"
+
+    @cached_property
+    def slices(self) -> Slices | None:
+        """Cuts through the loss of a network."""
+        if not self.knobs.slices or self.looked.network is None:
+            return None
+        names = directions(self.n, min(2, self.n), min(1, max(0, self.n - 2)))
+        return Slices(self.looked, self.knobs.slices, names, self.seed)
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        f = self.function
+        value, g = value_and_gradient(f.call, f.start)
+        raw = dense_hessian(f.call, f.start) if self.whole else self.looked.A.dense()
+        H = symmetric(raw)
+        λ, V = eigen(H)
+        new: State = {"value": value, "gradient": g, "raw": raw, "hessian": H, "eigenvalues": λ, "eigenvectors": V}
+        values = {"value": value, "gradient_norm": g.norm(), "asymmetry": (raw - raw.T).abs().max(), "eigenvalues": λ}
+        if self.n <= WRITTEN:
+            values["hessian"] = H
+        if self.n <= SHOWN:
+            values |= {"gradient": g, "eigenvectors": V}
+        if self.looked.network is not None:
+            values |= self.of_network(new)
+            new["own"] = {name: values[name] for name in COLUMNS if name in values}
+            if self.knobs.against is not None:
+                new["against"] = (symmetric(self.looked.operator(self.knobs.against).dense()) - H).norm()
+        return new, values
+
+    def of_network(self, state: State) -> dict[str, Tensor]:
+        """What only a network has: the picture of its spectrum, outliers, layers, cuts through its loss."""
+        λ, n = state["eigenvalues"], self.n
+        values: dict[str, Tensor] = {}
+        if self.knobs.probes:
+            values["spectrum"] = senses.bins(λ, λ[:0], λ[:0], n * float(torch.finfo(λ.dtype).eps * λ.abs().max()))
+        if self.looked.classes:
+            values["outliers"] = senses.counted(λ.flip(0), self.looked.classes)
+        if self.layers:
+            values |= columns(self.by_layer(state["hessian"]))
+        if self.slices is not None:
+            values |= self.cut(self.slices, state)
+        return values
+
+    def by_layer(self, H: Tensor) -> Tensor:
+        """Extreme eigenvalues and trace of each layer's block, (L, 4); they have no sampling error."""
+        rows = []
+        for layer in self.layers:
+            at = self.looked.places(layer)
+            block = H[at][:, at]
+            λ = eigenvalues_of(block)
+            rows.append(torch.stack([λ[-1], λ[0], block.trace(), torch.zeros_like(λ[0])]))
+        return torch.stack(rows)
+
+    def cut(self, slices: Slices, state: State) -> Values:
+        λ, V = state["eigenvalues"], state["eigenvectors"]
+        top = min(2, self.n)
+        at = [*range(self.n - 1, self.n - 1 - top, -1), *range(min(1, self.n - top))]
+        none = torch.zeros_like(λ[at])
+        infinite = none.new_full((), torch.inf)
+        pairs = Pairs(λ[at], V[:, at], none, none, none == 0, torch.tensor(0), top, infinite, -infinite)
+        found = {"edges": {"pairs": packed(pairs)}, "point": {name: state[name] for name in ("value", "gradient")}}
+        own = slices.begin(found)
+        while len(own["loss"]) < len(slices.names) or (slices.flat and len(own["surface"]) < slices.points):
+            own = slices.step(own, found)
+        return slices.values(own, found)
+
+    def verify(self, state: State, k: int) -> list[Evidence]:
+        f, x, raw, H, λ, V = self.function, self.function.start, *(state[key] for key in KEYS)
+        evidence = check_gradient(f, x, state["gradient"], k)
+        if not self.whole:
+            evidence.append(identity("matrix", "symmetry: A = Aᵀ", raw, raw.T, k))
+            evidence.append(identity("matrix", "A = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+            rounding = self.n * torch.finfo(λ.dtype).eps * λ.abs().max()
+            evidence.append(
+                identity(
+                    "matrix", "no eigenvalue is negative", λ.clamp(max=0), 0 * λ, k, tolerance=16 * float(rounding)
+                )
+            )
+            return evidence
+        evidence += check_hessian(f, x, raw, k)
+        if f.exact is not None:  # otherwise it is among the checks already
+            evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k, tolerance=slack(f, x, raw, 2)))
+        if bool(H.isfinite().all()):
+            evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+            evidence += check_eigenvalues(f, x, λ, k)
+        return evidence
+
+    def answer(self, state: State) -> Answer:
+        f, g, λ = self.function, state["gradient"], state["eigenvalues"]
+        told = ("gradient", "hessian") if self.n <= SHOWN else ()
+        rest: dict[str, Tensor | str] = {key: state[key] for key in told}
+        rest |= {"gradient_norm": g.norm(), "trace": state["hessian"].trace()}
+        values: dict[str, Tensor | str] = {"value": state["value"]}
+        latex = [] if f.exact is None else f.exact.derivative_latex(2)
+        at = f" ({words.listing(f.start)})" if self.n <= 8 else ""
+        ball = self.ball()
+        if ball is None and not (bool(λ.isfinite().all()) and self.exists()):
+            values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined", "eigenvalues": λ}
+            text = f"the {self.looked.title} of {f.name} does not exist at the point{at}: a kink, or not finite there"
+            return Answer(text, values | rest, latex)
+        if ball is not None:
+            λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
+        condition = condition_of_eigenvalues(λ, ball)
+        values |= senses.condition_values(condition, self.knobs.threshold)
+        values |= {"kind": self.kind(state, λ), "eigenvalues": state["eigenvalues"]}
+        values |= {"inertia": self.signs(λ), "curvature": inertia(λ).curvature, **rest}
+        values |= senses.condition_bounds(condition)
+        values |= senses.of_matrix(λ, self.knobs.damping)
+        text = (
+            f"{f.name} at the point{at}: {values['kind']}; {'proven ' * (ball is not None)}"
+            f"eigenvalue{'s' * (self.n > 1)} {words.ends(λ)} ({values['inertia']}); "
+            f"{condition.sentence(self.knobs.threshold)}"
+        )
+        if self.looked.network is not None:
+            more = self.told(state)
+            values |= more
+            if "outliers" in more:
+                text += f"; {words.number(more['outliers'])} outliers of {self.looked.classes} classes"
+        if not bool(state["eigenvalues"].isfinite().all()):
+            text += "; the float64 program overflows here, so autograd has no Hessian"
+        if self.n > WRITTEN:
+            text += f"; the {self.n} × {self.n} matrix is not written (up to {WRITTEN} are)"
+        return Answer(text, values, latex)
+
+    def told(self, state: State) -> dict[str, Tensor]:
+        """Further numbers on a network."""
+        size = state["hessian"].norm()
+        values: dict[str, Tensor] = {"frobenius": size, "diagonal": state["hessian"].diagonal()}
+        count = senses.outliers(state["eigenvalues"].flip(0), self.looked.classes) if self.looked.classes else None
+        if count is not None:
+            values |= {"outliers": torch.tensor(count), "classes_less_one": torch.tensor(self.looked.classes - 1)}
+        if "against" in state:
+            values["distance"] = state["against"] / size
+        return values | state.get("own", {})
+
+    def ball(self) -> Ball | None:
+        """Proven eigenvalues, where the function is a formula and they could be proven."""
+        if self.function.exact is None:
+            return None
+        ball = self.function.exact.eigenvalues(self.function.start)
+        return ball if bool(ball.mid.isfinite().all()) and bool(ball.rad.isfinite().all()) else None
+
+    def exists(self) -> bool:
+        """Whether nothing speaks against a Hessian here: autograd gives numbers at kinks too."""
+        f = self.function
+        return f.exact is None or not bool(f.exact.enclose(f.start, 2).mid.isnan().any())
+
+    def signs(self, λ: Tensor) -> str:
+        found = inertia(λ)
+        return f"{found.negative} negative, {found.zero} zero, {found.positive} positive"
+
+    def kind(self, state: State, λ: Tensor) -> str:
+        """What the point is. Stationary: the gradient is within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
+        found = inertia(λ)
+        if not self.whole:
+            return f"{self.looked.title}, {found.curvature}"
+        x, g = self.function.start, state["gradient"]
+        rounding = torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
+        return found.word if bool(g.norm() <= rounding) else f"not stationary, curvature {found.curvature}"
+
+    def labels(self) -> Labels:
+        order = tuple(f"λ{i + 1}" for i in range(self.n))
+        labels: dict[str, tuple[Sequence[str], ...]] = {"eigenvalues": (order,)}
+        names = self.function.variables
+        if self.n <= WRITTEN:
+            labels["hessian"] = (names, names)
+        if self.n <= SHOWN:
+            labels |= {"gradient": (names,), "eigenvectors": (names, order)}
+        if self.knobs.probes and self.looked.network is not None:
+            labels["spectrum"] = (words.count(2 * senses.SIDE), ("from", "to", "how many"))
+        labels |= {name: (self.layers,) for name in COLUMNS if self.layers}
+        return labels if self.slices is None else labels | self.slices.labels()
+
+    def pictures(self) -> Sequence[Picture]:
+        found: list[Picture] = []
+        if self.n <= SHOWN:
+            found += [Heatmap(name, name) for name in ("hessian", "eigenvectors")]
+        found.append(Bars("eigenvalues", "eigenvalues"))
+        if self.knobs.probes and self.looked.network is not None:
+            found.append(senses.picture(self.looked.classes))
+        if self.layers:
+            found += [Bars(name, name) for name in COLUMNS[:3]]
+        return found if self.slices is None else [*found, *self.slices.pictures()]

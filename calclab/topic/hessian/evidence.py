@@ -1,0 +1,109 @@
+"""Evidence for numbers that came of products alone: differences of gradients, symmetry, residuals, and the truth where
+it can be had."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from calclab.core import Evidence, Function, Verdict
+from calclab.numerics.differences import richardson
+from calclab.numerics.krylov import Pairs
+from calclab.numerics.operators import LinearOperator, value_and_gradient
+from calclab.numerics.spectrum import eigenvalues_of, symmetric
+from calclab.numerics.tolerance import RICHARDSON, tolerance_of
+from calclab.numerics.verify import identity
+
+LEVELS = 6  # steps of the difference quotients: each costs two gradients
+
+
+def symmetry(A: LinearOperator, dtype: torch.dtype, seed: int, k: int) -> Evidence:
+    """⟨u, A v⟩ = ⟨A u, v⟩ for two random vectors; ``dtype`` is what products are computed in."""
+    generator = torch.Generator(A.device).manual_seed(seed)
+    U = torch.randn(A.shape[1], 2, dtype=A.dtype, device=A.device, generator=generator)
+    U = U / U.norm(dim=0)
+    AU = A @ U
+    size = float(AU.norm(dim=0).max())
+    rule = tolerance_of(dtype)
+    left, right = U[:, 0] @ AU[:, 1], AU[:, 0] @ U[:, 1]
+    return identity("operator", "⟨u, Av⟩ = ⟨Au, v⟩", left, right, k, tolerance=rule.identity * size)
+
+
+def orthonormal(pairs: Pairs, k: int) -> Evidence:
+    """VᵀV = I: no eigenvalue was found twice."""
+    V = pairs.vectors
+    gram = V.T @ V
+    slack = tolerance_of(V.dtype).identity
+    return identity("eigenvectors", "VᵀV = I", gram, torch.eye(len(gram)).to(gram), k, tolerance=slack)
+
+
+def along(function: Function, λ: Tensor, v: Tensor, bound: Tensor, name: str, k: int) -> Evidence:
+    """λ = vᵀHv against extrapolated differences of v·∇f along v: what the quadratic model says of the loss itself."""
+    x, number = function.start, float(λ)
+    v = v.to(x)
+
+    def slope(p: Tensor) -> Tensor:
+        return value_and_gradient(function.call, p)[1] @ v
+
+    h = 1e-2 if x.dtype == torch.float64 else 5e-2
+    found, error = richardson(slope, x, v, h, levels=LEVELS)
+    rule, off = tolerance_of(x.dtype), RICHARDSON * float(error)
+    gap, size = abs(number - float(found)), max(abs(number), float(bound))
+    allowed = off + rule.refute * size + float(bound)
+    row = Evidence(
+        k, name, "differences of gradients along v", number, float(found), gap, off, allowed, Verdict.CONSISTENT
+    )
+    sharp = off <= rule.resolve * size
+    if not isfinite(gap):
+        return remark(row, Verdict.UNDEFINED, "not finite")
+    if gap > allowed:
+        return remark(row, Verdict.REFUTED if sharp else Verdict.INCONCLUSIVE, "the differences settle elsewhere")
+    return row if sharp else remark(row, Verdict.INCONCLUSIVE, "the differences do not settle well enough to tell")
+
+
+def remark(row: Evidence, verdict: Verdict, note: str) -> Evidence:
+    return Evidence(**{**vars(row), "verdict": verdict, "note": note})
+
+
+def residual(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, k: int) -> Evidence:
+    """‖A v - λ v‖ of the first pair, by one more product."""
+    v, λ = pairs.vectors[:, 0], pairs.values[0]
+    again = (A @ v - λ.to(v) * v).double().norm().cpu()
+    said = pairs.residuals[0]
+    slack = tolerance_of(dtype).identity * float(pairs.values.abs().max())
+    gap = float(again - said)
+    good = float(again) <= float(said) + slack
+    verdict = Verdict.CONSISTENT if good else Verdict.REFUTED
+    return Evidence(
+        k, "residual", "‖Av - λv‖ by one more product", float(said), float(again), gap, float(said), slack, verdict
+    )
+
+
+def truth(
+    A: LinearOperator, pairs: Pairs, dtype: torch.dtype, trace: tuple[float, float] | None, k: int
+) -> list[Evidence]:
+    """Eigenvalues and trace of the matrix, where it is small enough: each within its bound."""
+    H = symmetric(A.dense().double().cpu())
+    λ = eigenvalues_of(H)
+    exact = torch.cat([λ.flip(0)[: pairs.top], λ[: len(pairs.values) - pairs.top]])
+    gaps = (pairs.values - exact).abs()
+    rounding = (64 if dtype == A.dtype else 1) * torch.finfo(dtype).eps * float(λ.abs().max())
+    i = int((gaps - pairs.residuals).argmax())
+    allowed = float(pairs.residuals[i]) + rounding
+    verdict = Verdict.CONSISTENT if float(gaps[i]) <= allowed else Verdict.REFUTED
+    numbers = (float(pairs.values[i]), float(exact[i]), float(gaps[i]))
+    rows = [Evidence(k, "eigenvalues", "those of the matrix", *numbers, float(pairs.residuals[i]), allowed, verdict)]
+    return rows if trace is None else [*rows, of_trace("the diagonal of the matrix", float(H.trace()), *trace, k)]
+
+
+def of_trace(method: str, exact: float, value: float, half: float, k: int) -> Evidence:
+    """An estimate against the trace itself: one in twenty lies outside its own interval, none outside three of them."""
+    gap = abs(value - exact)
+    slack = 1e-9 * abs(exact)
+    verdict = Verdict.CONSISTENT if gap <= half + slack else Verdict.INCONCLUSIVE
+    note = "" if gap <= half + slack else "outside its 95 % interval, as one in twenty is"
+    if gap > 3 * half + slack:
+        verdict, note = Verdict.REFUTED, "far outside its 95 % interval"
+    return Evidence(k, "trace", method, value, exact, gap, half, half, verdict, note)

@@ -1,0 +1,339 @@
+"""The Hessian by products alone: held against the matrix, resumed anywhere, and honest about what it cannot know."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from calclab.app import catalogue
+from calclab.core import Data, Function, Scan, Status, Verdict
+from calclab.data.synthetic import blobs
+from calclab.drive import begin, drive
+from calclab.errors import UserError
+from calclab.function.network import Network, network
+from calclab.network.mlp import Mlp
+from calclab.numerics.spectrum import eigenvalues_of
+from calclab.sink.memory import MemorySink
+from calclab.topic.hessian import Hessian, senses
+from calclab.topic.hessian.free import MatrixFree
+
+torch.set_num_threads(1)
+
+KNOBS = {name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
+free = partial(Hessian, **{**KNOBS, "matrix": "never", "lanes": 4, "slices": 5, "depth": 20})
+dense = partial(Hessian, **{**KNOBS, "matrix": "always", "limit": 5000, "slices": 0})
+GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
+
+
+def rows(classes: int = 3, seed: int = 0, held_out: float = 0.0, count: int = 20) -> Data:
+    more = {"seed": seed, "standardize": False, "held_out": held_out, "dtype": torch.float64, "device": "cpu"}
+    return blobs(rows=count, classes=classes, dimension=6, separation=4.0, **more)
+
+
+def net(activation: str = "relu", train: int = 30, seed: int = 0, **more: float) -> Network:
+    module = partial(Mlp, width=8, depth=1, activation=activation, bias=True)
+    return network(module, rows(seed=seed, **more), name="net", train=train, seed=seed)
+
+
+def carried(topic: Hessian) -> tuple[Scan, MemorySink]:
+    sink = MemorySink()
+    return drive(topic, [sink]), sink
+
+
+def number(value: Tensor | str) -> float:
+    assert isinstance(value, Tensor)
+    return float(value)
+
+
+def agree(subject: Network, seed: int) -> tuple[bool, Scan]:
+    """Everything that is certain holds against the matrix; whether the trace's interval does."""
+    topic = free(subject=subject, seed=seed, damping=0.1)
+    scan, _ = carried(topic)
+    said = topic.answer(scan.state).values
+    H = topic.looked.A.dense()
+    λ = eigenvalues_of((H + H.T) / 2)
+    top, bottom = topic.way.ends if isinstance(topic.way, MatrixFree) else (0, 0)
+    exact = torch.cat([λ.flip(0)[:top], λ[:bottom]])
+    rounding = 1e-12 * float(λ.abs().max())
+    assert bool(((said["eigenvalues"] - exact).abs() <= said["residuals"] + rounding).all())
+    assert number(said["beyond_top"]) + 1e-9 >= float(λ.flip(0)[top])
+    assert number(said["condition_low"]) <= float(λ.abs().max() / λ.abs().min()) * (1 + 1e-9)
+    κ = float((λ[-1] + 0.1) / (λ[0] + 0.1))
+    if isinstance(said["condition_damped"], Tensor):
+        assert number(said["condition_damped_low"]) <= κ * (1 + 1e-9)
+        assert number(said["condition_damped_high"]) >= κ * (1 - 1e-9)
+    assert number(said["frobenius"]) == pytest.approx(float(H.norm()), rel=0.2)
+    off = abs(number(said["trace"]) - float(H.trace()))
+    return off <= number(said["trace_within"]) + 1e-9 * float(λ.abs().sum()), scan
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_what_products_say_is_what_the_matrix_says(activation: str) -> None:
+    _, scan = agree(net(activation), 0)
+    assert {row.verdict for row in scan.evidence} <= GOOD
+    methods = {row.method for row in scan.evidence}
+    assert {"⟨u, Av⟩ = ⟨Au, v⟩", "VᵀV = I", "those of the matrix", "differences of gradients along v"} <= methods
+    assert ("the exact diagonal against random vectors" in methods) == (activation == "relu")
+
+
+@pytest.mark.slow
+def test_a_hundred_seeds_within_their_bounds() -> None:
+    inside = sum(agree(net("tanh", train=10, seed=seed), seed)[0] for seed in range(100))
+    assert 90 <= inside <= 100
+
+
+def test_a_piecewise_linear_network_has_an_exact_trace() -> None:
+    topic = free(subject=net("relu"), diagonal=True)
+    said = topic.answer(carried(topic)[0].state).values
+    H = topic.looked.A.dense()
+    torch.testing.assert_close(said["diagonal"], H.diagonal(), rtol=1e-9, atol=1e-12)
+    assert number(said["trace_error"]) == 0
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_sampled_diagonal_is_that_of_the_matrix(activation: str) -> None:
+    topic = free(subject=net(activation), operator="hessian", diagonal=True, trace_tol=1e-2, products=600)
+    said = topic.answer(carried(topic)[0].state).values
+    H = topic.looked.A.dense()
+    gaps, error = (said["diagonal"] - H.diagonal()).abs(), said["diagonal_error"]
+    assert bool((gaps <= 6 * error + 1e-9).all())
+
+
+def test_a_scan_goes_on_bit_for_bit_wherever_it_was_cut() -> None:
+    topic = free(subject=net("tanh"), layers=True, diagonal=True, against="gauss_newton")
+    whole, sink = carried(topic)
+    assert whole.status is Status.COMPLETED
+    cuts = [0, 3, 7, 8, 9, 15, 31, 33, 60, 100, whole.step]
+    saved, pieces = begin(topic), MemorySink()
+    for _, last in pairwise([-1, *(cut for cut in cuts if cut <= whole.step)]):
+        again = free(subject=net("tanh"), layers=True, diagonal=True, against="gauss_newton")  # another process
+
+        def enough(scan: Scan, last: int = last) -> bool:
+            return scan.step >= last
+
+        saved = drive(again, [pieces], reloaded(saved), enough)
+    for name, column in sink.columns.items():
+        other = pieces.columns[name]
+        assert list(column.steps) == list(other.steps), name
+        assert torch.equal(column.data.nan_to_num(7.5), other.data.nan_to_num(7.5)), name
+    one, two = topic.answer(whole.state), again.answer(saved.state)
+    assert one.sentence == two.sentence
+
+
+def reloaded(scan: Scan) -> Scan:
+    """Through a file, as a checkpoint does."""
+    buffer = io.BytesIO()
+    torch.save(scan.state, buffer)
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    return Scan(scan.status, scan.step, state, scan.last, scan.evidence)
+
+
+def test_two_spellings_of_a_part_are_one_answer() -> None:
+    subject = net()
+    whole = dense(subject=subject)
+    H = whole.step(whole.init(), 0)[0]["hessian"]
+    at = whole.looked.places("hidden.0")
+    first = [dense(subject=subject, parameters=names) for names in (["hidden.0"], ["hidden.0.*"])]
+    for topic in first:
+        part = topic.step(topic.init(), 0)[0]["hessian"]
+        torch.testing.assert_close(part, H[at][:, at], rtol=1e-10, atol=1e-12)
+        assert topic.function.variables[0] == "hidden.0.weight[0,0]"
+    topic = free(subject=subject, parameters=["hidden.0"])
+    said = topic.answer(carried(topic)[0].state).values
+    λ = eigenvalues_of(H[at][:, at])
+    assert number(said["eigenvalues"][0]) == pytest.approx(float(λ[-1]), abs=2 * float(said["residuals"][0]) + 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["gauss_newton", "fisher", "empirical_fisher", "gradient_covariance"])
+def test_every_operator_with_and_without_its_matrix(kind: str) -> None:
+    subject = net("tanh")
+    one, two = dense(subject=subject, operator=kind), free(subject=subject, operator=kind, tol=1e-8, damping=0.01)
+    state = one.step(one.init(), 0)[0]
+    assert {row.verdict for row in one.verify(state, 0)} <= GOOD
+    assert float(state["eigenvalues"][0]) > -1e-10
+    said = two.answer(carried(two)[0].state).values
+    found, exact = said["eigenvalues"][:-1], state["eigenvalues"].flip(0)[: len(said["eigenvalues"]) - 1]
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-10)
+    λ = state["eigenvalues"] + 0.01
+    assert number(said["condition_damped_low"]) <= float(λ[-1] / λ[0]) * (1 + 1e-9)
+    assert float(λ[-1] / λ[0]) * (1 - 1e-9) <= number(said["condition_damped_high"]) < float("inf")
+
+
+def test_layers_are_the_blocks_on_the_diagonal() -> None:
+    subject = net("tanh")
+    one, two = dense(subject=subject, layers=True), free(subject=subject, layers=True, trace_tol=0.02, products=4000)
+    state, exact = one.step(one.init(), 0)
+    said = two.answer(carried(two)[0].state).values
+    names = two.labels()["layer_top"][0]
+    assert list(names) == ["hidden.0", "output"]
+    torch.testing.assert_close(said["layer_top"], exact["layer_top"], rtol=0.02, atol=1e-6)
+    within = (said["layer_trace"] - exact["layer_trace"]).abs()
+    assert bool((within <= 3 * said["layer_trace_error"] + 1e-9).all())
+    assert exact["layer_trace"].sum() == pytest.approx(float(state["hessian"].trace()))
+
+
+def test_the_distance_to_another_operator() -> None:
+    subject = net("tanh", train=0)
+    one, two = (way(subject=subject, against="gauss_newton") for way in (dense, free))
+    state = one.step(one.init(), 0)[0]
+    exact = number(one.answer(state).values["distance"])
+    said = two.answer(carried(two)[0].state).values
+    assert abs(number(said["distance"]) - exact) <= 5 * number(said["distance_error"]) + 0.02 * exact
+
+
+def test_rows_and_those_held_out() -> None:
+    subject = net("tanh", held_out=0.25)
+    data = subject.data
+    assert data.held_out is not None
+    few = dense(subject=subject, rows=7).function
+    assert float(few.call(few.start)) == pytest.approx(float(subject.losses(subject.rows[:7], data.targets[:7]).mean()))
+    out = dense(subject=subject, held_out=True).function
+    kept = data.held_out
+    assert float(out.call(out.start)) == pytest.approx(
+        float(subject.losses(kept.inputs.flatten(1), kept.targets).mean())
+    )
+
+
+def test_the_users_network_is_left_as_it_was() -> None:
+    module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 3)).double()
+    module.train()
+    module(torch.randn(9, 6, dtype=torch.float64)).sum().backward()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    grads = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    modes = [part.training for part in module.modules()]
+    torch.manual_seed(11)
+    noise = torch.get_rng_state()
+    topic = free(subject=network(module, rows(), name="own"))
+    scan, _ = carried(topic)
+    topic.answer(scan.state)
+    assert torch.equal(torch.get_rng_state(), noise)
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert all(torch.equal(grads[name], p.grad) for name, p in module.named_parameters() if p.grad is not None)
+    assert len(grads) == len(list(module.parameters()))
+    assert [part.training for part in module.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"limit": 10, "matrix": "always"}, "matrix=never"),
+        ({"operator": "jacobian"}, "operator"),
+        ({"matrix": "perhaps"}, "matrix"),
+        ({"parameters": ["nowhere"]}, "nowhere.*hidden.0"),
+        ({"held_out": True}, "data.held_out"),
+        ({"rows": 10_000}, "rows=10000"),
+        ({"against": "hessian"}, "against"),
+        ({"tol": 0.0}, "tol"),
+        ({"top": 0}, "top"),
+    ],
+)
+def test_a_knob_that_cannot_be_is_said(knobs: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        dense(subject=net(train=0), **knobs).way.labels()
+
+
+def plain(call, n: int, at: float = 1.0) -> Function:
+    start = torch.full((n,), at, dtype=torch.float64)
+    return Function("f", call, start, tuple(f"x{i}" for i in range(n)))
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"operator": "fisher"}, {"parameters": ["x0"]}, {"rows": 3}, {"layers": True}, {"held_out": True}]
+)
+def test_what_only_networks_have_is_refused_for_functions(knobs: dict) -> None:
+    with pytest.raises(UserError, match=next(iter(knobs))):
+        dense(subject=plain(lambda x: (x**2).sum(), 3), **knobs)
+
+
+def test_a_definite_matrix_has_a_condition_number_between_bounds() -> None:
+    λ = torch.cat([torch.ones(1), torch.linspace(10, 50, 299)]).double()
+    more = {"tol": 1e-6, "products": 2000, "check": 40, "probes": 0, "trace_tol": None}
+    topic = free(subject=plain(lambda x: (λ * x**2).sum() / 2, 300), **more)
+    said = topic.answer(carried(topic)[0].state).values
+    assert said["curvature"] == "positive definite"
+    assert number(said["condition"]) == pytest.approx(50, rel=1e-3)
+    assert number(said["condition_low"]) <= 50 + 1e-6
+    assert number(said["condition_high"]) >= 50 - 1e-6
+    assert said["conditioning"] == "well-conditioned"
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_a_flat_function_and_few_variables(n: int) -> None:
+    topic = free(subject=plain(lambda x: x.sum(), n))
+    scan, _ = carried(topic)
+    answer = topic.answer(scan.state)
+    assert bool((answer.values["eigenvalues"] == 0).all())
+    assert scan.status is Status.COMPLETED
+    assert "nan" not in answer.sentence.split()
+
+
+def test_a_saddle_is_known_by_its_ends() -> None:
+    λ = torch.cat([torch.tensor([-3.0, 5.0]), torch.ones(40)]).double()
+    topic = free(subject=plain(lambda x: (λ * x**2).sum() / 2, 42, at=0.0))
+    assert topic.answer(carried(topic)[0].state).values["kind"] == "saddle"
+
+
+def test_a_budget_that_is_spent_is_said() -> None:
+    topic = free(subject=net("tanh", train=0), tol=1e-12, top=8, products=5)
+    answer = topic.answer(carried(topic)[0].state)
+    assert "not all to tol=1e-12 within products=5" in answer.sentence
+    assert number(answer.values["products_for_eigenvalues"]) <= 6
+
+
+def test_single_precision_computes_with_double_sums() -> None:
+    more = {"seed": 0, "standardize": False, "held_out": 0.0, "dtype": torch.float32, "device": "cpu"}
+    data = blobs(rows=20, classes=3, dimension=6, separation=4.0, **more)
+    module = partial(Mlp, width=8, depth=1, activation="tanh", bias=True)
+    topic = free(subject=network(module, data, name="net", dtype=torch.float32))
+    scan, _ = carried(topic)
+    assert topic.answer(scan.state).values["eigenvalues"].dtype == torch.float64
+    assert {row.verdict for row in scan.evidence} <= GOOD | {Verdict.INCONCLUSIVE}
+
+
+def test_every_value_has_labels_and_every_picture_its_values() -> None:
+    topic = free(subject=net("tanh"), layers=True, diagonal=True)
+    scan, sink = carried(topic)
+    labels = topic.labels()
+    for name, column in sink.columns.items():
+        if column.data.ndim > 1:
+            assert tuple(map(len, labels[name])) == tuple(column.data.shape[1:]), name
+    logged = set(sink.columns) | {"step"}
+    for picture in topic.pictures():
+        assert set(picture.shows) <= logged, picture
+    spent = sink.columns["products"].data
+    assert bool((spent.diff() >= 0).all())
+    assert float(spent[-1]) == number(topic.answer(scan.state).values["products"])
+
+
+# --- numbers ---
+
+
+def test_bins_count_every_eigenvalue_once() -> None:
+    λ = torch.tensor([-3.0, -1e-9, 0.0, 1e-9, 2e-4, 0.5, 0.5, 7.0], dtype=torch.float64)
+    table = senses.bins(λ, λ[:0], λ[:0], 1e-6)
+    assert float(table[:, 2].sum()) == len(λ)
+    assert bool((table[1:, 0] == table[:-1, 1]).all())
+    for low, high, count in table.tolist():
+        assert count == int(((λ >= low) & (λ < high)).sum())
+
+
+def test_sampled_bins_keep_their_weight() -> None:
+    maker = torch.Generator().manual_seed(1)
+    nodes = torch.randn(300, generator=maker, dtype=torch.float64)
+    weights = torch.rand(300, generator=maker, dtype=torch.float64)
+    table = senses.bins(nodes[:4], nodes[4:], weights[4:], 0.3)
+    assert float(table[:, 2].sum()) == pytest.approx(4 + float(weights[4:].sum()))
+    assert bool((table[:, 2] >= 0).all())
+
+
+def test_outliers_are_where_the_ratio_is_largest() -> None:
+    λ = torch.tensor([9.0, 8.0, 7.5, 6.0, 1.0, 0.9, 0.8], dtype=torch.float64)
+    assert senses.outliers(λ, 5) == 4
+    assert senses.outliers(λ[:4], 5) is None
+    assert senses.outliers(torch.cat([λ[:3], -λ]), 5) is None
