@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +99,7 @@ def agreeing(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
     for (name, seen), δ in zip(calls.items(), pulls, strict=True):
         gaps = [
             (squares - true[full].square()).abs().max() <= 1e-3 * true[full].square().max()
-            for own, squares in row_gradients(seen[0], δ).items()
+            for own, squares in row_gradients(seen[0], δ[None]).items()
             if (full := f"{name}.{own}".lstrip(".")) in true
         ]
         if all(bool(gap) for gap in gaps):
@@ -119,8 +119,8 @@ def plain(layer: nn.Module) -> bool:
 
 
 def row_gradients(seen: Seen, δ: Tensor) -> dict[str, Tensor]:
-    """For pulls δ (b, ...) on the output of a layer: of each parameter, the gradients of the rows, squared and summed
-    over them, in the parameter's shape."""
+    """For pulls δ (s, b, ...) on the output of a layer: of each parameter, the gradients of the rows, squared and
+    summed over s and b, in the parameter's shape."""
     layer, x = seen.layer, seen.input.detach()
     if isinstance(layer, nn.Linear):
         return linear(x, δ)
@@ -132,33 +132,35 @@ def row_gradients(seen: Seen, δ: Tensor) -> dict[str, Tensor]:
 def linear(x: Tensor, δ: Tensor) -> dict[str, Tensor]:
     """y = W x + b: a row's gradient is δ xᵀ; with further axes t, Σ_t δ_t x_tᵀ."""
     if x.ndim == 2:
-        s = δ.square()
-        return {"weight": s.T @ x.square(), "bias": s.sum(dim=0)}
-    x, δ = x.flatten(1, -2), δ.flatten(1, -2)
-    return {"weight": squared_products(δ.mT, x), "bias": δ.sum(dim=1).square().sum(dim=0)}
+        squares = δ.square().sum(dim=0)
+        return {"weight": squares.T @ x.square(), "bias": squares.sum(dim=0)}
+    x, δ = x.flatten(1, -2), δ.flatten(2, -2)
+    return {"weight": squared_products(δ.mT, x), "bias": δ.sum(dim=2).square().sum(dim=(0, 1))}
 
 
 def convolution(layer: nn.Conv2d, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
     """The same with x the patches (b, i k k, t) under the kernel, group by group."""
     padding: Any = layer.padding
     patches = nn.functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
-    b, groups = len(x), layer.groups
-    d = δ.flatten(2)
-    parts = zip(d.chunk(groups, dim=1), patches.chunk(groups, dim=1), strict=True)
+    d = δ.flatten(3)
+    parts = zip(d.chunk(layer.groups, dim=2), patches.chunk(layer.groups, dim=1), strict=True)
     weight = torch.cat([squared_products(one, other.mT) for one, other in parts])
-    assert len(d) == b
-    return {"weight": weight.reshape(layer.weight.shape), "bias": d.sum(dim=2).square().sum(dim=0)}
+    return {"weight": weight.reshape(layer.weight.shape), "bias": d.sum(dim=3).square().sum(dim=(0, 1))}
 
 
 PRODUCTS = 2**23  # numbers of the rows' gradients that are held at once
 
 
 def squared_products(left: Tensor, right: Tensor) -> Tensor:
-    """Σ_b (L_b R_b)² for L (b, o, t), R (b, t, i): (o, i), some rows at a time."""
-    size = max(1, PRODUCTS // (left.shape[1] * right.shape[2]))
-    pairs = zip(torch.split(left, size), torch.split(right, size), strict=True)
-    parts: Sequence[Tensor] = [torch.bmm(one, other).square_().sum(dim=0) for one, other in pairs]
-    return torch.stack(list(parts)).sum(dim=0)
+    """Σ_s Σ_b (L_sb R_b)² for L (s, b, o, t), R (b, t, i): (o, i), some rows at a time."""
+    columns, count, o, t = left.shape
+    i = right.shape[2]
+    size = max(1, PRODUCTS // (columns * o * i))
+    total = left.new_zeros(columns * o, i)
+    for first in range(0, count, size):
+        some = left[:, first : first + size].transpose(0, 1).reshape(-1, columns * o, t)
+        total += torch.bmm(some, right[first : first + size]).square_().sum(dim=0)
+    return total.reshape(columns, o, i).sum(dim=0)
 
 
 def normalisation(layer: nn.Module, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
@@ -176,5 +178,6 @@ def normalisation(layer: nn.Module, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
         axes = tuple(range(2, x.ndim))
     weight, bias = δ * normal, δ
     if axes:
-        weight, bias = weight.sum(dim=axes), bias.sum(dim=axes)
-    return {"weight": weight.square().sum(dim=0), "bias": bias.square().sum(dim=0)}
+        further = tuple(axis + 1 for axis in axes)
+        weight, bias = weight.sum(dim=further), bias.sum(dim=further)
+    return {"weight": weight.square().sum(dim=(0, 1)), "bias": bias.square().sum(dim=(0, 1))}

@@ -21,7 +21,7 @@ from calclab.curvature.affine import curves_only_through_the_loss
 from calclab.curvature.capture import Seen, known_layers, row_gradients, watched
 from calclab.curvature.gradient import accumulator
 from calclab.curvature.graph import Subject, filled, pull, subject
-from calclab.curvature.rows import mixes, plan
+from calclab.curvature.rows import MEMORY, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -51,10 +51,11 @@ def diagonal_gauss_newton(
     others = tuple(name for name in names if name not in closed)
     dtype = accumulator(own.inputs.device)
     found = {name: torch.zeros(network.shapes[name], dtype=dtype, device=own.inputs.device) for name in names}
-    windows = plan(partial(forward, about), len(own.inputs), rows, memory, whole=False).windows
     if layers:
-        for window in windows:
-            for name, squares in by_layer(about, layers, window).items():
+        chunks = plan(partial(forward, about), len(own.inputs), rows, memory, whole=False)
+        together = max(1, int((MEMORY if memory is None else memory) / (2 * max(1, chunks.bytes))))
+        for window in chunks.windows:
+            for name, squares in by_layer(about, layers, window, together).items():
                 if name in found:
                     found[name] += squares
     if others:
@@ -74,8 +75,9 @@ def forward(about: Subject, window: slice) -> Tensor:
         return about.outputs(about.leaves(), window)
 
 
-def by_layer(about: Subject, layers: dict[str, torch.nn.Module], window: slice) -> dict[str, Tensor]:
-    """Squared gradients of the rows of a window, summed over them and over the columns of S, by parameter."""
+def by_layer(about: Subject, layers: dict[str, torch.nn.Module], window: slice, together: int) -> dict[str, Tensor]:
+    """Squared gradients of the rows of a window, summed over them and over the columns of S, by parameter; the pulls of
+    ``together`` columns are held at once."""
     with torch.enable_grad(), watched(layers) as calls:
         y = about.outputs(about.leaves(), window)
     seen: dict[str, Seen] = {name: called[0] for name, called in calls.items()}
@@ -84,10 +86,10 @@ def by_layer(about: Subject, layers: dict[str, torch.nn.Module], window: slice) 
     S = outputs.root(about.network.loss, y, about.data.targets[window])
     found: dict[str, Tensor] = {}
     targets = [call.output for call in seen.values()]
-    for s in range(S.shape[2]):
-        pulls = filled(pull([y], targets, [S[:, :, s]]), targets, targets, False)
-        for (name, call), δ in zip(seen.items(), pulls, strict=True):
-            for own, squares in row_gradients(call, δ).items():
+    for columns in torch.split(S, together, dim=2):
+        pulls = [filled(pull([y], targets, [column]), targets, targets, False) for column in columns.unbind(2)]
+        for (name, call), δ in zip(seen.items(), zip(*pulls, strict=True), strict=True):
+            for own, squares in row_gradients(call, torch.stack(δ)).items():
                 full = f"{name}.{own}".lstrip(".")
                 found[full] = found[full] + squares if full in found else squares
     return found

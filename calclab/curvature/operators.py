@@ -26,6 +26,7 @@ from calclab.curvature import outputs
 from calclab.curvature.gradient import accumulator, total
 from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
 from calclab.curvature.laned import laned_linear
+from calclab.curvature.normalise import affine_normalisation
 from calclab.curvature.rows import Chunks, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
@@ -125,7 +126,7 @@ class Product:
                 continue
             if not self.chunks.both:
                 self.graphs.pop((not many, i), None)
-            with laned_linear() if many else nullcontext():
+            with affine_normalisation(), laned_linear() if many else nullcontext():
                 made = self.build(window)
             if i < self.chunks.kept:
                 self.graphs[many, i] = made
