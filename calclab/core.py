@@ -85,7 +85,7 @@ class Exact(Protocol):
 
     @property
     def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-        """x (..., n) to f (...,) and ∇f (..., n), of a vector function f (..., m) and J (..., m, n), without autograd."""
+        """x (..., n) to f (...,) and ∇f (..., n), of a vector function f (..., m) and J (..., m, n): no autograd."""
         ...
 
     @property

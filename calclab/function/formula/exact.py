@@ -63,7 +63,7 @@ class FormulaExact:
 
     @cached_property
     def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
-        """Value and gradient (of a vector function, its Jacobian) in a straight line, where that is short and smooth."""
+        """Value and gradient (of a vector function, its Jacobian) in a straight line, where short and smooth."""
         if len(self.variables) > VARIABLES or self.tape is None:
             return None
         return straight_rows(self.tape.steps) if self.vector else straight(self.tape.steps)
