@@ -60,12 +60,17 @@ def alone(command: Sequence[str]) -> dict[str, object]:
         return fingerprint(folder_of(Path(place)))
 
 
+def unexpected(end: Ended) -> list[str]:
+    """The lines on stderr that are no notes of the run's own, which are told before its first step."""
+    return [line for line in end[2].splitlines() if line.removeprefix("calclab: ") not in end[1]]
+
+
 def crowd(count: int, folder: Path) -> list[str]:
     """``count`` different runs at once; what went wrong."""
     commands = [different(number) for number in range(count)]
     ends = together(commands, folder)
     readable(folder / "outputs")
-    wrong = [f"{' '.join(c)}: {end}" for c, end in zip(commands, ends, strict=True) if end[0] != 0 or end[2]]
+    wrong = [f"{' '.join(c)}: {end}" for c, end in zip(commands, ends, strict=True) if end[0] != 0 or unexpected(end)]
     folders = sorted(record.parent for record in (folder / "outputs").glob("*/*/outcome.json"))
     if len(folders) != count:
         wrong.append(f"{len(folders)} folders of {count} runs")
