@@ -35,6 +35,9 @@ COMMANDS = [
     "topic=hessian network=mlp network.width=3 data=iris",
     "topic=jacobian network=mlp network.width=4 data=iris",
     "topic=importance network=mlp network.width=4 data=iris train=20",
+    "topic=hessian network=mlp network.width=8 data=iris matrix=never lanes=4 seed=2",
+    "topic=jacobian network=mlp network.width=4 data=wine rows=null",
+    "topic=comparison function=himmelblau optimizers=[gd,adam] budget=150 seeds=4",
     "experiment=notebook/07_bowl",
 ]
 FAST = ("checkpoint_every=0.001", "figures=false")
