@@ -54,7 +54,7 @@ def answer(looked: Looked, knobs: Knobs, stages: Sequence[Stage], state: State, 
         sure = f" ± {float(trace.half):.2g} (95 %)" if trace.samples else ", from the exact diagonal"
         parts.append(f"trace {words.number(trace.value)}{sure}")
         if trace.samples and float(trace.half) > 1.001 * float(knobs.trace_tol or 0) * abs(float(trace.value)):
-            parts.append(f"which is not within trace_tol={knobs.trace_tol:g}: type products={4 * knobs.products}")
+            parts[-1] += f", not within trace_tol={knobs.trace_tol:g}: type products={4 * knobs.products}"
         if "square" in found["trace"]:
             values |= norm(mean_of(found["trace"]["square"]))
     bulk = next((stage for stage in stages if isinstance(stage, Bulk)), None)
