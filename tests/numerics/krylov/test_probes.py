@@ -102,7 +102,7 @@ def test_a_control_variate() -> None:
     state = probes.run()
     assert abs(probes.trace(state).value - H.trace()) < 0.1
     assert torch.allclose(probes.estimate_diagonal(state).value, H.diagonal(), atol=0.01)
-    assert int(state["products"]) == 24
+    assert int(state["products"]) == 48
     with pytest.raises(ValueError, match="depth 1"):
         Probes(operator(H), control=control, depth=2)
 
