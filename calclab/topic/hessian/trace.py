@@ -12,8 +12,8 @@ from calclab.numerics.krylov import Mean, Probes
 from calclab.topic.hessian.looked import Looked
 from calclab.topic.hessian.stages import BLOCK, laned, told, unpacked
 
-PILOT = 12  # probes that decide how many are needed
-PLENTY = 3 * PILOT  # from so many on it is worth while to try the other way
+PILOT = 24  # probes that decide how many are needed: samples are skewed, and of 12 intervals held too seldom
+PLENTY = 36  # from so many on it is worth while to try the other way
 CLEARLY = 3.0  # how much cheaper it must be: the pilot's spread is itself a guess
 FIRST, TRIAL, OTHER, BACK = range(4)  # plain probes; a pilot under control; on with control; on without
 
