@@ -13,9 +13,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from curvature_problems import RECIPES
+from torch import nn
 from torch.nn import functional
 
 from calclab.core import Data
@@ -25,88 +27,34 @@ from calclab.curvature import (
     diagonal_gauss_newton,
     gradient_cost,
 )
-from calclab.data.bundled import digits
 from calclab.function.network import Network, network
 from calclab.numerics.lanes import measure_lanes
 
 PLACE = {"dtype": torch.float32, "device": "cpu", "seed": 0}
 
 
-class Block(nn.Module):
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(after)
-        self.second = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(after)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.norm1(self.first(x)))
-        return functional.relu(self.norm2(self.second(y)) + self.shortcut(x))
-
-
-class ResNet20(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        sizes = [(16, 16, 1)] * 3 + [(16, 32, 2)] + [(32, 32, 1)] * 2 + [(32, 64, 2)] + [(64, 64, 1)] * 2
-        self.body = nn.Sequential(*(Block(*size) for size in sizes))
-        self.output = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.output(self.body(self.stem(x)).mean((2, 3)))
-        return result
-
-
-class Tokens(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(32, 64)
-        self.position = nn.Parameter(0.02 * torch.randn(16, 64))
-        layer = nn.TransformerEncoderLayer(64, 4, 128, activation="gelu", batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.output = nn.Linear(64, 32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.output(self.encoder(self.embedding(x) + self.position)).transpose(1, 2)
-        return result
-
-
 def made(name: str) -> tuple[Network, nn.Module]:
     """A network after some training, and its module."""
-    generator = torch.Generator().manual_seed(1)
+    inputs, targets = RECIPES[name].data()
+    inputs = inputs.float() if inputs.is_floating_point() else inputs
+    torch.manual_seed(0)
+    module = RECIPES[name].made()
+    names = tuple(map(str, range(inputs[0].numel())))
+    classes = tuple(map(str, range(10)))
     if name == "mlp":
-        data = digits(standardize=False, held_out=0.0, rows=None, **PLACE)  # type: ignore[arg-type]
-        data = Data("digits", data.inputs.flatten(1), data.targets, data.features, data.classes, True)
-        torch.manual_seed(0)
-        module: nn.Module = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 10))
-        net = network(module, data, name=name, train=60, **PLACE)  # type: ignore[arg-type]
-    elif name == "resnet":
-        prototypes = functional.interpolate(torch.randn(10, 3, 8, 8, generator=generator), size=32, mode="bilinear")
-        classes = torch.randint(10, (256,), generator=generator)
-        images = prototypes[classes] + 0.7 * torch.randn(256, 3, 32, 32, generator=generator)
-        labels = tuple(map(str, range(10)))
-        data = Data("images", images, classes, tuple(map(str, range(3072))), labels, True)
-        torch.manual_seed(0)
-        module = ResNet20()
+        return of(module, Data("digits", inputs, targets, names, classes, True), name, train=60)
+    if name == "resnet":
         with torch.no_grad():
             for _ in range(20):
-                module(images)  # settles the running statistics
-        net = network(module, data, name=name, **PLACE)  # type: ignore[arg-type]
-    else:
-        chain = torch.softmax(3 * torch.randn(32, 32, generator=generator), 1)
-        tokens = torch.randint(32, (64, 17), generator=generator)
-        for t in range(16):
-            tokens[:, t + 1] = torch.multinomial(chain[tokens[:, t]], 1, generator=generator)[:, 0]
-        names = tuple(f"token.{t}" for t in range(16))
-        outputs = tuple(f"{c}.{t}" for c in range(32) for t in range(16))
-        data = Data("tokens", tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), names, outputs, False)
-        torch.manual_seed(0)
-        module = Tokens()
-        net = network(module, data, name=name, loss=functional.cross_entropy, train=20, **PLACE)  # type: ignore[arg-type]
+                module(inputs)  # settles the running statistics
+        return of(module, Data("images", inputs, targets, names, classes, True), name)
+    outputs = tuple(f"{c}.{t}" for c in range(32) for t in range(16))
+    data = Data("tokens", inputs, targets, names, outputs, False)
+    return of(module, data, name, loss=functional.cross_entropy, train=20)
+
+
+def of(module: nn.Module, data: Data, name: str, **more: Any) -> tuple[Network, nn.Module]:
+    net = network(module, data, name=name, **more, **PLACE)  # type: ignore[arg-type]
     return net, net.module
 
 
