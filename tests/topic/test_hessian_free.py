@@ -57,7 +57,7 @@ def agree(subject: Network, seed: int) -> tuple[bool, Scan]:
     said = topic.answer(scan.state).values
     H = topic.looked.A.dense()
     λ = eigenvalues_of((H + H.T) / 2)
-    top, bottom = topic.way.ends if isinstance(topic.way, MatrixFree) else (0, 0)
+    top, bottom = topic.scan.ends if isinstance(topic.scan, MatrixFree) else (0, 0)
     exact = torch.cat([λ.flip(0)[:top], λ[:bottom]])
     rounding = 1e-12 * float(λ.abs().max())
     assert bool(((said["eigenvalues"] - exact).abs() <= said["residuals"] + rounding).all())
@@ -235,7 +235,7 @@ def test_the_users_network_is_left_as_it_was() -> None:
 )
 def test_a_knob_that_cannot_be_is_said(knobs: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        dense(subject=net(train=0), **knobs).way.labels()
+        dense(subject=net(train=0), **knobs).scan.labels()
 
 
 def plain(call, n: int, at: float = 1.0) -> Function:

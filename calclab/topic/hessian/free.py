@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
@@ -170,9 +169,6 @@ class MatrixFree(Method):
         if self.knobs.probes:
             parts.append("the density")
         return [f"{self.looked.n:,} variables: by products with the {self.looked.title}, {', '.join(parts)}"]
-
-    def leave(self, state: State, folder: Path) -> None:
-        """Nothing."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:

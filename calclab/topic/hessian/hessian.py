@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from calclab import schema
-from calclab.core import Answer, Columns, Evidence, Function, Labels, Picture, State, Status, Values
+from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.topic.base import Choice
 from calclab.topic.hessian.dense import Dense
 from calclab.topic.hessian.free import MatrixFree
 from calclab.topic.hessian.looked import Looked, look
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hessian(schema.topic.Hessian):
+class Hessian(schema.topic.Hessian, Choice):
     """A at the start: H_ij = ∂²f/∂x_i∂x_j, (n, n), or what ``operator`` names.
 
     Of a network f is the mean loss over its rows, as a function of its trainable parameters. Small matrices are formed
@@ -51,46 +50,8 @@ class Hessian(schema.topic.Hessian):
         return self.looked.function
 
     @cached_property
-    def way(self) -> Dense | MatrixFree:
+    def scan(self) -> Dense | MatrixFree:
         """With the matrix, or without."""
         names = self.looked.layers() if self.layers else ()
         dense = self.matrix == "always" or (self.matrix == "auto" and self.looked.n <= self.limit)
         return (Dense if dense else MatrixFree)(self.looked, self, names, self.seed)
-
-    @property
-    def steps(self) -> int:
-        return self.way.steps
-
-    @property
-    def checks(self) -> int:
-        return self.way.checks
-
-    def init(self) -> State:
-        return self.way.init()
-
-    def step(self, state: State, k: int) -> tuple[State, Values]:
-        return self.way.step(state, k)
-
-    def derive(self, before: State, columns: Columns) -> Columns:
-        return columns
-
-    def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        return self.way.stop(columns)
-
-    def verify(self, state: State, k: int) -> list[Evidence]:
-        return self.way.verify(state, k)
-
-    def answer(self, state: State) -> Answer:
-        return self.way.answer(state)
-
-    def notes(self) -> Sequence[str]:
-        return self.way.notes()
-
-    def leave(self, state: State, folder: Path) -> None:
-        """Nothing."""
-
-    def labels(self) -> Labels:
-        return self.way.labels()
-
-    def pictures(self) -> Sequence[Picture]:
-        return self.way.pictures()

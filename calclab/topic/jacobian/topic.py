@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor, nn
 
 from calclab import schema
-from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
+from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network
-from calclab.topic.base import Method
+from calclab.topic.base import Choice
 from calclab.topic.jacobian.across import LayerScan
 from calclab.topic.jacobian.asked import asked, check_rows
 from calclab.topic.jacobian.points import PointScan
@@ -20,7 +19,7 @@ from calclab.topic.layers import Layers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jacobian(schema.topic.Jacobian, Method):
+class Jacobian(schema.topic.Jacobian, Choice):
     """J_ij = ∂f_i/∂x_j, (m, n), with singular values σ descending and κ = σ_1 / σ_min(m, n).
 
     Of a function: at its start or at ``points``. Of a network: the outputs (or what ``layer`` gives) ``by`` its input
@@ -89,32 +88,3 @@ class Jacobian(schema.topic.Jacobian, Method):
             return None
         own = self.subject.parameters()
         return next((own[name] for name in scan.own[real[0]] if name.rpartition(".")[2] == "weight"), None)
-
-    @property
-    def steps(self) -> int:
-        return self.scan.steps
-
-    @property
-    def checks(self) -> int:
-        return self.scan.checks
-
-    def init(self) -> State:
-        return self.scan.init()
-
-    def step(self, state: State, k: int) -> tuple[State, Values]:
-        return self.scan.step(state, k)
-
-    def verify(self, state: State, k: int) -> list[Evidence]:
-        return self.scan.verify(state, k)
-
-    def notes(self) -> Sequence[str]:
-        return self.scan.notes()
-
-    def answer(self, state: State) -> Answer:
-        return self.scan.answer(state)
-
-    def labels(self) -> Labels:
-        return self.scan.labels()
-
-    def pictures(self) -> Sequence[Picture]:
-        return self.scan.pictures()
