@@ -16,6 +16,7 @@ from torch import Tensor
 from calclab.function.distributed import RankError, alone, over_ranks, portion, ranks
 
 SETTING = """
+    import atexit
     import functools
     from datetime import timedelta
 
@@ -57,7 +58,10 @@ def launch(folder: Path, body: str, processes: int = 2) -> tuple[list[int], str]
     (minus the signal that killed it), and all that was said.
     """
     script = folder / "script.py"
-    meet = 'dist.init_process_group("gloo", timeout=timedelta(seconds=100))\nrank = dist.get_rank()\n'
+    meet = (
+        'dist.init_process_group("gloo", timeout=timedelta(seconds=100))\nrank = dist.get_rank()\n'
+        "atexit.register(dist.destroy_process_group)\n"  # else gloo's threads may abort the interpreter as it ends
+    )
     script.write_text(textwrap.dedent(SETTING) + meet + textwrap.dedent(body), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
