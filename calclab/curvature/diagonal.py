@@ -21,7 +21,7 @@ from calclab.curvature.affine import curves_only_through_the_loss
 from calclab.curvature.capture import Seen, known_layers, row_gradients, watched
 from calclab.curvature.gradient import accumulator
 from calclab.curvature.graph import Subject, filled, pull, subject
-from calclab.curvature.rows import MEMORY, mixes, plan
+from calclab.curvature.rows import MEMORY, graph_bytes, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -52,7 +52,7 @@ def diagonal_gauss_newton(
     dtype = accumulator(own.inputs.device)
     found = {name: torch.zeros(network.shapes[name], dtype=dtype, device=own.inputs.device) for name in names}
     if layers:
-        chunks = plan(partial(forward, about), len(own.inputs), rows, memory, whole=False)
+        chunks = plan(graph_bytes(partial(forward, about), len(own.inputs)), len(own.inputs), rows, memory)
         together = max(1, int((MEMORY if memory is None else memory) / (2 * max(1, chunks.bytes))))
         for window in chunks.windows:
             for name, squares in by_layer(about, layers, window, together).items():

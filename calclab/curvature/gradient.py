@@ -10,7 +10,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.curvature.graph import Subject, pull, subject
-from calclab.curvature.rows import mixes, plan
+from calclab.curvature.rows import graph_bytes, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.function.network import Network
 from calclab.numerics.lanes import clock
@@ -43,10 +43,16 @@ def value_and_gradient(
     """The loss () and its gradient (k,) by the chosen parameters, in float64, a chunk of rows at a time."""
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
-    windows = plan(partial(forward, about), len(own.inputs), rows, memory, mixes(network, own)).windows
+    windows = windows_of(about, rows, memory)
     value, gradient = total(about, windows, accumulator(own.inputs.device))
     weight = 1 / len(own.inputs) if network.loss.mean else 1.0
     return value * weight, gradient * weight
+
+
+def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[slice]:
+    count = len(about.data.inputs)
+    sizes = graph_bytes(partial(forward, about), count)
+    return plan(sizes, count, rows, memory, mixes(about.network, about.data)).windows
 
 
 def forward(about: Subject, window: slice) -> Tensor:
@@ -63,7 +69,7 @@ def gradient_cost(network: Network, *, data: Data | None = None, memory: float |
     """Seconds (of the processor, or of the device) of one gradient of the loss over all rows, the least of several."""
     own = network.data if data is None else data
     about = subject(network, own, None, choose(network, None))
-    windows = plan(partial(forward, about), len(own.inputs), None, memory, mixes(network, own)).windows
+    windows = windows_of(about, None, memory)
     times = []
     for _ in range(rounds):
         began = clock(own.inputs.device)

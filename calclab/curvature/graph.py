@@ -16,7 +16,7 @@ from calclab.function.network import Network
 
 Tensors = Sequence[Tensor]
 Apply = Callable[[list[Tensor], bool], list[Tensor]]  # a change of each leaf, one or many (p, ...), to the product
-Factor = Callable[[Tensor, Tensor], Middle]  # outputs (b, m) and targets to what stands between J and Jᵀ
+Factor = Callable[[Tensor, slice], Middle]  # outputs (b, m) of a window's rows to what stands between J and Jᵀ
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def factor_graph(about: Subject, window: slice, factor: Factor) -> Apply:
         y = about.outputs(leaves, window)
         u = torch.zeros_like(y, requires_grad=True)
         pulled = pull([y], leaves, [u], create=True)
-    middle = factor(y.detach(), about.data.targets[window])
+    middle = factor(y.detach(), window)
 
     def apply(changes: list[Tensor], batched: bool) -> list[Tensor]:
         (moved,) = filled(pull(pulled, [u], changes, batched=batched), [u], changes, batched)

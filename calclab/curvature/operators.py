@@ -23,11 +23,13 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.curvature import outputs
+from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator, total
 from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
 from calclab.curvature.laned import laned_linear
 from calclab.curvature.normalise import affine_normalisation
-from calclab.curvature.rows import Chunks, mixes, plan
+from calclab.curvature.r_operator import chain_graph
+from calclab.curvature.rows import Chunks, graph_bytes, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -55,9 +57,9 @@ def curvature(
 
     ``parameters`` names those it is by: parameters, layers or patterns of such (None: all); the operator is (k, k)
     with k their entries, in θ's order. ``data`` are other rows, such as ``network.data.held_out``. ``rows`` is the most
-    in one chunk, ``memory`` the bytes to keep to, ``lanes`` how many columns share a pass (None: by the graph's
-    bytes; one where there are convolutions, which are slower together). ``seed`` and ``samples`` (of a row) belong to
-    fisher, whose draws are made once.
+    in one chunk, ``memory`` the bytes to keep to, ``lanes`` how many columns share a pass (None: by the bytes that
+    pass through; one where there are convolutions, which are slower together). ``seed`` and ``samples`` (of a row)
+    belong to fisher, whose draws are made once.
     """
     if kind not in KINDS:
         raise UserError(f"{kind}: the curvature matrices are {', '.join(KINDS)}. Type hessian")
@@ -75,37 +77,60 @@ def curvature(
         with torch.no_grad():
             y = about.outputs(about.leaves(), slice(0, 1))
         noise = outputs.noise(network.loss, count, y.shape[1], samples, y, seed)
-    build = partial(graph, about, kind, noise)
-    chunks = plan(build, count, rows, memory, mixed)
-    product: Product = Product(about, build, chunks, 1 / count if network.loss.mean else 1.0)
-    if kind == "gradient_covariance":
-        product = Covariance(about, build, chunks, 1 / count)
-    if lanes is None:
+    links = None if mixed else chain(about)
+    if links is None:
+        build = partial(graph, about, kind, noise)
+        sizes = graph_bytes(partial(build, many=False), count)
+    else:
+        build = partial(by_hand, about, links, kind, noise)
+        sizes = 0.0, float(links.numbers * own.inputs.element_size())
+    chunks = plan(sizes, count, rows, memory, mixed)
+    how = (about, build, chunks, links is not None)
+    product = Covariance(*how, 1 / count) if kind == "gradient_covariance" else Product(*how, scale(network, count))
+    if lanes is None and links is not None:
+        lanes = links.lanes(product.compute.itemsize)
+    elif lanes is None:
         lanes = 1 if convolves(network) else max(1, min(LANES, BYTES // max(1, chunks.bytes)))
     return product.operator(lanes)
 
 
-def graph(about: Subject, kind: str, noise: Tensor | None, window: slice) -> Apply:
-    """The graph of the rows of a window."""
-    if kind == "hessian":
-        return hessian_graph(about, window)
-    loss = about.network.loss
+def scale(network: Network, count: int) -> float:
+    return 1 / count if network.loss.mean else 1.0
 
-    def middle(y: Tensor, targets: Tensor) -> outputs.Middle:
-        if kind == "gauss_newton":
-            return outputs.hessian(loss, y, targets)
-        if noise is not None:
-            return outputs.through(outputs.draws(loss, y, noise[window]))
-        return outputs.through(outputs.slopes(loss, y, targets))
 
-    return factor_graph(about, window, middle)
+def graph(about: Subject, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
+    """The graph of the rows of a window, for one column or for many."""
+    with affine_normalisation(), laned_linear() if many else nullcontext():
+        if kind == "hessian":
+            return hessian_graph(about, window)
+        return factor_graph(about, window, partial(middle, about, kind, noise))
+
+
+def by_hand(about: Subject, links: Chain, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
+    """The same for a chain, without a graph; ``many`` makes no difference."""
+
+    def slope(y: Tensor, rows: slice) -> Tensor:
+        return outputs.slopes(about.network.loss, y, about.data.targets[rows])[:, :, 0]
+
+    return chain_graph(about, links, window, partial(middle, about, kind, noise), slope if kind == "hessian" else None)
+
+
+def middle(about: Subject, kind: str, noise: Tensor | None, y: Tensor, window: slice) -> outputs.Middle:
+    """What stands between J and Jᵀ, given the outputs y (b, m) of the rows of a window."""
+    loss, targets = about.network.loss, about.data.targets[window]
+    if kind in ("hessian", "gauss_newton"):
+        return outputs.hessian(loss, y, targets)
+    if noise is not None:
+        return outputs.through(outputs.draws(loss, y, noise[window]))
+    return outputs.through(outputs.slopes(loss, y, targets))
 
 
 class Product:
     """V (k, p) to the matrix times V: chunk after chunk, in each ``lanes`` columns after the other."""
 
-    def __init__(self, about: Subject, build: partial[Apply], chunks: Chunks, weight: float) -> None:
+    def __init__(self, about: Subject, build: partial[Apply], chunks: Chunks, alike: bool, weight: float) -> None:
         self.about, self.build, self.chunks, self.weight = about, build, chunks, weight
+        self.alike = alike  # whether one graph serves one column and many
         self.shapes = [about.parameters[name].shape for name in about.names]
         self.sizes = [shape.numel() for shape in self.shapes]
         first = about.parameters[about.names[0]]
@@ -120,14 +145,14 @@ class Product:
 
     def each(self, many: bool) -> Iterator[Apply]:
         """The graphs of the chunks, one after the other; those that are not kept live until the next is asked for."""
+        many = many and not self.alike
         for i, window in enumerate(self.chunks.windows):
             if (many, i) in self.graphs:
                 yield self.graphs[many, i]
                 continue
             if not self.chunks.both:
                 self.graphs.pop((not many, i), None)
-            with affine_normalisation(), laned_linear() if many else nullcontext():
-                made = self.build(window)
+            made = self.build(window, many=many)
             if i < self.chunks.kept:
                 self.graphs[many, i] = made
             yield made

@@ -59,15 +59,18 @@ def saved_bytes(build: Callable[[slice], object], rows: int) -> int:
     return sum(seen.values())
 
 
-def plan(build: Callable[[slice], object], total: int, rows: int | None, memory: float | None, whole: bool) -> Chunks:
-    """Chunks of about equal length. ``rows`` is the most in one (None: what the memory allows), ``memory`` bytes.
+def plan(
+    bytes: tuple[float, float], total: int, rows: int | None = None, memory: float | None = None, whole: bool = False
+) -> Chunks:
+    """Chunks of about equal length. ``bytes`` are those of a graph, fixed and for each row; ``rows`` is the most in one
+    (None: what the memory allows), ``memory`` bytes.
 
     A product takes about the graph of a chunk again for what passes through it, and that for every lane. Chunks are
     no larger than ``PASS`` even where there is room: a product with a ResNet-20 on 256 images takes 2.6 gradients in
     one chunk, 2.2 in four. ``whole`` forbids chunks, for networks whose rows depend on each other.
     """
     memory = MEMORY if memory is None else memory
-    fixed, each = graph_bytes(build, total)
+    fixed, each = bytes
     room = memory / 2 - fixed
     pieces = max(1, int(max(0.0, memory / PIECES - fixed) / max(each, 1.0)))
     most = total if whole or total * each <= room else pieces

@@ -13,6 +13,8 @@ from calclab.errors import UserError
 class Softplus(nn.Module):
     """log(1 + e^x) as -log sigmoid(-x): torch's own turns into x above 20, and its second derivative into 0."""
 
+    entrywise = True
+
     def forward(self, x: Tensor) -> Tensor:
         return -functional.logsigmoid(-x)
 

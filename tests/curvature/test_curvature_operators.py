@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from calclab.core import Data
 from calclab.curvature import choose, curvature, gradient_cost, layers, positions, value_and_gradient
-from calclab.curvature.rows import MEMORY, Chunks, plan
+from calclab.curvature.rows import MEMORY, Chunks, graph_bytes, plan
 from calclab.errors import UserError
 from calclab.function.network import Network, network
 from calclab.numerics.lanes import measure_lanes
@@ -253,13 +253,14 @@ def test_bounds_cover_all_rows_once() -> None:
         leaf = torch.ones(100, dtype=torch.float64, requires_grad=True)
         return (leaf.expand(window.stop - window.start, 100).clone().exp()).sum()
 
+    sizes = graph_bytes(build, 137)
     for memory in (MEMORY, 4e5, 1e5, 1.0):
-        found = plan(build, 137, None, memory, whole=False)
+        found = plan(sizes, 137, None, memory)
         rows = [row for window in found.windows for row in range(window.start, window.stop)]
         assert rows == list(range(137))
         lengths = {window.stop - window.start for window in found.windows}
         assert max(lengths) - min(lengths) <= 1
-    assert len(plan(build, 137, None, 1.0, whole=False).windows) == 137
+    assert len(plan(sizes, 137, None, 1.0).windows) == 137
 
 
 # --- right where others are wrong ---

@@ -23,4 +23,4 @@ def test_orthogonal_weights_keep_lengths() -> None:
 
 def test_gaussian_weights_have_variance_one_over_inputs() -> None:
     weight = made("gaussian", 2.0, 400).hidden[2].weight
-    assert abs(float(weight.var()) * 400 / 4 - 1) < 4 * (2 / 400**2) ** 0.5
+    assert abs(float(weight.detach().var()) * 400 / 4 - 1) < 4 * (2 / 400**2) ** 0.5

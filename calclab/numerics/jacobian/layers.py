@@ -71,7 +71,8 @@ class Watch:
 
     def leaf(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
         fits = len(args) == 1 and isinstance(args[0], Tensor) and isinstance(output, Tensor)
-        if not (fits and self.same(args[0])):
+        writes = bool(getattr(module, "inplace", False)) and not passes(module)
+        if not (fits and self.same(args[0], self.version + writes)):
             self.sequential = False
             if name == self.until:
                 self.done = True
@@ -83,15 +84,15 @@ class Watch:
             self.end(self.last)
         return self.last
 
-    def same(self, tensor: Tensor) -> bool:
-        """Whether this is what came last, as it was, at most seen in another shape."""
+    def same(self, tensor: Tensor, version: int) -> bool:
+        """Whether this is what came last, written over no oftener than ``version`` says, maybe in another shape."""
         last = self.last
         memory = tensor.numel() == last.numel() and tensor.data_ptr() == last.data_ptr() and len(tensor) == len(last)
-        return memory and tensor.is_contiguous() and last.is_contiguous() and tensor._version == self.version
+        return memory and tensor.is_contiguous() and last.is_contiguous() and tensor._version == version
 
     def end(self, output: Any) -> None:
-        if not self.done and self.sequential and self.layers and isinstance(output, Tensor) and self.same(output):
-            self.found = tuple(self.layers)
+        if not self.done and self.sequential and self.layers and isinstance(output, Tensor):
+            self.found = tuple(self.layers) if self.same(output, self.version) else None
         self.done = True
 
 
