@@ -49,6 +49,36 @@ class Chain:
         """How many columns share a pass: as many as let a tile stay in the cache."""
         return max(1, min(LANES, CACHE // (TILE * self.width * itemsize)))
 
+    def tile(self, columns: int, itemsize: int) -> int:
+        """How many rows stay in the cache with so many columns."""
+        return max(TILE, CACHE // (columns * self.width * itemsize))
+
+    def forward(self, about: Subject, window: slice) -> tuple[Twice, Tensor]:
+        """The rows of a window through all links: what each keeps, and the outputs (N, m)."""
+        kept: Twice = []
+        y, _, _ = bend(self.before, about.data.inputs[window])
+        x = y.flatten(1)
+        for link in self.links:
+            W = about.parameters.get(link.weight, link.layer.weight).detach()
+            b = None if link.bias is None else about.parameters.get(link.bias, link.layer.bias).detach()
+            y, slope, second = bend(link.bends, x @ W.T if b is None else torch.addmm(b, x, W.T))
+            kept.append((Kept(x, W, slope), second))
+            x = y
+        return kept, x
+
+    def squares(self, kept: Twice, columns: Tensor) -> dict[str, Tensor]:
+        """Σ_b Σ_s of squared gradients of the rows by each parameter, for pulls ``columns`` (N, s, m) on the outputs:
+        a row's is δ xᵀ."""
+        found: dict[str, Tensor] = {}
+        for link, (one, _) in zip(reversed(self.links), reversed(kept), strict=True):
+            δ = columns if one.slope is None else columns * one.slope[:, None]
+            squared = δ.square().sum(dim=1)
+            found[link.weight] = squared.T @ one.x.square()
+            if link.bias is not None:
+                found[link.bias] = squared.sum(dim=0)
+            columns = (δ.reshape(-1, δ.shape[2]) @ one.W).view(*δ.shape[:2], -1)
+        return found
+
 
 def chain(about: Subject) -> Chain | None:
     """The chain that the network is; None where it is something else, or where a parameter serves two layers, or where
@@ -92,7 +122,7 @@ def agrees(about: Subject, chain: Chain) -> bool:
     column = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
     true = dict(zip(about.names, filled(pull([y], leaves, [column]), leaves, leaves, batched=False), strict=True))
     with torch.no_grad():
-        kept = back(forward(about, chain, row)[0], column)
+        kept = back(chain.forward(about, row)[0], column)
     own: dict[str, Tensor] = {}
     for link, (one, _) in zip(chain.links, kept, strict=True):
         assert one.δ is not None
@@ -142,20 +172,6 @@ class Kept:
 
 
 Twice = list[tuple[Kept, Tensor | None]]  # of each link, what is kept and φ''
-
-
-def forward(about: Subject, chain: Chain, window: slice) -> tuple[Twice, Tensor]:
-    kept: Twice = []
-    y, _, _ = bend(chain.before, about.data.inputs[window])
-    y = y.flatten(1)
-    for link in chain.links:
-        W = about.parameters.get(link.weight, link.layer.weight).detach()
-        b = None if link.bias is None else about.parameters.get(link.bias, link.layer.bias).detach()
-        z = y @ W.T if b is None else torch.addmm(b, y, W.T)
-        x = y
-        y, slope, second = bend(link.bends, z)
-        kept.append((Kept(x, W, slope), second))
-    return kept, y
 
 
 def back(kept: Twice, e: Tensor) -> Twice:

@@ -19,6 +19,7 @@ from calclab.core import Data
 from calclab.curvature import outputs
 from calclab.curvature.affine import curves_only_through_the_loss
 from calclab.curvature.capture import Seen, known_layers, row_gradients, watched
+from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator
 from calclab.curvature.graph import Subject, filled, pull, subject
 from calclab.curvature.rows import MEMORY, graph_bytes, mixes, plan
@@ -46,6 +47,9 @@ def diagonal_gauss_newton(
         raise UserError(f"{network.name} mixes rows (batch statistics?): there is no derivative of a row by itself")
     names = choose(network, parameters)
     about = subject(network, own, at, names)
+    weight = 1 / len(own.inputs) if network.loss.mean else 1.0
+    if (links := chain(about)) is not None:
+        return weight * by_hand(about, links, rows)
     layers = known_layers(about)
     closed = {f"{name}.{p}".lstrip("."): (name, p) for name, layer in layers.items() for p in ("weight", "bias")}
     others = tuple(name for name in names if name not in closed)
@@ -61,13 +65,28 @@ def diagonal_gauss_newton(
     if others:
         for name, squares in by_row(Subject(network, about.data, about.parameters, others)).items():
             found[name] += squares
-    weight = 1 / len(own.inputs) if network.loss.mean else 1.0
     return weight * torch.cat([found[name].reshape(-1) for name in names])
 
 
 def trace_gauss_newton(network: Network, **given: object) -> Tensor:
     """tr G (), with the arguments of ``diagonal_gauss_newton``."""
     return diagonal_gauss_newton(network, **given).sum()  # type: ignore[arg-type]
+
+
+def by_hand(about: Subject, links: Chain, rows: int | None) -> Tensor:
+    """The sum over the rows (k,) for a chain: all columns of S go back at once, a tile of rows after the other."""
+    columns = about.outputs([about.parameters[name] for name in about.names], slice(0, 1)).shape[1]
+    count, size = len(about.data.inputs), links.tile(columns, about.data.inputs.element_size())
+    size = size if rows is None else min(size, rows)
+    found: dict[str, Tensor] = {}
+    for first, last in pairwise([*range(0, count, size), count]):
+        window = slice(first, last)
+        with torch.no_grad():
+            kept, y = links.forward(about, window)
+            squares = links.squares(kept, outputs.root(about.network.loss, y, about.data.targets[window]).mT)
+        for name, value in squares.items():
+            found[name] = found[name] + value if name in found else value.to(accumulator(value.device))
+    return torch.cat([found[name].reshape(-1) for name in about.names])
 
 
 def forward(about: Subject, window: slice) -> Tensor:

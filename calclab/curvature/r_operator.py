@@ -20,7 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from calclab.curvature.chain import CACHE, TILE, Chain, Kept, Link, Slope, back, forward
+from calclab.curvature.chain import Chain, Kept, Link, Slope, back
 from calclab.curvature.graph import Apply, Factor, Subject
 from calclab.curvature.outputs import Middle
 
@@ -29,7 +29,7 @@ def chain_graph(about: Subject, chain: Chain, window: slice, factor: Factor, slo
     """Products of the rows of a window: with Jᵀ M J for M of ``factor``, and, where ``slope`` gives the gradient of the
     loss in the outputs, with the Hessian."""
     with torch.no_grad():
-        kept, y = forward(about, chain, window)
+        kept, y = chain.forward(about, window)
         if slope is not None:
             kept = back(kept, slope(y, window))
     return Products(about, chain, window, [one for one, _ in kept], y, factor)
@@ -41,9 +41,8 @@ class Products:
     def __init__(
         self, about: Subject, chain: Chain, window: slice, kept: list[Kept], y: Tensor, factor: Factor
     ) -> None:
-        self.names, self.links, self.kept = about.names, chain.links, kept
+        self.names, self.chain, self.links, self.kept = about.names, chain, chain.links, kept
         self.y, self.window, self.factor = y, window, factor
-        self.width = chain.width * y.element_size()
         self.tiles: dict[int, list[tuple[list[Kept], Middle]]] = {}
         chosen = set(self.names)
         wanted = [link.weight in chosen or link.bias in chosen for link in self.links]
@@ -52,7 +51,7 @@ class Products:
     def tiled(self, columns: int) -> list[tuple[list[Kept], Middle]]:
         """The rows in tiles that stay in the cache."""
         total = len(self.y)
-        size = min(total, max(TILE, CACHE // (columns * self.width)))
+        size = min(total, self.chain.tile(columns, self.y.element_size()))
         if size not in self.tiles:
             bounds = [*range(0, total, size), total]
             start = self.window.start
