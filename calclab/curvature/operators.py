@@ -26,8 +26,8 @@ from calclab.curvature import outputs
 from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator, total
 from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
+from calclab.curvature.kernels import quick_twice
 from calclab.curvature.laned import laned_linear
-from calclab.curvature.normalise import affine_normalisation
 from calclab.curvature.r_operator import chain_graph
 from calclab.curvature.rows import Chunks, graph_bytes, mixes, plan
 from calclab.curvature.subset import choose
@@ -100,7 +100,7 @@ def scale(network: Network, count: int) -> float:
 
 def graph(about: Subject, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
     """The graph of the rows of a window, for one column or for many."""
-    with affine_normalisation(), laned_linear() if many else nullcontext():
+    with quick_twice(), laned_linear() if many else nullcontext():
         if kind == "hessian":
             return hessian_graph(about, window)
         return factor_graph(about, window, partial(middle, about, kind, noise))
