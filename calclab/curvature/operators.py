@@ -26,7 +26,7 @@ from calclab.curvature import outputs
 from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator, total
 from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
-from calclab.curvature.kernels import quick_twice
+from calclab.curvature.kernels import QuickTwice
 from calclab.curvature.laned import laned_linear
 from calclab.curvature.r_operator import chain_graph
 from calclab.curvature.rows import Chunks, graph_bytes, mixes, plan
@@ -100,7 +100,7 @@ def scale(network: Network, count: int) -> float:
 
 def graph(about: Subject, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
     """The graph of the rows of a window, for one column or for many."""
-    with quick_twice(), laned_linear() if many else nullcontext():
+    with QuickTwice(), laned_linear() if many else nullcontext():
         if kind == "hessian":
             return hessian_graph(about, window)
         return factor_graph(about, window, partial(middle, about, kind, noise))
