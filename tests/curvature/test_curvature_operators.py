@@ -423,27 +423,3 @@ def test_costs_are_measured() -> None:
     A = curvature(net, lanes=64)
     assert measure_lanes(A, most=16) in (1, 4, 8, 16)
     assert measure_lanes(A.with_lanes(1)) == 1
-
-
-@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
-@pytest.mark.parametrize(
-    "activation", [functional.gelu, functional.silu, functional.mish, functional.elu, functional.softplus, "inplace"]
-)
-def test_activations_that_keep_their_derivatives(activation: Any, kind: str) -> None:
-    """In a network that is no chain, called as functions; in place they are torch's own."""
-
-    class Bent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second, self.output = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            z = self.first(x)
-            y = functional.silu(z.clone(), inplace=True) if activation == "inplace" else activation(z)
-            return self.output(y + activation(self.second(y)) if callable(activation) else y)
-
-    net = network(Bent, data_of(draw(11, 5)), name="bent", seed=1)
-    expected = truth(net, kind)
-    V = draw(len(expected), 5, seed=2)
-    for lanes in (1, 3):
-        torch.testing.assert_close(curvature(net, kind, lanes=lanes) @ V, expected @ V, atol=1e-10, rtol=1e-8)
