@@ -1,0 +1,66 @@
+"""The vocabulary of calclab: question, method, answer. No logic lives here, and nothing but torch is imported.
+
+A *function* is the question, a *topic* the method, an *outcome* the answer. A topic is a scan: ``init() -> state``
+and ``step(state, k) -> (state, values)``. A state is a dict of tensors and holds all that is needed to go on.
+Values are tensors by name; their rank says what they are: 0 a scalar, 1 a row of a trajectory, 2 a matrix.
+"""
+
+from __future__ import annotations
+
+from calclab.core.answer import Answer, Claim, Status
+from calclab.core.evidence import Ball, Evidence, Verdict
+from calclab.core.method import Point, Rule, Scan, Topic
+from calclab.core.picture import (
+    Bars,
+    Contours,
+    Curves,
+    Guide,
+    Heatmap,
+    Multiples,
+    Picture,
+    PrincipalPlane,
+    Spectrum,
+    Spread,
+    Surface,
+    Tracks,
+)
+from calclab.core.question import Data, Exact, Function, Units
+from calclab.core.run import Outcome, Run, Sink
+from calclab.core.values import Column, Columns, Labels, State, Values
+
+__all__ = [
+    "Answer",
+    "Ball",
+    "Bars",
+    "Claim",
+    "Column",
+    "Columns",
+    "Contours",
+    "Curves",
+    "Data",
+    "Evidence",
+    "Exact",
+    "Function",
+    "Guide",
+    "Heatmap",
+    "Labels",
+    "Multiples",
+    "Outcome",
+    "Picture",
+    "Point",
+    "PrincipalPlane",
+    "Rule",
+    "Run",
+    "Scan",
+    "Sink",
+    "Spectrum",
+    "Spread",
+    "State",
+    "Status",
+    "Surface",
+    "Topic",
+    "Tracks",
+    "Units",
+    "Values",
+    "Verdict",
+]

@@ -1,0 +1,43 @@
+"""The answer: how a run ended, what it found, and whether it kept what a study promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+
+
+class Status(Enum):
+    """How a run ended; the value is the sentence shown to the user."""
+
+    COMPLETED = "took all its steps"
+    CONVERGED = "converged: the gradient norm fell below tol"
+    DIVERGED = "diverged: the iterates run away; try a smaller lr"
+    NONFINITE = "left the finite numbers; try a smaller lr or another start"
+    INTERRUPTED = "was interrupted"
+    FAILED = "failed"
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a topic found: the sentence to show, the numbers and words asked for, and formulas to typeset (LaTeX)."""
+
+    sentence: str
+    values: Mapping[str, Tensor | str]
+    latex: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number or word that a study promised, and whether the run shows it."""
+
+    text: str
+    expected: str
+    found: str
+    holds: bool

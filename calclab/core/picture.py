@@ -1,0 +1,176 @@
+"""What is to be seen of a run, as data: each kind names the values that it is made of (``shows``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calclab.core.question import Function
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Theory beside a curve: the line y_0 ρ^(power k), y_0 being the value of ``of`` at its first step, k counted from
+    there. ``factor`` is ρ, or the scalar that holds it."""
+
+    name: str
+    of: str
+    factor: float | str
+    power: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name). ``guides`` are
+    drawn over steps only."""
+
+    name: str
+    columns: tuple[str, ...]
+    against: str = "step"
+    log: str = "y"  # which axes are logarithmic: "", "x", "y" or "xy"
+    guides: tuple[Guide, ...] = ()
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Names of the values that the picture is made of; every kind of picture has this."""
+        guides = (name for guide in self.guides for name in (guide.of, guide.factor) if isinstance(name, str))
+        return (*self.columns, self.against, *guides)
+
+
+@dataclass(frozen=True)
+class Contours:
+    """The trajectory ``path`` of two variables over filled contours of ``function``."""
+
+    name: str
+    path: str
+    function: Function
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class PrincipalPlane:
+    """The trajectory ``path`` of many variables in the plane of its two principal directions, over contours of
+    ``function`` there; beside it the loss on the path and on the plane, and how far the path is from the plane.
+    """
+
+    name: str
+    path: str
+    function: Function
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The matrix ``matrix`` of the last step at which it was logged, annotated with its numbers where they fit."""
+
+    name: str
+    matrix: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.matrix,)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One bar for each entry of the vector ``vector``, by its last row, largest first when ``ranked``; with an interval
+    from the vector ``low`` to the vector ``high``, where these are named."""
+
+    name: str
+    vector: str
+    ranked: bool = False
+    low: str = ""
+    high: str = ""
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.vector, self.low, self.high) if self.low else (self.vector,)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A line with a band for each row of the matrix ``middle``, between those of ``middle``_25 and ``middle``_75, over
+    the rows of the matrix ``across``, which is called ``axis``: of the last step at which they were logged. Both axes
+    are logarithmic where they can be."""
+
+    name: str
+    middle: str
+    across: str
+    axis: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (f"{self.middle}_25", self.middle, f"{self.middle}_75")
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (*self.columns, self.across)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """A line over the steps for each entry of the vector ``vector``; ``log`` as in `Curves`."""
+
+    name: str
+    vector: str
+    log: str = ""
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.vector,)
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """A small panel for each row of the matrices ``lines``, over the same row of the matrix ``across``, which is called
+    ``axis``: of the last step at which they were logged. All lines but the first are dashed."""
+
+    name: str
+    lines: tuple[str, ...]
+    across: str
+    axis: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (*self.lines, self.across)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Filled contours of the matrix ``heights`` (a row for each entry of the vector ``upward``, a column for each of
+    ``across``), and over them the lines of ``model`` at the same levels."""
+
+    name: str
+    heights: str
+    model: str
+    across: str
+    upward: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.heights, self.model, self.across, self.upward)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """How many eigenvalues lie where: the rows of the matrix ``bins`` are (from, to, how many). Those of the vector
+    ``found`` are known one by one; of a network with ``classes``, the first ``outliers`` of them, a scalar, stand out.
+    """
+
+    name: str
+    bins: str
+    found: str
+    outliers: str = ""
+    classes: int = 0
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.bins, self.found, *([self.outliers] if self.outliers else []))
+
+
+Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread | Tracks | Multiples | Surface | Spectrum

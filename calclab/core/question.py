@@ -1,0 +1,126 @@
+"""The question: a function, what is known of it, and rows of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from calclab.core.evidence import Ball
+from calclab.errors import UserError
+
+
+class Exact(Protocol):
+    """What is known of a function beyond its float program. Points are (n,) tensors, taken as exact numbers."""
+
+    @property
+    def latex(self) -> str:
+        """The formula to typeset."""
+        ...
+
+    @property
+    def lean(self) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+        """x (..., n) to f (...,) and ∇f (..., n), of a vector function f (..., m) and J (..., m, n): no autograd."""
+        ...
+
+    @property
+    def degree(self) -> float:
+        """The degree as a polynomial, at most; infinite where it is none. A quadratic has 2."""
+        ...
+
+    def derivative_latex(self, order: int) -> list[str]:
+        """Closed forms to typeset, one equation a string (order 1 or 2); empty when they would be too long to read."""
+        ...
+
+    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
+        """The closed-form derivative evaluated at 50 digits, rounded to float64; None where there is none."""
+        ...
+
+    def enclose(self, x: Tensor, order: int) -> Ball:
+        """The derivative tensor of ``order`` 0, 1, 2: (), (n,), (n, n); with m outputs (m,), (m, n), (m, n, n)."""
+        ...
+
+    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first partial derivatives from the left and from the right, each of the shape of order 1."""
+        ...
+
+    def eigenvalues(self, x: Tensor) -> Ball:
+        """Eigenvalues of the Hessian of a scalar function, ascending, (n,)."""
+        ...
+
+    def singular_values(self, x: Tensor) -> Ball:
+        """Singular values of the Jacobian of a vector function, descending, (min(m, n),)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A differentiable map and what is known of it.
+
+    ``call`` takes (n,) to () or to (m,) and works under ``torch.func`` transforms; ``start`` is (n,) and fixes dtype
+    and device; ``variables`` names the n inputs, ``outputs`` the m outputs (empty for a scalar function); ``domain``
+    is (n, 2); ``minima`` is (p, n). ``links`` are the parts of a composition, innermost first, where it was given as
+    one: each takes the outputs of the one before. ``split`` is (inner, outer) of a scalar f = outer ∘ inner, inner from
+    (n,) to (m,), outer convex: what the Gauss-Newton matrix is made of.
+    """
+
+    name: str
+    call: Callable[[Tensor], Tensor]
+    start: Tensor
+    variables: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    domain: Tensor | None = None
+    minima: Tensor | None = None
+    source: str = ""
+    exact: Exact | None = None
+    links: tuple[Function, ...] = ()
+    split: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+
+    @property
+    def scalar(self) -> bool:
+        return not self.outputs
+
+    def objective(self) -> Function:
+        """The scalar function that descent and curvature look at: this one."""
+        if not self.scalar:
+            raise UserError(
+                f"{self.name} has {len(self.outputs)} outputs, and this topic needs a scalar function. "
+                "Type one formula (function.expr='x0**2 + x1'), or ask for topic=jacobian."
+            )
+        return self
+
+    def response(self) -> Function:
+        """The map whose Jacobian is asked for: this one."""
+        return self
+
+
+@dataclass(frozen=True)
+class Units:
+    """What standardising did: a number of the user's is ``shift`` + ``scale`` times the number here, entry by entry."""
+
+    shift: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to learn from. ``inputs`` is (B, *shape) in the dtype of the run; ``targets`` is (B,) of class numbers
+    (int64) for classification, (B, m) for regression. ``features`` names the inputs, flattened; ``classes`` the
+    classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped. ``columns`` names for
+    each input the column of a table that it was made of, where they differ: a column of texts becomes several inputs.
+    ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
+    """
+
+    name: str
+    inputs: Tensor
+    targets: Tensor
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    classification: bool
+    notes: tuple[str, ...] = ()
+    held_out: Data | None = None  # rows kept back, to see how what was learned does on others
+    columns: tuple[str, ...] = ()
+    units: Units | None = None
+    target_units: Units | None = None

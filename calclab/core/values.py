@@ -1,0 +1,24 @@
+"""What a scan hands on: states, values by name, and columns of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+State = dict[str, Any]  # names to tensors, or to further states
+Values = Mapping[str, Tensor]
+Labels = Mapping[str, tuple[Sequence[str], ...]]  # of a value: the names along each of its axes
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values of one name over a block of steps: ``data`` is (len(steps), *shape of the value), on the CPU."""
+
+    steps: Sequence[int]
+    data: Tensor
+
+
+Columns = Mapping[str, Column]
