@@ -1,7 +1,8 @@
 """The frames of a run's folder, as pandas reads them without losing a bit.
 
 ``scalars.csv`` and ``<name>.csv`` begin with the step, ``<name>.<k>.csv`` and ``<name>.<k>.parquet`` with the names of
-the rows. A name may itself hold dots, so what a file is, is read from its header.
+the rows. A name may itself hold dots, so what a file is, is read from its header. Any other CSV is a table of its own,
+one line an observation, as topics leave them (``table.csv``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 OWN = ("scalars", "verify")
 EXACT = (3, 1)  # the first pandas that reads floats to the last bit unasked
+TEXTS = ("feature", "method", "target")  # columns of a table that are words, even where these are digits
 MATRIX = re.compile(r"(?P<name>.+)\.(?P<step>\d+)\.(?P<kind>csv|parquet)")
 
 
@@ -28,6 +30,7 @@ def names(folder: Path) -> dict[str, list[str]]:
         "scalars": header(folder / "scalars.csv")[1:],
         "trajectories": sorted(trajectories(folder)),
         "matrices": sorted(matrices(folder)),
+        "tables": sorted(tables(folder)),
         "pictures": sorted(path.stem for path in folder.glob("*.png")),
     }
 
@@ -59,6 +62,20 @@ def matrix(folder: Path, name: str, step: int | None) -> pd.DataFrame:
         raise missing("matrix", f"{name} at step {k}", [f"it at step {known}" for known in sorted(found)])
     path = found[k]
     return read_parquet(path) if path.suffix == ".parquet" else read(path, name, index_col=0)
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    path = tables(folder).get(name)
+    if path is None:
+        raise missing("table", name, sorted(tables(folder)))
+    texts = {column: str for column in header(path) if column in TEXTS}
+    return read(path, name, keep_default_na=False, na_values=[""], dtype=texts)
+
+
+def tables(folder: Path) -> dict[str, Path]:
+    """The files that are neither trajectories nor matrices, by name."""
+    paths = (path for path in folder.glob("*.csv") if path.stem not in OWN)
+    return {path.stem: path for path in paths if header(path)[:1] not in (["step"], [""], [])}
 
 
 def trajectories(folder: Path) -> dict[str, Path]:

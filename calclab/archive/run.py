@@ -109,7 +109,7 @@ class Run:
 
     @property
     def names(self) -> dict[str, list[str]]:
-        """What there is to read: the columns of ``scalars``, the names of trajectories, matrices and pictures."""
+        """What there is to read: the columns of ``scalars``, the names of trajectories, matrices, tables, pictures."""
         from calclab.archive import frames
 
         return frames.names(self.folder)
@@ -139,6 +139,12 @@ class Run:
         from calclab.archive import frames
 
         return frames.matrix(self.folder, name, step)
+
+    def table(self, name: str = "table") -> pd.DataFrame:
+        """A tidy table that the topic has left, one line an observation; a cell without a number is NaN."""
+        from calclab.archive import frames
+
+        return frames.table(self.folder, name)
 
     def steps(self, name: str) -> list[int]:
         """The steps at which the matrix ``name`` was written."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
 from calclab.attribution import baseline as base
-from calclab.attribution import bridge, gradients, integrated, permutation, removal
+from calclab.attribution import conductance, gradients, inside, integrated, permutation, removal, rules
+from calclab.attribution.chain import Chain
 from calclab.attribution.guard import Kept, finite, preserved, sentences
-from calclab.attribution.look import Look
+from calclab.attribution.look import Look, recognised
 from calclab.attribution.model import Model
 from calclab.attribution.question import Question
 from calclab.attribution.result import Attribution, Found
@@ -30,8 +32,13 @@ METHODS: dict[str, Callable[..., Found]] = {
     "occlusion": removal.occlusion,
     "shapley": removal.shapley,
     "permutation": permutation.permutation,
-    **bridge.METHODS,
+    "conductance": conductance.conductance,
+    **rules.METHODS,
+    **inside.METHODS,
 }
+# These go through a chain alone, and never through the module that it was recognised as
+BY_CHAIN = set(METHODS) - {"permutation", "conductance", *rules.METHODS, *inside.METHODS}
+UNTOUCHED = Kept([], [])
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -79,12 +86,14 @@ def attribute(
     inputs = given(module, inputs, labels)
     if not memory > 0:
         raise UserError(f"memory={memory}: megabytes above 0. Type memory=32")
-    with preserved(module) as kept:
-        notes = sentences(module, kept)
+    chain = recognised(module) if method in BY_CHAIN and output is None else None
+    chain = chain if chain is not None and fits(chain, inputs) else None
+    with preserved(module) if chain is None else nullcontext(UNTOUCHED) as kept:
+        notes = [] if chain is not None else sentences(module, kept)
         fitting(kept, inputs)
         model = Model(module, inputs, output)
         finite(model.rows, "the rows", names)
-        look = Look(model, kept, memory)
+        look = Look(model, kept, memory, chain)
         y = look.outputs
         finite(y, "the network's outputs", outputs)
         aim = choose(target, y, names=outputs, labels=labels, loss=loss)
@@ -116,8 +125,8 @@ def attribute(
         notes += [*found.notes, *constant(model, names)]
     values, off = found.values, found.error
     shapes = model.shapes
-    if found.inner:
-        shapes = (values.shape[1:],)
+    if found.inner is not None:
+        shapes = (found.inner,)
     else:
         values = model.collapse(values)
         off = None if off is None else model.collapse(off)
@@ -126,7 +135,7 @@ def attribute(
         values=values.detach(),
         error=off,
         error_kind=found.error_kind,
-        forwards=q.forwards + len(y),
+        forwards=q.forwards + y.shape[0],
         gradients=q.gradients_taken,
         gap=found.gap,
         score=score,
@@ -193,11 +202,17 @@ def given(module: Any, rows: Any, labels: Tensor | None) -> tuple[Tensor, ...]:
         raise UserError(
             "rows: tensors are needed, with the rows along the first axis; a tuple of them for several inputs"
         )
-    counts = {len(x) for x in inputs}
-    if counts == {0} or len(counts) > 1 or (labels is not None and len(labels) != len(inputs[0])):
+    counts = {x.shape[0] for x in inputs}
+    if counts == {0} or len(counts) > 1 or (labels is not None and len(labels) not in counts):
         sizes = ", ".join(str(len(x)) for x in inputs) + ("" if labels is None else f" and {len(labels)} labels")
         raise UserError(f"{sizes} rows are given: every input and the labels have the same number, at least 1")
     return tuple(x.detach() for x in inputs)
+
+
+def fits(chain: Chain, inputs: Sequence[Tensor]) -> bool:
+    """Whether these are rows (B, d) as a chain's first layer takes them."""
+    x, weight = inputs[0], chain.first.weight
+    return len(inputs) == 1 and x.ndim == 2 and x.shape[1] == weight.shape[1] and x.dtype == weight.dtype
 
 
 def fitting(kept: Kept, inputs: Sequence[Tensor]) -> None:
@@ -212,9 +227,7 @@ def fitting(kept: Kept, inputs: Sequence[Tensor]) -> None:
 
 def constant(model: Model, names: Sequence[str]) -> list[str]:
     """A note on inputs that do not vary over the rows."""
-    if len(model.rows) < 2 or model.whole:
-        return []
-    if not (model.rows[0] == model.rows[-1]).any():
+    if model.rows.shape[0] < 2 or model.whole or not (model.rows[0] == model.rows[-1]).any():
         return []
     still = (model.rows == model.rows[0]).all(0).nonzero()[:, 0].tolist()
     if not still or len(still) > 0.5 * model.rows.shape[1]:

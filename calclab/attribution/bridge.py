@@ -1,8 +1,6 @@
-"""Methods that are Captum's (the extra ``captum``): DeepLift, LRP, GradCAM, conductance, layers, neurons.
+"""The way to Captum (the extra ``captum``): t as a module of its own, and the mean over baselines.
 
-Captum works by hooks on modules and leaves some behind, so that it is given a copy. What it cannot see is refused: a
-ReLU that is called as a function has no module to hook, and DeepLift is then silently wrong (off by 117 % in a case
-measured).
+Captum works by hooks on modules and leaves some behind, so that it is given a copy.
 """
 
 from __future__ import annotations
@@ -11,28 +9,16 @@ import copy
 import functools
 import importlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calclab.attribution.guard import first_line
 from calclab.attribution.question import Question
 from calclab.attribution.result import Found
 from calclab.errors import UserError
 
-# What Captum 0.9 has a rule for, by what autograd calls the operation; max-pooling has one, too
-RULES: dict[str, tuple[type[nn.Module], ...]] = {
-    "Relu": (nn.ReLU,),
-    "LeakyRelu": (nn.LeakyReLU,),
-    "Elu": (nn.ELU,),
-    "Sigmoid": (nn.Sigmoid,),
-    "Tanh": (nn.Tanh,),
-    "Softplus": (nn.Softplus,),
-    "Softmax": (nn.Softmax,),
-    "MaxPool2DWithIndices": (nn.MaxPool2d, nn.MaxPool1d),
-}
 RULE = "gausslegendre"  # Captum's trapezoid, the default of some, has weights that add up to 1 - 1/steps
 LAWFUL = 1e-2  # a gap above this part of the change is told
 
@@ -41,7 +27,10 @@ def captum() -> Any:
     try:
         return importlib.import_module("captum.attr")
     except ModuleNotFoundError:
-        raise UserError("this method is Captum's, which is an extra: pip install 'calclab[captum]'") from None
+        raise UserError(
+            "this method is Captum's, which is an extra: pip install 'calclab[captum]'. Or type a method of the lab's "
+            "own, such as method=integrated_gradients"
+        ) from None
 
 
 def quiet(method: Callable[..., Found]) -> Callable[..., Found]:
@@ -49,134 +38,12 @@ def quiet(method: Callable[..., Found]) -> Callable[..., Found]:
 
     @functools.wraps(method)
     def run(q: Question, **options: Any) -> Found:
+        captum()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return method(q, **options)
 
     return run
-
-
-def deeplift(q: Question) -> Found:
-    """DeepLift, rescale rule (Shrikumar et al. 2017). Refused where an activation is not a module of its own."""
-    hookable(q, "deeplift")
-    return over_baselines(q, lambda net, x, b: captum().DeepLift(net).attribute(x, baselines=b, target=0))
-
-
-def deeplift_shap(q: Question) -> Found:
-    """The mean of DeepLift over the rows of the reference (Lundberg and Lee 2017, section 4.2)."""
-    hookable(q, "deeplift_shap")
-    reference = q.reference()
-    q.baselines = lambda: reference[:, None]
-    return over_baselines(q, lambda net, x, b: captum().DeepLift(net).attribute(x, baselines=b, target=0))
-
-
-def lrp(q: Question) -> Found:
-    """Layer-wise relevance propagation, ε rule (Bach et al. 2015): Σ values = F(x), but for what biases take."""
-    hookable(q, "lrp")
-    net, x = answering(q), shaped(q, q.rows)
-    try:
-        values = captum().LRP(net).attribute(x, target=0)
-    except (TypeError, AssertionError, RuntimeError) as error:
-        raise UserError(
-            f"lrp: Captum has no rule for this network ({first_line(error)}). Type method=integrated_gradients"
-        ) from None
-    flat = values.detach().reshape(q.rows.shape)
-    q.gradients_taken += len(flat)
-    gap = flat.sum(1) - q.score
-    return Found(flat, None, "", gap, torch.zeros_like(gap), notes=complete(gap, q.score, "lrp"))
-
-
-def gradcam(q: Question, *, layer: str) -> Found:
-    """GradCAM (Selvaraju et al. 2017) of a convolution, spread over the input's pixels; not negative."""
-    attr = captum()
-    net = answering(q)
-    values = attr.LayerGradCam(net, found_layer(net, layer)).attribute(
-        shaped(q, q.rows), target=0, relu_attributions=True
-    )
-    if values.ndim != 4 or len(q.model.pieces[0]) != 3:
-        raise UserError(f"layer={layer}: gradcam needs images and a layer that gives maps (B, channels, h, w)")
-    channels, *size = q.model.pieces[0]
-    wide = attr.LayerAttribution.interpolate(values.detach(), tuple(size), "bilinear")
-    q.gradients_taken += len(values)
-    return Found(wide.expand(-1, channels, -1, -1).reshape(q.rows.shape) / channels)
-
-
-def layer_activation(q: Question, *, layer: str) -> Found:
-    """What the units of a layer give."""
-    return of_layer(q, layer, lambda net, m, x, b: captum().LayerActivation(net, m).attribute(x), several=False)
-
-
-def layer_gradient_x_activation(q: Question, *, layer: str) -> Found:
-    """a·∂t/∂a of the units of a layer."""
-    return of_layer(
-        q, layer, lambda net, m, x, b: captum().LayerGradientXActivation(net, m).attribute(x, target=0), several=False
-    )
-
-
-def conductance(q: Question, *, layer: str, steps: int = 50) -> Found:
-    """What flows through each unit of a layer along the path (Dhamdhere et al. 2019): Σ = F(x) - F(baseline)."""
-    return of_layer(
-        q,
-        layer,
-        lambda net, m, x, b: (
-            captum().LayerConductance(net, m).attribute(x, baselines=b, target=0, n_steps=steps, method=RULE)
-        ),
-        cost=steps,
-    )
-
-
-def layer_integrated_gradients(q: Question, *, layer: str, steps: int = 50) -> Found:
-    """Integrated gradients of t by the units of a layer, from their values at the baseline."""
-    return of_layer(
-        q,
-        layer,
-        lambda net, m, x, b: (
-            captum().LayerIntegratedGradients(net, m).attribute(x, baselines=b, target=0, n_steps=steps, method=RULE)
-        ),
-        cost=steps,
-    )
-
-
-def neuron_gradient(q: Question, *, layer: str, neuron: int | Sequence[int]) -> Found:
-    """∂a/∂x of one unit of a layer."""
-    net = answering(q)
-    place = selector(neuron)
-    values = captum().NeuronGradient(net, found_layer(net, layer)).attribute(shaped(q, q.rows), place)
-    q.gradients_taken += len(q.rows)
-    return Found(values.detach().reshape(q.rows.shape))
-
-
-def neuron_conductance(q: Question, *, layer: str, neuron: int | Sequence[int], steps: int = 50) -> Found:
-    """What each input sends to t through one unit of a layer."""
-    place = selector(neuron)
-    return over_baselines(
-        q,
-        lambda net, x, b: (
-            captum()
-            .NeuronConductance(net, found_layer(net, layer))
-            .attribute(x, place, baselines=b, target=0, n_steps=steps, method=RULE)
-        ),
-        cost=steps,
-        complete_by_law=False,
-    )
-
-
-def neuron_integrated_gradients(q: Question, *, layer: str, neuron: int | Sequence[int], steps: int = 50) -> Found:
-    """Integrated gradients of one unit of a layer."""
-    place = selector(neuron)
-    return over_baselines(
-        q,
-        lambda net, x, b: (
-            captum()
-            .NeuronIntegratedGradients(net, found_layer(net, layer))
-            .attribute(x, place, baselines=b, n_steps=steps, method=RULE)
-        ),
-        cost=steps,
-        complete_by_law=False,
-    )
-
-
-# --- what they share ---
 
 
 class Answering(nn.Module):
@@ -206,26 +73,10 @@ def shaped(q: Question, rows: Tensor) -> Tensor:
     return rows.detach().clone().reshape(len(rows), *q.model.pieces[0])
 
 
-def found_layer(net: Answering, layer: str) -> nn.Module:
-    layers = dict(net.module.named_modules())
-    if layer not in layers or not layer:
-        listed = ", ".join(list(filter(None, layers))[:12]) or "none"
-        raise UserError(f"layer={layer}: the layers are {listed}")
-    return layers[layer]
-
-
-def selector(neuron: int | Sequence[int]) -> Any:
-    return neuron if isinstance(neuron, int) else tuple(neuron)
-
-
 def over_baselines(
-    q: Question,
-    attribute: Callable[[Answering, Tensor, Tensor], Tensor],
-    *,
-    cost: int = 1,
-    complete_by_law: bool = True,
+    q: Question, attribute: Callable[[Answering, Tensor, Tensor], Tensor], *, cost: int = 1, law: str = ""
 ) -> Found:
-    """The mean over the baselines."""
+    """The mean over the baselines. Under ``law``, the method's name, the values add up to F(x) - F(baseline)."""
     from calclab.attribution.integrated import starts
 
     net, x = answering(q), shaped(q, q.rows)
@@ -237,72 +88,10 @@ def over_baselines(
         start += starts(q, baseline)
         q.gradients_taken += cost * len(q.rows)
     values, start = total / len(every), start / len(every)
-    if not complete_by_law:
+    if not law:
         return Found(values)
     gap = values.sum(1) - (q.score - start)
-    return Found(values, None, "", gap, start, notes=complete(gap, q.score - start, "deeplift"))
-
-
-def of_layer(
-    q: Question,
-    layer: str,
-    attribute: Callable[[nn.Module, nn.Module, Tensor, Tensor], Any],
-    *,
-    several: bool = True,
-    cost: int = 1,
-) -> Found:
-    """Values of the units of a layer, (B, width); the mean over the baselines where the method has any."""
-    from calclab.attribution.integrated import starts
-
-    net, x = answering(q), shaped(q, q.rows)
-    module = found_layer(net, layer)
-    every = q.baselines() if several else [torch.zeros_like(q.rows[:1])]
-    total: Tensor | None = None
-    start = torch.zeros_like(q.score)
-    for baseline in every:
-        found = attribute(net, module, x, shaped(q, baseline.expand(len(q.rows), -1)))
-        found = (found[0] if isinstance(found, tuple) else found).detach().flatten(1)
-        total = found if total is None else total + found
-        start += starts(q, baseline) if several else 0
-        q.gradients_taken += cost * len(q.rows)
-    assert total is not None
-    values = total / len(every)
-    start = start / len(every)
-    gap = values.sum(1) - (q.score - start) if several else None
-    return Found(values, None, "", gap, start if several else None, inner=True)
-
-
-def hookable(q: Question, method: str) -> None:
-    """UserError where an operation that bends is not a module of its own, each called once: Captum would not see it."""
-    bending = [node.name for node in q.look.nodes if node.name in (*RULES, *UNRULY)]
-    unruly = [name for name in bending if name in UNRULY]
-    if unruly:
-        raise UserError(
-            f"{method}: Captum has no rule for {', '.join(sorted(set(unruly)))} and would take it for linear. "
-            "Type method=integrated_gradients"
-        )
-    products = [n.name for n in q.look.nodes if n.name in ("Mul", "Bmm", "Mm", "Baddbmm") and sum(n.moving) > 1]
-    if products:
-        raise UserError(
-            f"{method}: the network multiplies what comes from the input with itself ({products[0]}), and Captum has "
-            "no rule for that. Type method=integrated_gradients"
-        )
-    for name, kinds in RULES.items():
-        done = bending.count(name)
-        modules = sum(isinstance(m, kinds) for m in q.model.module.modules())
-        if done > modules:
-            raise UserError(
-                f"{method}: {name} is done {done} times, and only {modules} modules do it: it is called as a function, "
-                f"or one module is used again, which Captum cannot see and would be silently wrong about. Give each "
-                f"its own {kinds[0].__name__} module, or type method=integrated_gradients"
-            )
-
-
-UNRULY = (
-    "Gelu", "Silu", "Hardtanh", "Hardswish", "Hardsigmoid", "Mish", "Abs", "Clamp", "ClampMin", "ClampMax", "Maximum",
-    "Minimum", "PreluKernel", "Pow", "Exp", "Log", "Sqrt", "LogSoftmax", "Logsigmoid", "Sin", "Cos", "NativeLayerNorm",
-    "NativeGroupNorm",
-)  # fmt: skip
+    return Found(values, None, "", gap, start, notes=complete(gap, q.score - start, law))
 
 
 def complete(gap: Tensor, change: Tensor, method: str) -> tuple[str, ...]:
@@ -310,23 +99,10 @@ def complete(gap: Tensor, change: Tensor, method: str) -> tuple[str, ...]:
     off = gap.abs().max() / change.abs().mean().clamp(min=torch.finfo(gap.dtype).tiny)
     if not bool(off > LAWFUL):
         return ()
-    why = "biases take their part" if method == "lrp" else "a rule of Captum's does not hold for this network"
-    return (f"the values of some row do not add up: they are off by {float(off):.0%} of the mean change ({why})",)
-
-
-METHODS = {
-    method.__name__: quiet(method)
-    for method in (
-        deeplift,
-        deeplift_shap,
-        lrp,
-        gradcam,
-        conductance,
-        layer_activation,
-        layer_gradient_x_activation,
-        layer_integrated_gradients,
-        neuron_gradient,
-        neuron_conductance,
-        neuron_integrated_gradients,
+    why = {
+        "lrp": "biases take their part",
+        "layer_integrated_gradients": "the path bends between its points, or not all goes through the layer",
+    }.get(method, "a rule of Captum's does not hold for this network")
+    return (
+        f"{method}: the values of some row do not add up: they are off by {float(off):.0%} of the mean change ({why})",
     )
-}

@@ -112,9 +112,10 @@ class Chain:
         """Cotangents (..., h) of z back to x, (..., d)."""
         return through(g, self.first.weight)
 
-    def effects(self, change: Tensor, features: slice) -> Tensor:
-        """What a change (b, d) of x does to z, feature by feature: (f, b, h)."""
-        return change.T[features, :, None] * self.first.weight.T[features, None]
+    def effects(self, change: Tensor, features: slice, onto: Tensor | None = None) -> Tensor:
+        """What a change (b, d) of x does to z, feature by feature: (f, b, h); with z itself where it is given."""
+        by, weight = change.T[features].contiguous()[..., None], self.first.weight.T[features].contiguous()[:, None]
+        return by * weight if onto is None else torch.addcmul(onto, by, weight)
 
     def outputs(self, z: Tensor, which: Which) -> Tensor:
         """(..., b, h) to (..., b, m). ``z`` is used up."""
@@ -123,6 +124,15 @@ class Chain:
             if linear is not None:
                 z = linear(z)
         return z
+
+    def values(self, z: Tensor, which: Which, target: Target) -> Tensor:
+        """t (..., b). ``z`` is used up. Of a linear target the last layer is the row c·W of each row alone."""
+        last = self.steps[-1][1]
+        if not target.linear or last is None:
+            return target.values(self.outputs(z, which), which)
+        a = self.steps[-1][0].forward(self.before(z, len(self.steps) - 1))
+        t: Tensor = torch.linalg.vecdot(a, target.folded(last.weight, which))
+        return t if last.bias is None else t.add_(target.folded(last.bias, which))
 
     def record(self, z: Tensor, *, to_the_end: bool = True) -> Pass:
         """The way forward, with what the way back needs. ``z`` is used up."""
@@ -134,10 +144,17 @@ class Chain:
             z = a if linear is None or (k == last and not to_the_end) else linear(a)
         return Pass(z, kept)
 
-    def back(self, kept: list[Tensor], g: Tensor) -> Tensor:
-        """Cotangents of the outputs, (..., b, m) or (b, m) for all points of a row, to those of z (..., b, h)."""
-        for (bend, linear), a in zip(reversed(self.steps), reversed(kept), strict=True):
-            if linear is not None:
+    def back(self, passed: Pass, which: Which, target: Target) -> Tensor:
+        """∂t/∂z (..., b, h) of a pass."""
+        last = self.steps[-1][1]
+        if target.linear and last is not None:
+            g = target.folded(last.weight, which)  # one row for all points of a row
+        else:
+            g = target.seed(passed.outputs, which)
+            g = g if last is None else through(g, last.weight)
+        for k in range(len(self.steps) - 1, -1, -1):
+            (bend, linear), a = self.steps[k], passed.kept[k]
+            if linear is not None and linear is not last:
                 g = through(g, linear.weight)
             g = bend.backward(g.expand_as(a), a)
         return g
@@ -145,8 +162,7 @@ class Chain:
     def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor:
         """∂t/∂z, (..., b, h). ``z`` is used up."""
         # of a target that is linear in the outputs, the outputs themselves are not needed
-        passed = self.record(z, to_the_end=target.coefficients is None)
-        return self.back(passed.kept, target.seed(passed.outputs, which))
+        return self.back(self.record(z, to_the_end=not target.linear), which, target)
 
     def before(self, z: Tensor, k: int) -> Tensor:
         """What the k-th bend is given, (..., b, h_k). ``z`` is used up where k > 0."""

@@ -27,11 +27,11 @@ def at_rows(q: Question) -> Tensor:
     look, engine = q.look, q.engine
     if not look.whole:
         return torch.cat([engine.pull(q.gradients(engine.lift(q.rows[lot]), lot)) for lot in q.lots()])
-    q.gradients_taken += len(q.rows)
-    seed = q.target.seed(look.outputs, slice(0, len(q.rows)))
+    q.gradients_taken += q.rows.shape[0]
     if look.passed is not None and isinstance(engine, Chain):
-        return engine.pull(engine.back(look.passed.kept, seed))
+        return engine.pull(engine.back(look.passed, slice(0, q.rows.shape[0]), q.target))
     x, y = look.recorded
+    seed = q.target.seed(look.outputs, slice(0, len(q.rows)))
     if not y.requires_grad:
         return torch.zeros_like(q.rows)
     (g,) = torch.autograd.grad(y, x, seed.expand_as(y), allow_unused=True, materialize_grads=True)
@@ -62,13 +62,14 @@ def smoothgrad(
     found = []
     for lot in q.lots():
         x = q.rows[lot]
-        mean = Moments(x)
+        z, mean = engine.lift(x), Moments(x)
         at_once = max(1, q.points // (2 * len(x)))
         for low in range(0, pairs, at_once):
             ε = torch.empty(min(at_once, pairs - low), *x.shape, dtype=x.dtype, device=x.device)
             noisy = ε.normal_(generator=generator).mul_(spread)
-            points = torch.cat([x + noisy, x - noisy])
-            g = engine.pull(q.gradients(engine.lift(points), lot))
+            moved = engine.push(noisy)  # x - ε is as far the other way
+            points = torch.cat([z + moved, z - moved])
+            g = engine.pull(q.gradients(points, lot))
             g = g.abs_() if of == "absolute" else g.square_() if of == "squared" else g
             mean.take(g[: len(noisy)].add_(g[len(noisy) :]).mul_(0.5))
         found.append(mean.result())

@@ -35,7 +35,7 @@ def integrated_gradients(
         raise UserError(f"steps={steps}: 1 or more, and without exact=True. Leave steps out for what is exact")
     if not tol > 0 or pieces < 1:
         raise UserError(f"tol={tol:g} pieces={pieces}: both above 0. Type tol=1e-4")
-    bent = [*q.engine.bent, *([] if q.target.coefficients is not None else [f"the target {q.target.name}"])]
+    bent = [*q.engine.bent, *([] if q.target.linear else [f"the target {q.target.name}"])]
     wanted = steps is None and exact is not False
     notes = []
     if wanted and bent:
@@ -162,7 +162,7 @@ def expected_gradients(q: Question, *, samples: int = 200) -> Found:
 
 def mean_over(q: Question, reference: Tensor) -> Tensor | None:
     """The mean of t over the reference, (B,): t of a row's own class."""
-    if q.target.coefficients is None or q.model.needs_owner:
+    if not q.target.linear or q.model.needs_owner:
         return None  # t would have to be asked for each row with each baseline
     size, total = q.points, torch.zeros_like(q.outputs[:1])
     for low in range(0, len(reference), size):

@@ -22,6 +22,28 @@ FIRST = 256  # rows of the pass that is recorded
 # is used again, so that to recognise it anew is all that is saved (0.2 ms, of 0.4 for the gradient of a small network).
 Place = list[tuple[Any, int]]  # parameters and where they lie, modules' types and who they are
 CHAINS: WeakKeyDictionary[nn.Module, tuple[Place, Chain]] = WeakKeyDictionary()
+STANDARD = (nn.Linear, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
+
+
+def recognised(module: nn.Module) -> Chain | None:
+    """The chain that a module was recognised as, where it can do nothing but what it did then: torch's own layers in
+    torch's own Sequential, the same ones with the same parameters, without hooks.
+
+    No pass of the module's is then needed to try the chain against, and nothing of the module has to be preserved.
+    """
+    if type(module) is not nn.Sequential or (found := CHAINS.get(module)) is None:
+        return None
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return None
+    here: Place = []
+    layers = module._modules.values()
+    for layer in layers:
+        if type(layer) not in STANDARD or layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+            return None
+        here += [(p, p.data_ptr()) for p in layer._parameters.values() if p is not None]
+    here.append((nn.Sequential, id(module)))
+    here += [(type(layer), id(layer)) for layer in layers]
+    return found[1] if same(found[0], here) else None
 
 
 class Look:
@@ -31,26 +53,25 @@ class Look:
     it only has to give the same outputs.
     """
 
-    def __init__(self, model: Model, kept: Kept, memory: float) -> None:
+    def __init__(self, model: Model, kept: Kept, memory: float, chain: Chain | None = None) -> None:
         self.model, self.kept, self.memory = model, kept, memory
         self.owner = torch.arange(len(model.rows), device=model.rows.device) if model.needs_owner else None
-        self.first = model.rows[:FIRST]
+        self.first = model.rows if self.whole else model.rows[:FIRST]
+        self.passed: Pass | None = None
+        if chain is not None:
+            self.engine = chain
+            self.passed = chain.record(chain.lift(self.first))
+            self.outputs = self.passed.outputs if self.whole else self._rest(self.passed.outputs)
+            return
         self.place: Place = [(p, p.data_ptr()) for p in kept.parameters]
         self.place += [(type(m), id(m)) for m in kept.modules]
-        self.passed: Pass | None = None
-        known = CHAINS.get(model.module) if model.plain else None
+        met = CHAINS.get(model.module) if model.plain else None
         y = None
-        if known is not None and same(known[0], self.place):
-            chain = known[1]
-            if fixed_course(kept.modules) and chain.first.weight.shape[1] == self.first.shape[1]:
-                self.passed = chain.record(chain.lift(self.first))
-                y = self.passed.outputs
-            else:
-                with torch.no_grad():
-                    y = self._tried(self.first)
-                self.agrees(chain, y)
-            if self.passed is not None:
-                self.engine = chain
+        if met is not None and same(met[0], self.place):
+            with torch.no_grad():
+                y = self._tried(self.first)
+            if self.agrees(met[1], y):
+                self.engine = met[1]
         y = self.recorded[1].detach() if y is None or self.passed is None else y
         self.outputs = y if self.whole else self._rest(y)
 
@@ -86,7 +107,7 @@ class Look:
     @property
     def whole(self) -> bool:
         """Whether the first pass held all rows."""
-        return len(self.model.rows) <= FIRST
+        return self.model.rows.shape[0] <= FIRST
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -126,26 +147,17 @@ class Look:
     def _rest(self, first: Tensor) -> Tensor:
         """Outputs of all rows, the others in lots that keep the memory."""
         rows, parts = self.model.rows, [first]
+        chain = self.engine if isinstance(self.engine, Chain) else None
         numbers = self.numbers if self.passed is None else self.engine.numbers
         size = max(1, int(self.memory * 2**20 / (numbers * rows.element_size())))
         with torch.no_grad():
             for low in range(FIRST, len(rows), size):
                 part = slice(low, low + size)
+                if chain is not None:
+                    parts.append(chain.outputs(chain.lift(rows[part]), part))
+                    continue
                 parts += [self.model.outputs(rows[part], None if self.owner is None else self.owner[part])]
         return torch.cat(parts)
-
-
-STANDARD = (nn.Sequential, nn.Linear, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
-
-
-def fixed_course(modules: list[nn.Module]) -> bool:
-    """Whether a module can do nothing but what it did: torch's own layers in torch's own Sequential, without hooks.
-
-    Then a chain that it was once recognised as needs no pass of the module's to be tried against.
-    """
-    return type(modules[0]) is nn.Sequential and all(
-        type(m) in STANDARD and not m._forward_hooks and not m._forward_pre_hooks for m in modules
-    )
 
 
 def same(before: Place, now: Place) -> bool:

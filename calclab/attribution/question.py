@@ -31,9 +31,11 @@ class Engine(Protocol):
 
     def pull(self, g: Tensor) -> Tensor: ...
 
-    def effects(self, change: Tensor, features: slice) -> Tensor: ...
+    def effects(self, change: Tensor, features: slice, onto: Tensor | None = None) -> Tensor: ...
 
     def outputs(self, z: Tensor, which: Which) -> Tensor: ...
+
+    def values(self, z: Tensor, which: Which, target: Target) -> Tensor: ...
 
     def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor: ...
 
@@ -106,7 +108,8 @@ class Question:
 
     def values(self, z: Tensor, which: Which) -> Tensor:
         """t (..., b) at lifted points (..., b, h), which are used up."""
-        return self.target.values(self.answers(z, which), which)
+        self.forwards += z.numel() // z.shape[-1]
+        return self.engine.values(z, which, self.target)
 
     def gradients(self, z: Tensor, which: Which) -> Tensor:
         """∂t/∂z (..., b, h) at lifted points, which are used up."""

@@ -57,10 +57,13 @@ def taken_away(q: Question, masks: Tensor | None) -> Found:
             for low in range(0, count, at_once):
                 part = slice(low, min(low + at_once, count))
                 if masks is None:
-                    points = engine.effects(change, part).add_(z)
+                    points = engine.effects(change, part, z)
                 else:
                     points = z + engine.push(masks[part, None] * change)
-                found[part, lot] += q.values(points, lot)
+                v = q.values(points, lot)
+                moved = (change != 0).T  # what nothing has changed keeps its score to the last bit
+                moved = moved[part] if masks is None else (masks[part] @ moved.to(v.dtype)) > 0
+                found[part, lot] += torch.where(moved, v, score[lot])
     values = score[:, None] - found.T / len(every)
     error = values.abs().add_(score.abs()[:, None], alpha=2).mul_(8 * torch.finfo(values.dtype).eps)
     return Found(values, error, "rounding")

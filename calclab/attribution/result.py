@@ -18,7 +18,7 @@ class Attribution:
     ``forwards`` counts the points that went forward alone, ``gradients`` those that went forward and back.
     ``gap`` (B,) is Σ_j values - (F(x) - F(baseline)), for the methods that promise 0 (completeness). ``score`` (B,) is
     F(x), ``reference_score`` (B,) is F(baseline). ``converged`` is False where quadrature ended above its tolerance.
-    ``shapes`` are those of one row of the module's inputs.
+    ``shapes`` are those of one row of the module's inputs, of the methods that look at a layer that of its output.
     """
 
     method: str
@@ -51,4 +51,4 @@ class Found:
     reference_score: Tensor | None = None
     converged: bool = True
     notes: tuple[str, ...] = ()
-    inner: bool = False  # the values are those of a layer, not of the inputs
+    inner: torch.Size | None = None  # of values that are those of a layer, not of the inputs: what it gives of a row

@@ -1,7 +1,8 @@
 """What is attributed: one number t of a row, made of the network's outputs.
 
 An output, the class predicted, the row's own label, the loss, or any formula in the outputs y0, y1, ... Where t is
-linear in the outputs, t = c·y, its coefficients (B, m) are all that is needed, and no graph is built for it.
+linear in the outputs, t = c·y, its coefficients (B, m), or the number of the one output that it is, are all that is
+needed, and no graph is built for it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,24 +22,49 @@ Scalar = Callable[[Tensor, Tensor], Tensor]  # outputs (N, m), the row that each
 Which = slice | Tensor  # the rows along the last axis but one of an array of points
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """``coefficients`` (B, m) where t is linear; else ``function``. Points are (..., b, m), b the rows ``which``."""
+    """Of rows with ``outputs`` (B, m): ``places`` (B,) where t is one of them, ``weights`` (B, m) where it is linear in
+    them, else ``function``. Points are (..., b, m), b the rows ``which``."""
 
     name: str
-    coefficients: Tensor | None
+    outputs: Tensor
+    places: Tensor | None = None
+    weights: Tensor | None = None
     function: Scalar | None = None
+
+    @property
+    def linear(self) -> bool:
+        return self.function is None
+
+    @cached_property
+    def coefficients(self) -> Tensor:
+        """c (B, m) of a linear target."""
+        if self.weights is not None:
+            return self.weights
+        assert self.places is not None
+        return torch.zeros_like(self.outputs).scatter_(1, self.places[:, None], 1.0)
+
+    def folded(self, rows: Tensor, which: Which) -> Tensor:
+        """c·rows of a linear target: of the weight (m, h) of a last layer (b, h), of its bias (m,) numbers (b,)."""
+        if self.places is None:
+            return self.coefficients[which] @ rows
+        return rows.index_select(0, self.places[which])
 
     def values(self, outputs: Tensor, which: Which) -> Tensor:
         """t (..., b) of outputs (..., b, m)."""
-        if self.coefficients is not None:
+        if self.places is not None:
+            index = self.places[which].unsqueeze(-1)
+            if outputs.ndim == 2:
+                return outputs.gather(1, index)[:, 0]
+            return outputs.gather(-1, index.expand(*outputs.shape[:-1], 1)).squeeze(-1)
+        if self.function is None:
             return (outputs * self.coefficients[which]).sum(-1)
-        assert self.function is not None
         return self.function(outputs.reshape(-1, outputs.shape[-1]), owners(outputs, which)).reshape(outputs.shape[:-1])
 
     def seed(self, outputs: Tensor, which: Which) -> Tensor:
         """∂t/∂y, (..., b, m) or what broadcasts to it."""
-        if self.coefficients is not None:
+        if self.linear:
             return self.coefficients[which]
         with torch.enable_grad():
             leaf = outputs.detach().requires_grad_()
@@ -77,7 +104,7 @@ def choose(
     if isinstance(target, int):
         target = f"output.{target}"
     if not isinstance(target, str):
-        return Target(getattr(target, "__name__", "function of the outputs"), None, target)
+        return Target(getattr(target, "__name__", "function of the outputs"), outputs, function=target)
     text = target.strip()
     if text == "predicted":
         return selected("predicted class" if m > 1 else "output", outputs.argmax(1), outputs)
@@ -92,7 +119,7 @@ def choose(
             raise UserError(
                 "target=loss: a module by itself has no loss. Give loss=, a function (outputs, labels) -> (N,)"
             )
-        return Target("loss", None, lambda y, owner: loss(y, labels[owner]))
+        return Target("loss", outputs, function=lambda y, owner: loss(y, labels[owner]))
     if text in names:
         return one(text, list(names).index(text), outputs)
     if found := re.fullmatch(r"output\.(\d+)", text):
@@ -114,7 +141,7 @@ def one(name: str, place: int, outputs: Tensor) -> Target:
 
 
 def selected(name: str, places: Tensor, outputs: Tensor) -> Target:
-    return Target(name, torch.zeros_like(outputs).scatter_(1, places[:, None], 1.0))
+    return Target(name, outputs, places if places.device == outputs.device else places.to(outputs.device))
 
 
 def written(text: str, outputs: Tensor, names: Sequence[str]) -> Target:
@@ -138,5 +165,5 @@ def written(text: str, outputs: Tensor, names: Sequence[str]) -> Target:
         base = call(torch.zeros_like(outputs[0]))
         slopes = torch.func.grad(call)(torch.zeros_like(outputs[0]))
         if not bool(base):  # t = c·y; with a constant it is a function like any other
-            return Target(text, slopes.expand(B, m))
-    return Target(text, None, lambda y, owner: torch.vmap(call)(y))
+            return Target(text, outputs, weights=slopes.expand(B, m))
+    return Target(text, outputs, function=lambda y, owner: torch.vmap(call)(y))

@@ -25,16 +25,20 @@ class Whole:
     def pull(self, g: Tensor) -> Tensor:
         return g
 
-    def effects(self, change: Tensor, features: slice) -> Tensor:
-        """A change (b, d), feature by feature: (f, b, d), zero but in its own feature."""
-        one = torch.eye(change.shape[1], dtype=change.dtype, device=change.device)[features]
-        return change * one[:, None]
+    def effects(self, change: Tensor, features: slice, onto: Tensor | None = None) -> Tensor:
+        """A change (b, d), feature by feature: (f, b, d), zero but in its own feature; with x where it is given."""
+        one = torch.eye(change.shape[1], dtype=change.dtype, device=change.device)[features, None]
+        return change * one if onto is None else torch.addcmul(onto, change, one)
 
     def outputs(self, z: Tensor, which: Which) -> Tensor:
         """(..., b, d) to (..., b, m)."""
         with torch.no_grad():
             y = self._forward(z, which)
         return y.view(*z.shape[:-1], -1)
+
+    def values(self, z: Tensor, which: Which, target: Target) -> Tensor:
+        """t (..., b)."""
+        return target.values(self.outputs(z, which), which)
 
     def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor:
         """∂t/∂x, (..., b, d)."""

@@ -1,4 +1,4 @@
-"""Columns of a table: what they hold, what is missing in them, and how they become numbers."""
+"""Columns of a table: what they hold, and how they become numbers."""
 
 from __future__ import annotations
 
@@ -60,58 +60,8 @@ def _kind_of_objects(values: list[Any]) -> str:
     return "text" if all(isinstance(value, str | int | float | bool) for value in values) else "other"
 
 
-def complete(frame: pd.DataFrame, features: list[str], target: str, missing: str) -> tuple[pd.DataFrame, list[str]]:
-    """The table without missing or infinite values or empty columns, and notes on what was done."""
-    frame = frame.copy()
-    for name in frame.columns:
-        if kind_of(frame[name]) == "number":
-            numbers = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            frame[name] = np.where(np.isfinite(numbers), numbers, np.nan)
-    notes = []
-    if empty := [name for name in features if frame[name].isna().all()]:
-        frame = frame.drop(columns=empty)
-        notes.append(f"columns without any value are left out: {listed(empty)}")
-    if len(empty) == len(features):
-        raise UserError(f"the columns {listed(features)} hold no values at all. Choose others by data.features")
-    counts = frame.isna().sum()
-    gaps = [f"{name} ({counts[name]})" for name in frame.columns if counts[name]]
-    if not gaps:
-        return frame, notes
-    if missing == "error":
-        raise UserError(
-            f"data.missing=error: values are missing in {listed(gaps)}. Type data.missing=drop or data.missing=mean"
-        )
-    before = len(frame)
-    if missing == "mean":
-        frame = frame.dropna(subset=[target])
-        for name in frame.columns:
-            if frame[name].isna().any():
-                frame[name] = filled(frame[name])
-        dropped = f"{before - len(frame)} rows without a target dropped, " if len(frame) < before else ""
-        notes.append(f"missing values in {listed(gaps)}: {dropped}means put in (of texts the most frequent)")
-    else:
-        frame = frame.dropna()
-        most = counts.idxmax()
-        advice = f"; most of them for {most}: data.missing=mean fills it, data.features leaves it out"
-        dropped = f"{before - len(frame)} of {before} rows dropped" + advice * (2 * len(frame) < before)
-        notes.append(f"missing values in {listed(gaps)}: {dropped}")
-    if not len(frame):
-        advice = (
-            "Type data.missing=mean, or leave columns out by data.features" if missing == "drop" else "Choose another"
-        )
-        raise UserError(f"no row is left: values are missing in {listed(gaps)}. {advice}")
-    return frame, notes
-
-
-def filled(column: pd.Series) -> pd.Series:
-    """The column with its mean, or its most frequent value, in place of missing ones."""
-    if kind_of(column) == "number":
-        return column.fillna(column.mean())
-    return column.fillna(column.mode().iloc[0])
-
-
 def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str], list[str]]:
-    """Inputs (B, d) in float64, their names, and of each the column that it was made of.
+    """Inputs (B, d) in float64, their names, and of each the column that it was made of; NaN where a value is missing.
 
     UserError, for all columns at once, where one cannot be used.
     """
@@ -133,13 +83,14 @@ def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str], lis
     for name in frame.columns:
         column = frame[name]
         if kind_of(column) == "text":
+            gone = column.isna().to_numpy()
             texts = column.astype(str).to_numpy()
-            values = np.unique(texts)
-            blocks += [(texts == value).astype(np.float64) for value in values]
+            values = np.unique(texts[~gone])
+            blocks += [np.where(gone, np.nan, texts == value) for value in values]
             labels += [f"{name}={value}" for value in values]
             made_of += [name] * len(values)
         else:
-            blocks.append(column.to_numpy(dtype=np.float64))
+            blocks.append(column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
             labels.append(name)
             made_of.append(name)
     return np.stack(blocks, axis=1), labels, made_of
@@ -156,7 +107,7 @@ def categorical(frame: pd.DataFrame, features: list[str], target: str, names: Se
             raise UserError(f"data.categories={name}: it is no column to predict from. {hint}")
         if kind_of(frame[name]) in ("number", "boolean"):
             numbers = frame[name].astype(float)
-            frame = frame.assign(**{name: numbers.map("{:.12g}".format).astype("category")})
+            frame = frame.assign(**{name: numbers.map("{:.12g}".format, na_action="ignore").astype("category")})
     return frame
 
 
@@ -178,7 +129,7 @@ def unusable(column: pd.Series) -> str:
         return "holds neither numbers nor texts"
     if kind != "text":
         return ""
-    texts = column.astype(str)
+    texts = column.dropna().astype(str)
     values = texts.unique()
     meant = str(column.dtype) == "category"  # numbers among the texts are no sign of a mistake
     numbers = [value for value in values if is_number(value)]

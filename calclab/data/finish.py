@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data, Units
+from calclab.data.missing import Gap, filled
 from calclab.data.split import split
 from calclab.errors import UserError
 
@@ -40,11 +41,13 @@ def finish(
     seed: int,
     notes: Sequence[str] = (),
     columns: Sequence[str] = (),
+    gaps: Sequence[Gap] = (),
 ) -> Data:
     """Data from float64 inputs (B, *shape) and targets: (B,) class numbers, or (B, m) numbers to predict.
 
-    ``columns`` names what the inputs were made of, where several were made of one. What is held out is held out of
-    everything: mean and variance are those of the rows to learn from.
+    ``columns`` names what the inputs were made of, where several were made of one; ``gaps`` are those in which values
+    are missing. What is held out is held out of everything: mean and variance, and what is put in for missing values,
+    are those of the rows to learn from.
     """
     notes = list(notes)
     if rows is not None and rows < len(inputs):
@@ -52,8 +55,6 @@ def finish(
         chosen = torch.randperm(len(inputs), generator=generator)[:rows].sort().values
         notes.append(f"{rows} of {len(inputs)} rows, chosen by the seed")
         inputs, targets = inputs[chosen], targets[chosen]
-    if not bool(inputs.isfinite().all()):
-        raise UserError(f"data={name} holds inputs that are not finite numbers. Leave these rows out")
     parts = [torch.arange(len(inputs))]
     if held_out:
         parts = list(split(name, targets, held_out, classification=classification, seed=seed))
@@ -61,6 +62,9 @@ def finish(
             f"{len(parts[1])} of {len(inputs)} rows held out, chosen by the seed"
             + ", of each class alike" * classification
         )
+    inputs = filled(inputs, parts[0], gaps)
+    if not bool(inputs.isfinite().all()):
+        raise UserError(f"data={name} holds inputs that are not finite numbers. Leave these rows out")
     x, y = inputs[parts[0]], targets[parts[0]]
     if constant := [feature for feature, same in zip(features, _constant(x), strict=True) if same]:
         shown = ", ".join(constant[:5]) + (" and others" if len(constant) > 5 else "")

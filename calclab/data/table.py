@@ -12,6 +12,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.data import columns
+from calclab.data import missing as missing_values
 from calclab.data.finish import Common, finish
 from calclab.data.read import read
 from calclab.errors import UserError
@@ -40,8 +41,8 @@ def table(
 
     Numbers stay, booleans become 0 and 1, a text column, or one named in ``categories``, becomes one input for each of
     its values ("colour=red"). A column that only counts the rows is left out, unless ``features`` names it. Rows with
-    missing values are dropped (``missing`` = drop), filled (mean), or refused (error); rows whose target is missing are
-    dropped or refused.
+    missing values are dropped (``missing`` = drop), filled (mean, by the rows to learn from), or refused (error); rows
+    whose target is missing are dropped or refused.
     """
     if path is None:
         raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
@@ -55,7 +56,7 @@ def table(
     if features is None:
         wanted, counting = without_counters(frame, wanted)
     frame = frame[[*wanted, target]]
-    frame, notes = columns.complete(frame, wanted, target, missing)
+    frame, notes = missing_values.complete(frame, wanted, target, missing)
     notes = [counting, *notes] if counting else notes
     wanted = [name for name in wanted if name in frame.columns]
     frame = columns.categorical(frame, wanted, target, categories)
@@ -77,6 +78,7 @@ def table(
         rows=rows,
         notes=notes,
         columns=made_of,
+        gaps=missing_values.gaps(frame[wanted], made_of),
         **common,
     )
 

@@ -70,10 +70,17 @@ class Transformer(nn.Module):
             )
         length = shape[-2] if len(shape) > 1 else math.prod(shape)
         self.embedding = nn.Linear(math.prod(shape) // length, width)
-        self.position = nn.Parameter(0.02 * torch.randn(length, width))
+        self.position = nn.Parameter(torch.empty(length, width))
+        self.reset_parameters()
         self.blocks = nn.Sequential(*(Block(width, heads, activation) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, outputs)
+
+    def reset_parameters(self) -> None:
+        """Draw the positions anew, normal with deviation 0.02 (Radford et al. 2018, section 4.1); layers draw their
+        own."""
+        with torch.no_grad():
+            self.position.copy_(0.02 * torch.randn(self.position.shape))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.movedim(-2, 1).flatten(2) if x.ndim > 2 else x.unsqueeze(2)

@@ -73,7 +73,10 @@ class Hessian(Schema):
     bottom: int = knob("how many of the smallest eigenvalues to find by products", 1, at_least=0)
     tol: float = knob("residuals ‖Av - λv‖ to reach, relative to the largest |λ|", 1e-3, above=0)
     trace_tol: float | None = knob(
-        "half the width of the trace's 95 % interval to reach, relative to it; null leaves the trace out", 0.05, above=0
+        "half the width of the trace's 95 % interval to reach, relative to it, or to Σ|λ|/2 if that is more; null "
+        "leaves the trace out",
+        0.05,
+        above=0,
     )
     diagonal: bool = knob("estimate the diagonal too, entry by entry", "true")
     probes: int = knob("random vectors that the density is made of; 0 leaves it out", 6, at_least=0)
@@ -89,7 +92,7 @@ class Hessian(Schema):
         "points along each line and each side of the plane on which the loss is drawn; 0: none", 13, at_least=0
     )
     lanes: int | None = knob(
-        "columns of a block of products that share a pass; null measures what is quickest", 8, at_least=1
+        "columns of a block of products that share a pass; null takes what suits the network's layers", 8, at_least=1
     )
     memory: float | None = knob("the most gigabytes that kept graphs may take; null decides", 2, above=0)
 
@@ -128,9 +131,15 @@ class Importance(Schema):
     method: Any = knob(
         "how importance is measured: a method, or a list whose first gives the ranking and is held against the others; "
         "gradient, gradient_x_input, integrated_gradients, expected_gradients, smoothgrad, ablation, occlusion, "
-        "shapley, permutation, and with the extra captum deeplift, deeplift_shap, lrp",
+        "shapley, permutation, and with the extra captum deeplift, deeplift_shap, lrp, gradcam, neuron_gradient, "
+        "neuron_conductance, neuron_integrated_gradients; of a layer's units conductance, layer_activation, "
+        "layer_gradient_x_activation, layer_integrated_gradients",
         "'[integrated_gradients,permutation]'",
     )
+    layer: str | None = knob(
+        "the layer that gradcam, the methods of a layer's units and those of one neuron look at", "hidden.0"
+    )
+    neuron: Any = knob("the unit of the layer that the neuron methods look at: a number, of maps a list", "3")
     target: str = knob(
         "what is attributed: the loss, an output by number (output.0) or name, the predicted class, the row's own "
         "label, or a formula in the outputs (y0 - y1)",
@@ -143,13 +152,15 @@ class Importance(Schema):
     )
     rows: int | None = knob("how many rows of the data to use; null takes all", 100, at_least=1)
     tol: float | None = knob(
-        "how far integrated gradients may be off, relative to the row's largest; null: 1e-8, in float32 1e-4",
+        "how far integrated gradients and conductance may be off, relative to the row's largest; null: 1e-8, in "
+        "float32 1e-4, of conductance 1e-2",
         1e-6,
         above=0,
         below=1,
     )
     samples: int | None = knob(
-        "samples of the methods that draw some: baselines, noise, permutations; null takes the method's own",
+        "samples of the methods that take some: baselines, noise, permutations, points of Captum's paths; null "
+        "takes the method's own",
         100,
         at_least=2,
     )

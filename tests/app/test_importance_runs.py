@@ -105,3 +105,21 @@ def test_a_name_for_the_method_anywhere(lab, tmp_path: Path) -> None:
     assert record["status"] == "completed"
     with (folder(tmp_path) / "table.csv").open(newline="") as file:
         assert {row["method"] for row in csv.DictReader(file)} == {"integrated_gradients"}
+
+
+def test_the_units_of_a_layer_are_ranked(lab, penguins: Path) -> None:
+    start = "topic=importance network=mlp data=table data.path=penguins.csv data.target=species"
+    result = lab(f"{start} method=conductance target=predicted {QUICK}")
+    assert result.status == 2
+    assert "conductance needs a layer. mlp has the layers hidden.0" in result.err
+    result = lab(f"{start} method=conductance layer=hidden.0 target=predicted network.width=5 rows=40 {QUICK}")
+    assert result.status == 0, result.err + result.out
+    assert "333 held-out rows" in result.out
+    assert "matters most: mean |conductance of predicted class| over 40 samples by hidden.0[" in result.out
+    table = pd.read_csv(folder(penguins) / "table.csv")
+    assert set(table["feature"]) == {f"hidden.0[{i}]" for i in range(5)}
+    assert set(table["target"]) <= {"Adelie", "Chinstrap", "Gentoo"}
+    assert (table["error"] >= 0).all()
+    names = {path.name for path in folder(penguins).glob("*.png")}
+    assert names >= {"importance.png", "importance_with_intervals.png", "shares_by_row.png", "randomisation_test.png"}
+    assert "deletion.png" not in names

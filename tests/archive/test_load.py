@@ -65,6 +65,24 @@ def test_a_matrix_in_parquet_loads_as_one_in_csv(written: Path, indexed: bool) -
     assert run.names["matrices"] == ["hessian.0", "large"]
 
 
+def test_a_tidy_table_loads_as_it_was_written(written: Path) -> None:
+    run = calclab.load(written)
+    assert run.names["tables"] == []
+    with pytest.raises(UserError, match=r"no table 'table'\. It has none"):
+        run.table()
+    lines = [(0, "NA", "gradient", "3", AWKWARD[0].item(), None), (1, "a, b", "gradient", "7", -1 / 3, 0.5)]
+    columns = ["row", "feature", "method", "target", "value", "error"]
+    pd.DataFrame(lines, columns=columns).to_csv(written / "table.csv", index=False)
+    assert run.names["tables"] == ["table"]
+    assert "table" not in run.names["trajectories"]
+    found = run.table()
+    assert found.columns.tolist() == columns
+    assert found.value.tolist() == [AWKWARD[0].item(), -1 / 3]
+    assert found.feature.tolist() == ["NA", "a, b"]  # a feature may be called so
+    assert found.target.tolist() == ["3", "7"]  # a class is a word, even where it is a digit
+    assert found.error.isna().tolist() == [True, False]
+
+
 def test_what_is_not_there_is_said(written: Path) -> None:
     run = calclab.load(written)
     with pytest.raises(UserError, match=r"no matrix 'hesian'.*hessian\.0"):

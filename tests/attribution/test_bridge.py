@@ -78,10 +78,6 @@ def test_lrp_without_biases_keeps_the_output(nets: SimpleNamespace) -> None:
 
 def test_layers_and_neurons(nets: SimpleNamespace) -> None:
     net, x = fresh(4, 8, 8, 2, activation=nn.Tanh), nets.rows(6, 4)
-    flow = attribute(net, "conductance", x, target=1, layer="1", steps=50)
-    assert flow.values.shape == (6, 8)
-    finer = attribute(net, "conductance", x, target=1, layer="1", steps=200)
-    assert float(finer.gap.abs().max()) < 0.4 * float(flow.gap.abs().max()) < 1e-3
     activation = attribute(net, "layer_activation", x, layer="1").values
     torch.testing.assert_close(activation, net[:2](x).detach())
     both = attribute(net, "layer_gradient_x_activation", x, target=1, layer="1").values

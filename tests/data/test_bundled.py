@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 
 from calclab.core import Data
@@ -38,6 +42,25 @@ def test_sizes_names_and_types(
     else:
         assert data.targets.shape == (shape[0], 1)
         assert data.targets.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine", "iris", "diabetes"])
+def test_the_files_read_are_what_scikit_learn_gives(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read where they lie or, where they are not found, loaded by scikit-learn: the same numbers and names."""
+    common: Any = {"standardize": False, "held_out": 0.0, "rows": None, "dtype": torch.float64, "device": "cpu"}
+    read = getattr(bundled, name)(seed=0, **common)
+    loaded = getattr(sklearn.datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
+    scale = 16 if name == "digits" else 1
+    assert np.array_equal(read.inputs.flatten(1).numpy() * scale, loaded.data)
+    assert np.array_equal(read.targets.flatten().numpy(), loaded.target)
+    if name != "digits":
+        assert list(read.features) == list(loaded.feature_names)
+    if read.classification:
+        assert list(read.classes) == [str(c) for c in loaded.target_names]
+    monkeypatch.setattr(bundled, "place", lambda file: tmp_path / file)
+    elsewhere = getattr(bundled, name)(seed=0, **common)
+    assert torch.equal(elsewhere.inputs, read.inputs)
+    assert torch.equal(elsewhere.targets, read.targets)
 
 
 def test_the_names_of_pixels_are_their_places() -> None:

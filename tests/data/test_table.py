@@ -112,6 +112,43 @@ def test_missing_values_are_filled(tmp_path: Path) -> None:
     assert "1 rows without a target dropped" in data.notes[1]
 
 
+def test_what_is_put_in_is_of_the_rows_to_learn_from(tmp_path: Path) -> None:
+    """Of the rows held out nothing goes into it, be it a mean, the most frequent text, category or boolean."""
+    lines = [f"{3 ** (k % 7)},{'uvw'[k % 3]},{k % 4},{'true' if k % 5 else 'false'},{k * 0.37:.2f}" for k in range(60)]
+    for k in (4, 17, 33, 50):
+        lines[k] = f",,,,{k * 0.37:.2f}"
+    path = written(tmp_path, "\n".join(["a,b,c,d,y", *lines]) + "\n")
+    data = made(path, "y", missing="mean", held_out=0.4, categories=["c"])
+    assert data.held_out is not None
+    assert data.columns == ("a", "b", "b", "b", "c", "c", "c", "c", "d")
+    numbers = {float(line.rpartition(",")[2]): k for k, line in enumerate(lines)}
+    learned, held = ([numbers[round(float(y), 2)] for y in part.targets.flatten()] for part in (data, data.held_out))
+    full = [k for k in learned if lines[k][0] != ","]
+    true = [sum(3 ** (k % 7) for k in full) / len(full)]
+    for count, digit in ((3, lambda k: k % 3), (4, lambda k: k % 4)):
+        often = [sum(digit(k) == value for k in full) for value in range(count)]
+        true += [float(value == often.index(max(often))) for value in range(count)]
+    true.append(float(sum(k % 5 > 0 for k in full) > len(full) / 2))
+    gone = [
+        row
+        for part, rows in ((data, learned), (data.held_out, held))
+        for row, k in zip(part.inputs, rows, strict=True)
+        if lines[k][0] == ","
+    ]
+    assert len(gone) == 4
+    for row in gone:
+        torch.testing.assert_close(row, torch.tensor(true, dtype=torch.float64))
+
+
+def test_a_column_without_a_value_to_learn_from(tmp_path: Path) -> None:
+    whole = made(
+        written(tmp_path, "a,b,y\n" + "".join(f"{k},,{k}.5\n" for k in range(9)) + "9,7,9.5\n"), "y", missing="mean"
+    )
+    assert whole.inputs[:, 1].tolist() == [7.0] * 10
+    with pytest.raises(UserError, match="b has no value in any of the 1 rows to learn from"):
+        made(tmp_path / "t.csv", "y", missing="mean", held_out=0.9)
+
+
 def test_missing_values_are_refused_on_request(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a \(1\), b \(1\), y \(1\).*data.missing=drop"):
         made(written(tmp_path, GAPS), "y", missing="error")

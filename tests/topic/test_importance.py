@@ -14,6 +14,8 @@ from calclab.topic.importance import BLOCK, Importance
 
 KNOBS = {
     "method": "gradient",
+    "layer": None,
+    "neuron": None,
     "target": "loss",
     "baseline": None,
     "rows": None,

@@ -1,5 +1,4 @@
-"""What is asked for: the rows, what is attributed of them, what they are compared with, and the columns of a table that
-the inputs were made of."""
+"""What is asked for: the rows, what is attributed of them, and what they are compared with."""
 
 from __future__ import annotations
 
@@ -18,25 +17,9 @@ from calclab.attribution.target import Target, choose
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.topic.importance.features import Columns, Features, Units
+from calclab.topic.importance.methods import INWARD, LAYERED, OF_NEURON, OF_UNITS, PLAYERS, REFINED, SAMPLED, STEPPED
 
-SLOPES = ("gradient", "smoothgrad")  # per unit of the input; the others are shares of the target itself
-PLAYERS = ("ablation", "shapley", "permutation")  # of these, inputs of one column change together
-BY_ROW = (
-    "gradient",
-    "gradient_x_input",
-    "integrated_gradients",
-    "expected_gradients",
-    "smoothgrad",
-    "ablation",
-    "occlusion",
-    "shapley",
-    "deeplift",
-    "deeplift_shap",
-    "lrp",
-)
-METHODS = (*BY_ROW, "permutation")
-OF_FUNCTIONS = ("gradient", "gradient_x_input", "integrated_gradients", "ablation", "occlusion", "shapley")
-SAMPLED = ("expected_gradients", "smoothgrad", "shapley", "permutation")
 WINDOW = 3  # side of the square of an image that occlusion covers
 
 
@@ -58,84 +41,49 @@ class Called(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A network looks at its rows, a function at its start."""
+    """A network looks at its rows, a function at its start. ``methods`` are all of inputs, or all of a layer's units
+    (`mistakes.refuse_layer`)."""
 
     subject: Function | Network
+    methods: tuple[str, ...]
     target: str
     baseline: Any
     tol: float | None
     samples: int | None
     seed: int
+    layer: str | None = None
+    neuron: Any = None
 
     # --- the rows ---
 
     @cached_property
+    def columns(self) -> Columns:
+        return Columns(self.subject)
+
+    @cached_property
+    def features(self) -> Features:
+        """What is ranked."""
+        if not self.of_units:
+            return self.columns
+        assert isinstance(self.subject, Network)
+        assert self.layer is not None
+        with torch.no_grad():
+            shape = self.subject.activations(self.subject.data.inputs[:1])[self.layer].shape[1:]
+        return Units(self.layer, tuple(shape), self.reference.device)
+
+    @property
+    def of_units(self) -> bool:
+        """Whether it is the units of a layer that are ranked, not inputs."""
+        return any(name in OF_UNITS for name in self.methods)
+
+    @property
     def reference(self) -> Tensor:
         """All rows (R, d) that means and classes are taken of."""
-        return self.subject.rows if isinstance(self.subject, Network) else self.subject.start[None]
+        return self.columns.reference
 
     @cached_property
     def labels(self) -> Tensor | None:
         return self.subject.data.targets if isinstance(self.subject, Network) else None
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Of the inputs, (d)."""
-        return self.subject.data.features if isinstance(self.subject, Network) else self.subject.variables
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """What importance is given to, (C): the columns of the table, or the inputs themselves."""
-        made_of = self.subject.data.columns if isinstance(self.subject, Network) else ()
-        return tuple(dict.fromkeys(made_of)) if made_of else self.names
-
-    @cached_property
-    def groups(self) -> Tensor | None:
-        """The number (d,) of the column of each input; None where they are the same."""
-        if len(self.columns) == len(self.names) or not isinstance(self.subject, Network):
-            return None
-        places = {name: place for place, name in enumerate(self.columns)}
-        return torch.tensor([places[name] for name in self.subject.data.columns], device=self.reference.device)
-
-    @cached_property
-    def joint(self) -> list[tuple[int, Tensor, Tensor]]:
-        """Of each column that several inputs were made of: its number, these inputs (g,), their covariance (g, g)."""
-        if self.groups is None:
-            return []
-        found = []
-        for place in range(len(self.columns)):
-            members = (self.groups == place).nonzero()[:, 0]
-            if len(members) > 1:
-                off = self.reference[:, members] - self.reference[:, members].mean(0)
-                found.append((place, members, off.T @ off / len(off)))
-        return found
-
-    def by_column(self, values: Tensor, method: str = "") -> Tensor:
-        """(..., d) as (..., C): summed over the inputs of each column, which is right for parts of a whole.
-
-        Slopes g are none. Of the inputs of one column, which only change together, √(gᵀΣg) tells how far the target
-        moves when the category is drawn anew, as |g| does of a standardised number moved by its deviation.
-        """
-        if self.groups is None:
-            return values
-        found = values.new_zeros(*values.shape[:-1], len(self.columns)).index_add(-1, self.groups, values)
-        for place, members, Σ in self.joint if method in SLOPES else ():
-            g = values[..., members]
-            together = Σ if method == "gradient" else Σ.diagonal().diag()  # of smoothgrad the signs are not known
-            found[..., place] = ((g @ together) * g).sum(-1).clamp(min=0).sqrt()
-        return found
-
-    def spread(self, of_columns: Tensor) -> Tensor:
-        """What holds of a column (..., C), for each of its inputs: (..., d)."""
-        return of_columns if self.groups is None else of_columns[..., self.groups]
-
-    @property
-    def image(self) -> tuple[int, int, int] | None:
-        """(channels, height, width), where the inputs are images."""
-        if not isinstance(self.subject, Network) or self.subject.data.inputs.ndim != 4:
-            return None
-        c, h, w = self.subject.data.inputs.shape[1:]
-        return int(c), int(h), int(w)
 
     # --- what they are attributed ---
 
@@ -166,6 +114,20 @@ class Asked:
         found = re.fullmatch(r"output\.(\d+)", self.target)
         return self.outputs[int(found[1])] if found else self.target
 
+    @property
+    def unit(self) -> str:
+        """The neuron in words."""
+        place = [self.neuron] if isinstance(self.neuron, int) else list(self.neuron or ())
+        return f"{self.layer}[{','.join(map(str, place))}]"
+
+    def of_what(self, method: str) -> str:
+        """What a method speaks of, in words: the target, or a number of the layer's own."""
+        if method == "layer_activation":
+            return str(self.layer)
+        if method in INWARD:
+            return self.unit
+        return f"{self.what} through {self.unit}" if method in OF_NEURON else self.what
+
     @cached_property
     def module(self) -> nn.Module:
         return Called(self.subject) if isinstance(self.subject, Function) else self.subject.module
@@ -181,24 +143,13 @@ class Asked:
     ) -> Attribution:
         """One method on rows (b, d): of ``network`` in place of the subject, and of the outputs ``fixed`` (b,) in place
         of the predicted ones."""
-        options: dict[str, Any] = {}
-        if self.image is not None and method == "occlusion":
-            options["window"] = (min(WINDOW, self.image[1]), min(WINDOW, self.image[2]))
-        method = "ablation" if method == "occlusion" and self.image is None else method
-        if method == "gradient":
-            options["absolute"] = False
-        if method == "integrated_gradients" and self.tol is not None:
-            options["tol"] = self.tol
-        if method in SAMPLED and self.samples is not None:
-            options["repeats" if method == "permutation" else "samples"] = self.samples
-        if method in PLAYERS and self.groups is not None:
-            options["groups"] = self.groups
         subject = self.module if isinstance(self.subject, Function) else network or self.subject
+        options = self.options(method)
         if method == "permutation" and isinstance(subject, Network):
             options["score"] = self.score(subject)
         return attribute(
             subject,
-            method,
+            "ablation" if method == "occlusion" and self.columns.image is None else method,
             rows,
             target=self.kind if fixed is None else fixed,
             labels=labels,
@@ -208,6 +159,31 @@ class Asked:
             seed=self.seed,
             **options,
         )
+
+    def options(self, method: str) -> dict[str, Any]:
+        """What a method is told besides rows, target and baseline."""
+        options: dict[str, Any] = {}
+        image = self.columns.image
+        if image is not None and method == "occlusion":
+            options["window"] = (min(WINDOW, image[1]), min(WINDOW, image[2]))
+        if method == "gradient":
+            options["absolute"] = False
+        if method in REFINED and self.tol is not None:
+            options["tol"] = self.tol
+        if self.samples is not None:
+            options |= {
+                name: self.samples
+                for name, methods in (("samples", SAMPLED), ("steps", STEPPED), ("repeats", ("permutation",)))
+                if method in methods
+            }
+        grouped = method in PLAYERS or (method == "occlusion" and image is None)
+        if grouped and self.columns.groups is not None:
+            options["groups"] = self.columns.groups
+        if method in LAYERED:
+            options["layer"] = self.layer
+        if method in OF_NEURON:
+            options["neuron"] = self.neuron
+        return options
 
     def score(self, network: Network) -> str:
         """What permutation importance is a fall of."""
@@ -233,9 +209,9 @@ class Asked:
             numbers = torch.tensor([float(x) for x in self.baseline], dtype=torch.float64).to(self.reference)
         except (TypeError, ValueError):
             numbers = self.reference.new_zeros(0)
-        if numbers.shape != (len(self.names),):
+        if numbers.shape != (self.columns.width,):
             raise UserError(
-                f"baseline={self.baseline}: a list holds a number for each of the {len(self.names)} inputs. "
+                f"baseline={self.baseline}: a list holds a number for each of the {self.columns.width} inputs. "
                 "Type for example baseline=mean"
             )
         units = self.subject.data.units if isinstance(self.subject, Network) else None
@@ -267,16 +243,3 @@ class Asked:
         assert isinstance(self.subject, Network)
         with torch.no_grad():
             return scale[self.subject.batch_outputs(rows).argmax(1)][:, None]
-
-    def per_unit(self, method: str, values: Tensor) -> Tensor:
-        """Slopes (N, C) by inputs that were standardised, by the user's own units of these; other values as they are.
-        NaN where an input never varies, which has no unit; categories have none to divide by."""
-        units = self.subject.data.units if isinstance(self.subject, Network) else None
-        if units is None or method not in SLOPES:
-            return values
-        scale = units.scale.clone()
-        if self.groups is not None:
-            scale = values.new_ones(len(self.columns)).index_copy(0, self.groups, scale)
-            for place, _, _ in self.joint:
-                scale[place] = 1.0
-        return torch.where(scale > 0, values / scale, torch.nan)

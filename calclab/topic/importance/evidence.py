@@ -13,9 +13,10 @@ from calclab.function.network import Network
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
+from calclab.topic.importance import inside
 from calclab.topic.importance.asked import Asked
+from calclab.topic.importance.methods import COMPLETE
 
-COMPLETE = ("integrated_gradients", "shapley", "deeplift")  # Σ attributions = F(x) - F(baseline), to their tolerance
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}  # of integrated gradients, where none is asked for
 
 
@@ -35,6 +36,8 @@ def of_row(asked: Asked, methods: Sequence[str], block: Mapping[str, Tensor], k:
     for m, name in enumerate(methods):
         if name in COMPLETE:
             found.append(complete(asked, name, block["values"][m, place], block["gap"][m, place], k))
+        elif name in inside.CHECKS:
+            found += inside.CHECKS[name](asked, block["values"][m, place], block["gap"][m, place], k)
     return found
 
 
@@ -72,7 +75,7 @@ def of_sample(asked: Asked, k: int) -> Function:
     with torch.no_grad():
         target = asked.chosen(network.batch_outputs(x[None]), labels)
     call: Callable[[Tensor], Tensor] = lambda x: target.values(network.batch_outputs(x[None]), slice(0, 1))[0]  # noqa: E731
-    return Function(name=f"{asked.target} of sample {k}", call=call, start=x, variables=asked.names)
+    return Function(name=f"{asked.target} of sample {k}", call=call, start=x, variables=asked.columns.inputs)
 
 
 def rounding(network: Network, x: Tensor, g: Tensor) -> float:

@@ -21,11 +21,15 @@ RANKED = ("importance", "ranked_by", "low", "high", "rank", "rank_first", "rank_
 
 
 def all_rows(topic: Importance, state: State) -> Tensor:
-    """Attributions by column of the rows so far, (M, N, C)."""
+    """Attributions by feature of the rows so far, (M, N, C)."""
     blocks = [state["blocks"][str(i)]["values"] for i in range(len(state["blocks"]))]
     rows = torch.cat(blocks, 1)[:, : int(state["seen"])]
-    found = torch.stack([topic.asked.by_column(part, name) for name, part in zip(topic.by_row, rows, strict=True)])
-    return found if topic.factor is None else found * topic.factor[: found.shape[1]]
+    found = []
+    for name, part in zip(topic.by_row, rows, strict=True):
+        factor = topic.factor_of(name)
+        values = topic.asked.features.by_feature(part, name)
+        found.append(values if factor is None else values * factor[: len(values)])
+    return torch.stack(found)
 
 
 def sizes(topic: Importance, state: State) -> Tensor:
@@ -75,8 +79,8 @@ def last(topic: Importance, state: State) -> dict[str, Tensor]:
     values = {"importance": mean}
     if len(rows) > 1:
         values["standard_error"] = standard_error(rows)
-    if topic.asked.image is not None:
-        values["importance_map"] = mean.reshape(topic.asked.image).sum(0)
+    if (image := topic.asked.features.image) is not None:
+        values["importance_map"] = mean.reshape(image).sum(0)
     if not topic.trust or not topic.methods:
         return values
     means = by_method(topic, state)

@@ -1,9 +1,8 @@
-"""What a user may ask for in vain: a target, a method or a baseline that there is not."""
+"""What a user may ask for in vain: a target, a method, a baseline, a layer or a neuron that there is not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import torch
 
@@ -11,10 +10,13 @@ from calclab.attribution.target import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.topic import words
-from calclab.topic.importance.asked import METHODS, OF_FUNCTIONS, Asked
+from calclab.topic.importance.asked import Asked
+from calclab.topic.importance.methods import LAYERED, METHODS, OF_FUNCTIONS, OF_NEURON, OF_UNITS
+
+LAYERS = 14  # that a message names
 
 
-def refuse(asked: Asked, methods: Sequence[str]) -> None:
+def refuse(asked: Asked) -> None:
     """UserError for a target, a method or a baseline that there is not."""
     network = asked.subject if isinstance(asked.subject, Network) else None
     allowed = [f"output.{i}" for i in range(len(asked.outputs))]
@@ -22,8 +24,6 @@ def refuse(asked: Asked, methods: Sequence[str]) -> None:
         label = ["label"] * (network.data.classification and len(asked.outputs) > 1)
         allowed = ["loss", "predicted", *allowed, *label]
     allowed = allowed or ["loss"]
-    for name in methods:
-        refuse_method(asked, name)
     if asked.target not in (*allowed, *asked.outputs) and not is_formula(asked):
         more = ", or a formula in y0, y1, ..." if asked.outputs else ""
         raise UserError(
@@ -32,28 +32,73 @@ def refuse(asked: Asked, methods: Sequence[str]) -> None:
         )
     asked.origin  # noqa: B018  (a wrong baseline is refused)
     if network is not None:
-        first_look(asked, methods)
+        first_look(asked)
 
 
-def first_look(asked: Asked, methods: Sequence[str]) -> list[str]:
+def first_look(asked: Asked) -> list[str]:
     """Every method on a row or two: UserError for what it refuses, notes for what it says of the network."""
     notes: list[str] = []
-    for name in methods:
+    for name in asked.methods:
         rows = asked.reference[: 2 if name == "permutation" else 1]
         seen = asked.look(name, rows, None if asked.labels is None else asked.labels[: len(rows)])
         notes += [note for note in seen.notes if note not in notes and not note.startswith("constant in these rows")]
     return notes
 
 
-def refuse_method(asked: Asked, name: str) -> None:
-    if name not in METHODS:
-        raise UserError(f"method={name}: no such method. {words.nearest(name, METHODS)}")
-    if not isinstance(asked.subject, Network) and name not in OF_FUNCTIONS:
+def refuse_methods(asked: Asked) -> None:
+    """UserError for a method that there is not, or that does not go with the subject, the layer or the others."""
+    for name in asked.methods:
+        if name not in METHODS:
+            raise UserError(f"method={name}: no such method. {words.nearest(name, METHODS)}")
+        if not isinstance(asked.subject, Network) and name not in OF_FUNCTIONS:
+            listed = ", ".join(OF_FUNCTIONS)
+            raise UserError(f"method={name} needs data, and {asked.subject.name} is a function. There are: {listed}")
+        if name == "permutation" and isinstance(asked.subject, Network) and not asked.subject.data.targets.numel():
+            raise UserError(f"method=permutation: {asked.subject.data.name} has no targets to be right about")
+    refuse_layer(asked)
+    units = [name for name in asked.methods if name in OF_UNITS]
+    others = [name for name in asked.methods if name not in OF_UNITS]
+    if units and others:
         raise UserError(
-            f"method={name} needs data, and {asked.subject.name} is a function. There are: {', '.join(OF_FUNCTIONS)}"
+            f"method={words.listing(asked.methods)}: {units[0]} ranks the units of a layer, {others[0]} the "
+            "inputs, and one table cannot hold both. Ask for them in two runs"
         )
-    if name == "permutation" and isinstance(asked.subject, Network) and not asked.subject.data.targets.numel():
-        raise UserError(f"method=permutation: {asked.subject.data.name} has no targets to be right about")
+
+
+def refuse_layer(asked: Asked) -> None:
+    """UserError for a layer or a neuron that is missing, that nothing asks for, or that the network does not have."""
+    layered = [name for name in asked.methods if name in LAYERED]
+    if not layered:
+        for knob, given, example in (("layer", asked.layer, "conductance"), ("neuron", asked.neuron, OF_NEURON[0])):
+            if given is not None:
+                raise UserError(
+                    f"{knob}={given}: {words.listing(asked.methods)} looks at no {knob}. Leave {knob} out, or type "
+                    f"method={example}; these look at a layer: {', '.join(LAYERED)}"
+                )
+        return
+    assert isinstance(asked.subject, Network)
+    names = [name for name, _ in asked.subject.layers()]
+    there = f"{asked.subject.name} has the layers {words.listing(names, LAYERS)}"
+    if asked.layer is None:
+        raise UserError(f"method={layered[0]} needs a layer. {there}. Type for example layer={names[0]}")
+    with torch.no_grad():
+        known = asked.subject.activations(asked.subject.data.inputs[:1])
+    if asked.layer not in known:
+        close = words.nearest(asked.layer, names)
+        raise UserError(f"layer={asked.layer}: {there}{f'. {close}' if close.startswith('Did') else ''}")
+    of_neuron = [name for name in layered if name in OF_NEURON]
+    if of_neuron and asked.neuron is None:
+        shape = known[asked.layer].shape[1:]
+        example = "0" if len(shape) == 1 else f"'[{','.join('0' * len(shape))}]'"
+        raise UserError(
+            f"method={of_neuron[0]} needs a neuron of layer={asked.layer}, whose output is {tuple(shape)} a row. "
+            f"Type for example neuron={example}"
+        )
+    if not of_neuron and asked.neuron is not None:
+        raise UserError(
+            f"neuron={asked.neuron}: {words.listing(layered)} looks at a whole layer. Leave neuron out, or type "
+            f"method={OF_NEURON[0]}"
+        )
 
 
 def is_formula(asked: Asked) -> bool:

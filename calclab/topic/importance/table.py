@@ -1,4 +1,4 @@
-"""The tidy table: one line for each row of the data, each column and each method, in the user's own units."""
+"""The tidy table: one line for each row of the data, each feature and each method, in the user's own units."""
 
 from __future__ import annotations
 
@@ -7,15 +7,65 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
+
+from calclab.core import State
+from calclab.function.network import Network
+from calclab.topic.importance import trust
+from calclab.topic.importance.methods import BY_ROW, INWARD, METHODS
+
+if TYPE_CHECKING:
+    from calclab.topic.importance.importance import Importance
 
 NAME = "table.csv"
 HEADER = ("row", "feature", "method", "target", "value", "error")
 Part = tuple[str, Tensor, Tensor, Sequence[str]]  # method, values (N, C), errors (N, C), the target of each row
 
 
-def write(folder: Path, parts: Iterable[Part], columns: Sequence[str], whole: Sequence[str]) -> None:
+def leave(topic: Importance, state: State, folder: Path) -> None:
+    whole = [name for name in METHODS if name not in BY_ROW]
+    write(folder, parts(topic, state), topic.features, whole)
+
+
+def parts(topic: Importance, state: State) -> list[Part]:
+    """Values and errors (N, C) of each method, in the user's units."""
+    found: list[Part] = []
+    features = topic.asked.features
+    if topic.by_row:
+        values, errors = (
+            torch.cat([state["blocks"][str(i)][name] for i in range(len(state["blocks"]))], 1)
+            for name in ("values", "errors")
+        )
+        for m, name in enumerate(topic.by_row):
+            own, off = features.by_feature(values[m], name), features.by_feature(errors[m].abs())
+            if (factor := topic.factor_of(name)) is not None:
+                own, off = own * factor, off * factor
+            own, off = features.per_unit(name, own), features.per_unit(name, off)
+            found.append((name, own.cpu(), off.cpu(), targets(topic, name)))
+    if "permutation" in state:
+        entry = state["permutation"]
+        assert isinstance(topic.subject, Network)
+        score = topic.asked.score(topic.subject)
+        found.append(("permutation", entry["values"].cpu(), entry["errors"].cpu(), [score]))
+    return found
+
+
+def targets(topic: Importance, method: str) -> list[str]:
+    """What was attributed of each row, by name."""
+    asked, count = topic.asked, max(1, topic.count)
+    if method not in INWARD and topic.target == "predicted" and isinstance(topic.subject, Network):
+        chosen = trust.predicted(asked, topic.inputs)
+        assert chosen is not None
+        through = asked.of_what(method).removeprefix(asked.what)
+        return [asked.outputs[int(i)] + through for i in chosen]
+    named = asked.outputs or method in INWARD
+    return [asked.of_what(method) if named else topic.subject.name] * count
+
+
+def write(folder: Path, parts: Iterable[Part], features: Sequence[str], whole: Sequence[str]) -> None:
     """Whole or not at all. A cell is empty where there is no number: an error that is not known, a column that never
     varies. The one row of methods that speak of the ``whole`` is called all."""
     path = folder / NAME
@@ -23,7 +73,7 @@ def write(folder: Path, parts: Iterable[Part], columns: Sequence[str], whole: Se
     with temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(HEADER) + "\n")
         for method, values, errors, targets in parts:
-            words = [quoted(name) for name in columns]
+            words = [quoted(name) for name in features]
             for row, (numbers, bounds) in enumerate(zip(values.tolist(), errors.tolist(), strict=True)):
                 head = "all" if method in whole else str(row)
                 target = quoted(targets[row])

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from calclab.core import Bars, Curves, Data, Function, Heatmap, Picture
+from calclab.core import Data, Function
 from calclab.function import again
 from calclab.function.network import Network
 from calclab.topic.importance.asked import Asked
 from calclab.topic.importance.curves import Course
-
-if TYPE_CHECKING:
-    from calclab.topic.importance.importance import Importance
+from calclab.topic.importance.methods import OF_ONE_TRAINING
 
 FEW = 5  # rows outside a fold below which nothing is trained on them
 LEAST = 10  # rows for which intervals are given
@@ -61,18 +57,23 @@ def parts_of(data: Data, count: int) -> int:
 
 def retrained(asked: Asked, method: str, looked: tuple[Tensor, Tensor | None], i: int, count: int) -> dict[str, Tensor]:
     """``importance`` (C,) of the i-th network trained again, on the rows ``looked`` at; ``wrong`` and ``guess`` (b,),
-    how wrong it and a guess are on rows that it has not seen. NaN where training left the finite numbers."""
+    how wrong it and a guess are on rows that it has not seen. NaN where training left the finite numbers, and
+    for the importance of units, which are other ones after another training."""
     assert isinstance(asked.subject, Network)
     network = asked.subject
     learned, held = parted(network, i, count, asked.seed)
     other = again.train(network, learned, network.training, again.drawn(asked.seed, 4, i))
     guess = again.guesses(learned, held)
+    nothing = torch.full((len(asked.features.names),), torch.nan, dtype=guess.dtype, device=guess.device)
     if other is None:
-        nothing = torch.full((len(asked.columns),), torch.nan, dtype=guess.dtype, device=guess.device)
         return {"importance": nothing, "wrong": torch.full_like(guess, torch.nan), "guess": guess}
-    values = asked.by_column(asked.look(method, *looked, network=replace(other, data=network.data)).values, method)
+    wrong = again.errors(other, held)
+    if method in OF_ONE_TRAINING:
+        return {"importance": nothing, "wrong": wrong, "guess": guess}
+    values = asked.look(method, *looked, network=replace(other, data=network.data)).values
+    values = asked.columns.by_feature(values, method)
     sizes = values[0] if method == "permutation" else values.abs().mean(0)
-    return {"importance": sizes, "wrong": again.errors(other, held), "guess": guess}
+    return {"importance": sizes, "wrong": wrong, "guess": guess}
 
 
 def predicted(asked: Asked, x: Tensor) -> Tensor | None:
@@ -94,7 +95,7 @@ def course(asked: Asked, x: Tensor, labels: Tensor | None) -> Course:
         with torch.no_grad():
             return target.values(network.batch_outputs(points), slice(0, len(x))).detach()
 
-    return Course(x, asked.origin, values, asked.spread, len(asked.columns))
+    return Course(x, asked.origin, values, asked.columns.spread, len(asked.columns.names))
 
 
 def without(asked: Asked, method: str, rows: Tensor, part: float, i: int) -> tuple[Tensor, Tensor]:
@@ -102,14 +103,14 @@ def without(asked: Asked, method: str, rows: Tensor, part: float, i: int) -> tup
     their means: the most important by ``rows`` (N, C), and any others (Hooker et al. 2019, section 3)."""
     network = asked.subject
     assert isinstance(network, Network)
-    count = max(1, round(part * len(asked.columns)))
+    count = max(1, round(part * len(asked.columns.names)))
     way = course(asked, asked.reference, asked.labels)
     by_size = way.order(rows, signed=False)
     mean, found = asked.reference.mean(0), []
     for order in (by_size, way.at_random(again.drawn(asked.seed, 5, i))[0]):
         first = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
         first.scatter_(-1, order[:, :count], True)
-        inputs = torch.where(asked.spread(first), mean, asked.reference).reshape(network.data.inputs.shape)
+        inputs = torch.where(asked.columns.spread(first), mean, asked.reference).reshape(network.data.inputs.shape)
         changed = replace(network, data=replace(network.data, inputs=inputs))
         learned, held = parted(changed, 0, again.FOLDS, asked.seed)
         other = again.train(changed, learned, network.training, again.drawn(asked.seed, 6, i))
@@ -125,14 +126,14 @@ def score(network: Network, wrong: Tensor, guess: Tensor) -> Tensor:
 
 def alike(asked: Asked, bound: float) -> str:
     """A note on columns that are so strongly correlated that no method can tell which of them matters; else empty."""
-    x = asked.reference
-    if asked.groups is not None:  # columns of one input only
-        single = torch.bincount(asked.groups, minlength=len(asked.columns)) == 1
-        x = x[:, single[asked.groups]]
-        names = [name for name, alone in zip(asked.columns, single.tolist(), strict=True) if alone]
+    x, columns = asked.reference, asked.columns
+    if columns.groups is not None:  # columns of one input only
+        single = torch.bincount(columns.groups, minlength=len(columns.names)) == 1
+        x = x[:, single[columns.groups]]
+        names = [name for name, alone in zip(columns.names, single.tolist(), strict=True) if alone]
     else:
-        names = list(asked.columns)
-    if len(x) < 3 or asked.image is not None or not 1 < x.shape[1] <= 1000 or x.numel() > NUMBERS:
+        names = list(columns.names)
+    if len(x) < 3 or columns.image is not None or not 1 < x.shape[1] <= 1000 or x.numel() > NUMBERS:
         return ""
     off = x - x.mean(0)
     norms = off.norm(dim=0)
@@ -145,26 +146,3 @@ def alike(asked: Asked, bound: float) -> str:
     shown = ", ".join(f"{names[a]} with {names[b]} ({float(strength[a, b]):.3f})" for a, b in pairs[:PAIRS])
     more = f" and {len(pairs) - PAIRS} pairs more" if len(pairs) > PAIRS else ""
     return f"columns so alike that they share their importance, by correlation: {shown}{more}"
-
-
-def pictures(topic: Importance) -> Sequence[Picture]:
-    """Those of the trust report; what was not logged is not drawn."""
-    found: list[Picture] = []
-    kinds = {kind for kind, _ in topic.plan}
-    if topic.bootstrap and (topic.count >= LEAST or "training" in kinds):
-        found.append(Bars("importance_with_intervals", "ranked_by", ranked=True, low="ranked_low", high="ranked_high"))
-    if len(topic.methods) > 1:
-        found.append(Heatmap("agreement_of_methods", "agreement"))
-        found += [] if topic.asked.image else [Heatmap("shares_by_method", "shares")]
-    if topic.by_row and topic.count > 1 and topic.asked.image is None:
-        found.append(Heatmap("shares_by_row", "rows"))
-    names = (*topic.by_row, "random")
-    if "deletion" in kinds:
-        for way in ("deletion", "insertion"):
-            found.append(Curves(way, tuple(f"{way}_{name}" for name in names), against="removed", log=""))
-    if "randomised" in kinds:
-        columns = tuple(f"randomised_{name}" for name in topic.by_row)
-        found.append(Curves("randomisation_test", columns, against="layers_drawn_anew", log=""))
-    if "removed" in kinds:
-        found.append(Curves("remove_and_retrain", ("roar", "roar_random"), against="roar_removed", log=""))
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ FILES = Path(__file__).parent.parent.parent / "data_files"
 def importance(subject: Any, **given: Any) -> Importance:
     knobs = {"method": ["gradient", "integrated_gradients", "ablation", "permutation"], "target": "predicted"}
     rest = {"baseline": None, "rows": None, "tol": None, "samples": 6, "trust": True}
-    more = {"retrains": 3, "bootstrap": 100, "roar": []}
+    more = {"retrains": 3, "bootstrap": 100, "roar": [], "layer": None, "neuron": None}
     return Importance(**{"subject": subject, **knobs, **rest, **more, **given})
 
 
@@ -186,6 +187,20 @@ def test_results_are_in_the_users_units(houses: Path, tmp_path: Path) -> None:
         assert found[str(k), "city", "integrated_gradients"] == (pytest.approx(rome), "price")
     # drawn anew, the city moves the price by the deviation of 10·[Rome]
     assert found["0", "city", "gradient"][0] == pytest.approx(10 * (1 / 3 * 2 / 3) ** 0.5)
+
+
+def test_what_never_varies_has_no_slope(tmp_path: Path, walk) -> None:
+    """The network has a weight for it all the same, which training left where it was drawn."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,same,y\n" + "".join(f"{k},7,{k * k % 5}.5\n" for k in range(20)))
+    data = read(path, "y")
+    net = network(partial(nn.Linear, 2, 1), data, name="net", seed=0)
+    topic = importance(net, method=["gradient", "smoothgrad"], target="y", trust=False)
+    found = walk(topic)
+    assert found.answer.values["importance"][1] == 0
+    assert "constant in the data: same" in found.answer.sentence
+    cells = tidy(topic, tmp_path)
+    assert math.isnan(cells["0", "same", "gradient"][0])
 
 
 def test_a_baseline_in_the_users_units(houses: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from calclab.function import again
 from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
+from calclab.network.transformer import Transformer
 from calclab.topic.importance import trust
 
 torch.set_num_threads(1)
@@ -51,6 +52,22 @@ def test_layers_are_drawn_anew_from_the_output_on(make_data, make_network) -> No
         same = {name for name, p in new.parameters().items() if torch.equal(p, net.parameters()[name])}
         changed = {name.rpartition(".")[0] for name in net.parameters() if name not in same}
         assert changed == set(names[:count])
+
+
+def test_a_transformer_is_trained_again_from_other_positions(make_data, make_network) -> None:
+    rows = make_data(40, (24,), 2)
+    module = partial(Transformer, width=16, heads=2, blocks=1, activation="gelu")
+    net = make_network(module, rows, train=2)
+    assert trust.no_retraining(net) == ""
+    new = again.with_new(net, None, 3)
+    moved = [name for name, p in new.parameters().items() if not torch.equal(p, net.parameters()[name])]
+    assert "position" in moved
+    norms = {name for name in net.parameters() if "norm" in name}  # these begin as 1 and 0, as they were drawn
+    assert set(net.parameters()) - set(moved) <= norms
+    position = new.parameters()["position"]
+    assert float(position.std()) == pytest.approx(0.02, rel=0.2)
+    assert torch.equal(position, again.with_new(net, None, 3).parameters()["position"])
+    assert again.train(net, rows, 2, 3) is not None
 
 
 def test_what_cannot_be_drawn_is_named(make_data, make_network) -> None:
