@@ -16,6 +16,7 @@ from torch import Tensor
 
 from calclab.core import Function
 from calclab.numerics.linear import LinearOperator
+from calclab.numerics.saved import saved_by
 
 __all__ = [
     "Call",
@@ -126,16 +127,7 @@ def lanes_for(call: Call, x: Tensor) -> int:
     Sharing pays for small graphs (0.45 of the time of single columns on the digits MLP) and loses on large ones
     (3.7-5 times on a ResNet with 256 images), where this is 1. It depends on shapes alone, not on a stopwatch.
     """
-    saved = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal saved
-        saved += tensor.numel() * tensor.element_size()
-        return tensor.detach()
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        call(x.detach().requires_grad_())
-    return max(1, min(LANES, BYTES // max(1, 4 * saved)))  # the kept graph of a Hessian holds about 4 passes
+    return max(1, min(LANES, BYTES // max(1, 4 * saved_by(call, x))))  # the kept graph of a Hessian holds about 4 passes
 
 
 def pullback(y: Tensor, leaf: Tensor, u: Tensor | None = None, *, create_graph: bool = False) -> tuple[Tensor]:

@@ -27,7 +27,7 @@ from calclab.function.formula import formula
 from calclab.network.cnn import Cnn
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
-from calclab.numerics.jacobian import compressed, golub_kahan, jacobians, of_function, of_module, plan, products
+from calclab.numerics.jacobian import Map, compressed, golub_kahan, jacobians, of_function, of_module, plan, products
 
 Way = Callable[[], Tensor]
 
@@ -141,6 +141,104 @@ def small() -> None:
     module_case("resnet on digits", resnet, torch.randn(1, 8, 8))
     transformer = Transformer((8, 8), 10, width=16, heads=2, blocks=2, activation="gelu")
     module_case("transformer on digits", transformer, torch.randn(8, 8), skip=("jacfwd",))
+    loops = ("functional", "row loop")
+    for title, module, shape in (
+        ("cnn", cnn, (1, 8, 8)),
+        ("resnet", resnet, (1, 8, 8)),
+        ("transformer", transformer, (8, 8)),
+    ):
+        for rows in (64, 1797):
+            module_case(f"{title}, {rows} rows", module, torch.randn(shape), torch.randn(rows, *shape), skip=loops)
+    module_case("LayerNorm MLP 64 -> 64, 1,797 rows", norm, torch.randn(64), torch.randn(1797, 64), skip=loops)
+
+
+class Recurrent(nn.Module):
+    """The last output of a recurrent layer, and a linear one."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.inner, self.output = kind(4, 16, batch_first=True), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.output(self.inner(x)[0][:, -1])
+        return result
+
+
+def shapes() -> None:
+    """Shapes of other kinds: recurrent, attention of torch's own, wide to narrow and back, scalar, image to image."""
+    torch.manual_seed(0)
+    loops = ("functional", "row loop")
+    for kind in (nn.RNN, nn.GRU, nn.LSTM):
+        net, rows = Recurrent(kind), torch.randn(64, 10, 4)
+        module_case(kind.__name__, net, rows[0])
+        module_case(f"{kind.__name__}, 64 rows", net, rows[0], rows, skip=("functional",))  # vmap follows none of them
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+    module_case("TransformerEncoderLayer 48 -> 48", nn.Sequential(encoder), torch.randn(6, 8))
+    module_case("the same, 64 rows", nn.Sequential(encoder), torch.randn(6, 8), torch.randn(64, 6, 8), skip=loops)
+    for title, n, m in (("wide to narrow", 2000, 3), ("narrow to wide", 3, 2000), ("scalar", 64, 1)):
+        net = nn.Sequential(nn.Linear(n, 64), nn.LayerNorm(64), nn.Tanh(), nn.Linear(64, m))
+        module_case(f"{title}, {n} -> {m}", net, torch.randn(n))
+        module_case("the same, 64 rows", net, torch.randn(n), torch.randn(64, n), skip=loops)
+    image = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 1, 3, padding=1))
+    module_case("image to image 256 -> 256", image, torch.randn(1, 16, 16))
+    module_case("the same, 16 rows", image, torch.randn(1, 16, 16), torch.randn(16, 1, 16, 16), skip=loops)
+    embedded = nn.Sequential(nn.Linear(12, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 7))
+    for title, module, x in (
+        ("LayerNorm MLP", embedded, torch.randn(1, 12)),
+        ("transformer", Transformer((8, 8), 10, width=16, heads=2, blocks=2, activation="gelu"), torch.randn(1, 8, 8)),
+        ("resnet", Resnet((1, 8, 8), 10, channels=8, stages=2, blocks=1, activation="relu"), torch.randn(1, 1, 8, 8)),
+    ):
+        by_parameters(title, module, x)
+
+
+def by_parameters(title: str, module: nn.Module, x: Tensor) -> None:
+    """The outputs of one row by all parameters."""
+    own = {name: p.detach() for name, p in module.named_parameters()}
+    sizes = [p.numel() for p in own.values()]
+
+    def call(flat: Tensor) -> Tensor:
+        parts = {name: part.view_as(p) for (name, p), part in zip(own.items(), flat.split(sizes), strict=True)}
+        result: Tensor = torch.func.functional_call(module.eval(), parts, (x,))[0]
+        return result
+
+    start = torch.cat([p.reshape(-1) for p in own.values()])
+    f = Map(call, start, len(call(start)))
+    compare(
+        f"{title} by its {len(start)} parameters",
+        call,
+        start,
+        partial(jacobians, f, start[None], plan(f)),
+        skip=("jacfwd",),
+    )
+
+
+class Block(nn.Module):
+    """A residual block of convolutions: no plain sequence."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+
+def sparse() -> None:
+    """Structure that is known: a banded system (Broyden's tridiagonal), and a residual block of convolutions."""
+    for n, points in ((200, 1), (200, 64), (600, 1)):
+        ends = ["0", *(f"x{i}" for i in range(n)), "0"]
+        texts = [f"(3 - 2*x{i})*x{i} - {ends[i]} - 2*{ends[i + 2]} + 1" for i in range(n)]
+        function = formula(name="broyden", expr=texts, at=[-1.0] * n, dtype=torch.float32)
+        x = function.start + torch.randn(points, n, generator=torch.Generator().manual_seed(0))
+        f = of_function(function)
+        began = time.process_time()
+        made = plan(f, points)
+        print(f"  {made.way}, planned in {(time.process_time() - began) * 1e3:.1f} ms: {made.why}")
+        skip = ("functional", "row loop", "jacfwd")
+        ours = partial(jacobians, f, x, made)
+        compare(f"Broyden tridiagonal {n}, {points} points", function.call, x if points > 1 else x[0], ours, skip=skip)
+    torch.manual_seed(0)
+    module_case("residual block 2 × 24 × 24", Block(2), torch.randn(2, 24, 24), skip=("functional", "row loop"))
 
 
 def vectors() -> None:
@@ -242,7 +340,7 @@ def peak(way: Way) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    for part in (convolution, large, vectors, small):
+    for part in (convolution, large, vectors, sparse, small, shapes):
         part()
 
 

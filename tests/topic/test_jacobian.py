@@ -181,7 +181,7 @@ def test_wrong_knobs(make_data, make_network):
         ({"by": "layers", "layer": "0"}, "do not go together"),
         ({"by": "layers", "way": "chain"}, "Leave way out"),
         ({"points": 3}, "points is for functions"),
-        ({"way": "coloured"}, "plain sequences of convolutions"),
+        ({"way": "coloured"}, "convolutions, pooling.*formulas"),
         ({"way": "reverse", "limit": 1}, "limit=2"),
         ({"way": "reverse", "memory": 1e-6}, "needs .* MB"),
     ]:

@@ -187,3 +187,29 @@ def test_no_parameters_to_differentiate_by(make_data, make_network) -> None:
     net = make_network(lambda: nn.Tanh(), make_data(4, (2,), 2))
     with pytest.raises(UserError, match="no trainable parameters"):
         jacobian(subject=net, by="parameters")
+
+
+class Branching(nn.Module):
+    """Looks at a number of its own input: vmap cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.layer(x) if float(x.detach().sum()) > 0 else torch.tanh(self.layer(x))
+
+
+@pytest.mark.parametrize("module", [perceptron, Branching])
+def test_products_by_parameters_take_every_row_with_a_vector_of_its_own(make_data, make_network, module) -> None:
+    net = make_network(module, make_data(6, (3,), 3))
+    scan = jacobian(subject=net, rows=5, row=1, by="parameters", way="matrix_free").scan
+    made, θ = scan.asked.products(0, 5), net.flatten(net.parameters())
+    V, U = torch.randn(5, len(θ), dtype=θ.dtype), torch.randn(5, scan.shape[0], dtype=θ.dtype)
+    pushed, pulled = made.push(V), made.pull(U)
+    for b in range(5):
+        row = net.rows[1 + b : 2 + b]
+        J = torch.autograd.functional.jacobian(lambda p, row=row: net.evaluate(row, net.unflatten(p))[0], θ)
+        torch.testing.assert_close(pushed[b], J @ V[b])
+        torch.testing.assert_close(pulled[b], J.T @ U[b])
+    assert scan.block > 1

@@ -68,6 +68,19 @@ class FormulaExact:
             return None
         return straight_rows(self.tape.steps) if self.vector else straight(self.tape.steps)
 
+    def depends(self) -> list[list[int]] | None:
+        """Which coordinates each output is written with, so that the others' derivatives are zero; None: too large."""
+        if self.tape is None:
+            return None
+        steps = self.tape.steps
+        below: list[int] = []  # sets of coordinates as the bits of a number
+        for node in steps.nodes:
+            own = 1 << int(node.value) if node.op == "x" else 0
+            for a in node.args:
+                own |= below[a]
+            below.append(own)
+        return [[j for j in range(steps.n) if below[root] >> j & 1] for root in steps.roots]
+
     @cached_property
     def degree(self) -> float:
         """The degree as a polynomial, at most; infinite where it is none, or too large to tell."""

@@ -9,28 +9,37 @@
 
 from __future__ import annotations
 
-from calclab.numerics.jacobian.coloured import Compressed, window
+from calclab.numerics.jacobian.coloured import Compressed, Structure
 from calclab.numerics.jacobian.golub_kahan import Triplets, golub_kahan
 from calclab.numerics.jacobian.layers import Layer, sequence
 from calclab.numerics.jacobian.maps import Map, of_function, of_module
+from calclab.numerics.jacobian.pattern import Pattern, pattern
 from calclab.numerics.jacobian.planner import WAYS, Plan, compressed, jacobians, plan
 from calclab.numerics.jacobian.products import Products, products
+from calclab.numerics.jacobian.steps import Step, traced
+from calclab.numerics.jacobian.windows import Window, window
 
 __all__ = [
     "WAYS",
     "Compressed",
     "Layer",
     "Map",
+    "Pattern",
     "Plan",
     "Products",
+    "Step",
+    "Structure",
     "Triplets",
+    "Window",
     "compressed",
     "golub_kahan",
     "jacobians",
     "of_function",
     "of_module",
+    "pattern",
     "plan",
     "products",
     "sequence",
+    "traced",
     "window",
 ]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from calclab.core import Function
+from calclab.numerics.jacobian.coloured import Structure
 from calclab.numerics.jacobian.layers import Layer, flops, sequence
+from calclab.numerics.jacobian.pattern import pattern
+from calclab.numerics.jacobian.steps import Step, of_layers, traced
+from calclab.numerics.jacobian.windows import window
+from calclab.numerics.saved import saved_by
 
 Call = Callable[[Tensor], Tensor]
 Straight = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -23,7 +28,8 @@ class Map:
     points cannot go together. ``layers`` are those of a plain sequence, each row of it having the shape ``shape``.
     ``straight`` takes (B, n) to f (B, m) and J (B, m, n) without autograd. ``work`` is about what one value costs, in
     multiplications and additions, ``saved`` the bytes that autograd keeps for one point.
-    ``convolves``: most of the work is in convolutions.
+    ``convolves``: most of the work is in convolutions. ``traced`` finds the steps of what is no plain sequence,
+    ``depends`` which inputs each output can depend on, where that is known beforehand.
     """
 
     call: Call
@@ -33,6 +39,23 @@ class Map:
     layers: tuple[Layer, ...] | None = None
     straight: Straight | None = None
     convolves: bool = False
+    traced: Callable[[], tuple[Step, ...] | None] | None = None
+    depends: Callable[[], Sequence[Sequence[int]] | None] | None = None
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...] | None:
+        """What is done step by step; None where that is not known."""
+        if self.layers is not None:
+            return of_layers(self.layers)
+        return None if self.traced is None else self.traced()
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        """Which entries of J can differ from zero, where they are few; None where nothing is known."""
+        if self.depends is not None:
+            entries = self.depends()
+            return None if entries is None else pattern(entries, self.inputs)
+        return window(self.steps) if self.convolves else None
 
     @property
     def inputs(self) -> int:
@@ -56,20 +79,6 @@ class Map:
         return max(two - saved_by(self.rows, self.start.expand(1, -1)), self.itemsize * self.inputs)
 
 
-def saved_by(call: Call, x: Tensor) -> int:
-    """The bytes that autograd keeps of a call."""
-    total = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal total
-        total += tensor.numel() * tensor.element_size()
-        return tensor.detach()
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        call(x.detach().clone().requires_grad_())
-    return total
-
-
 def of_function(function: Function, *, together: bool = True) -> Map:
     """The map of a function, its outputs flattened; points go ``together`` by vmap where its program allows that."""
 
@@ -85,7 +94,9 @@ def of_function(function: Function, *, together: bool = True) -> Map:
             value, gradient = whole(x)
             return value.unsqueeze(-1), gradient.unsqueeze(-2)
 
-    return Map(call, x, len(function.outputs) or 1, vectorised(call, x) if together else None, None, lean)
+    rows = vectorised(call, x) if together else None
+    depends = getattr(function.exact, "depends", None)
+    return Map(call, x, len(function.outputs) or 1, rows, None, lean, depends=depends)
 
 
 def vectorised(call: Call, x: Tensor) -> Call | None:
@@ -114,7 +125,14 @@ def of_module(module: nn.Module, x: Tensor, until: str | None = None) -> Map:
     with torch.no_grad():
         outputs = rows(x.detach().reshape(1, -1)).shape[1]
     start = x.detach().reshape(-1)
-    return Map(lambda point: rows(point[None])[0], start, outputs, rows, layers, convolves=has_convolutions(module))
+    follow = partial(traced, module, x) if layers is None else None
+    call = partial(single, rows)
+    return Map(call, start, outputs, rows, layers, convolves=has_convolutions(module), traced=follow)
+
+
+def single(rows: Call, point: Tensor) -> Tensor:
+    """A single point (n,) to (m,)."""
+    return rows(point[None])[0]
 
 
 def has_convolutions(module: nn.Module) -> bool:

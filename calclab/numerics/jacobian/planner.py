@@ -17,8 +17,9 @@ from calclab.numerics.jacobian import chain, coloured, modes
 from calclab.numerics.jacobian.maps import Map
 
 WAYS = ("auto", "straight", "chain", "forward", "reverse", "coloured", "matrix_free")
-FORWARD = 1.5  # a column by forward mode costs about so many rows by reverse mode
+FORWARD = 1.5  # a column by forward mode costs about so many rows by reverse mode; of convolutions 1
 SHARED = 1 / 4  # of the memory: what autograd may keep beside the result
+TINY = 10_000  # entries up to which a formula's own derivatives are quicker than any structure
 CACHED = 2.0**23  # bytes of the products of points that go together: more is slower, as they leave the cache
 
 
@@ -79,7 +80,8 @@ def plan(
 REFUSED = {
     "straight": "that is for short formulas of smooth operations",
     "chain": "that is for networks that are a plain sequence of linear layers and activations",
-    "coloured": "that is for plain sequences of convolutions, pooling and activations",
+    "coloured": "that is for convolutions, pooling, activations and their sums, and for formulas each of whose outputs "
+    "depends on few variables",
 }
 
 
@@ -87,18 +89,20 @@ def possible(f: Map) -> list[str]:
     """The ways that this map allows."""
     ways = ["straight"] if f.straight is not None else []
     ways += ["chain"] if chain.chains(f.layers) else []
-    ways += ["coloured"] if coloured.window(f.layers) is not None else []
+    ways += ["coloured"] if f.structure is not None else []
     return [*ways, "forward", "reverse", "matrix_free"]
 
 
 def choose(f: Map, allowed: list[str], m: int, n: int, fits: bool, spectrum: bool) -> tuple[str, str]:
     """The way and the reason."""
-    seen = coloured.window(f.layers)
+    seen = f.structure
     best = min(m, FORWARD * n)
-    if seen is not None and 2 * seen.colours < best:
+    saves = seen is not None and 2 * seen.colours < best and (f.steps is not None or not seen.by_columns)
+    if seen is not None and saves and (m * n > TINY or "straight" not in allowed):
         kind = "columns" if seen.by_columns else "rows"
         return "coloured", (
-            f"{kind} that share no entry go together, {seen.colours} products instead of {m:,} rows or {n:,} columns"
+            f"{kind} that share no entry go together ({seen.kind}), {seen.colours} products instead of {m:,} rows or "
+            f"{n:,} columns"
         )
     if spectrum:
         return "matrix_free", "only the largest singular value is asked for"
@@ -109,9 +113,9 @@ def choose(f: Map, allowed: list[str], m: int, n: int, fits: bool, spectrum: boo
     if "chain" in allowed:
         flops = 2 * chain.order(f.layers or ())[1]
         return "chain", f"a plain sequence of linear layers and activations, {flops:,} operations a point"
-    if m <= FORWARD * n:
+    if m < n or (m <= FORWARD * n and not f.convolves):
         return "reverse", f"{m:,} outputs by {n:,} inputs: {m:,} backward passes"
-    if m * f.work <= modes.LIGHT and f.rows is not None:
+    if m * f.work <= modes.LIGHT and f.rows is not None and not f.convolves:
         return "reverse", f"{m:,} outputs by {n:,} inputs, each of little work: forward mode has the larger overhead"
     return "forward", f"{m:,} outputs by {n:,} inputs: {n:,} forward passes"
 
@@ -119,9 +123,13 @@ def choose(f: Map, allowed: list[str], m: int, n: int, fits: bool, spectrum: boo
 def room(f: Map, way: str, points: int, one: int, memory: float) -> tuple[int, int, int]:
     """How many points go together, how many copies or lanes share a pass, and the bytes that this takes."""
     if way in ("coloured", "matrix_free"):
-        seen = coloured.window(f.layers)
-        colours = seen.colours if seen is not None and way == "coloured" else 1
-        wide = max([f.inputs, f.outputs, *(prod(layer.after) for layer in f.layers or ())])
+        colours = f.structure.colours if f.structure is not None and way == "coloured" else 1
+        steps = () if f.steps is None or f.structure is None else f.steps
+        if way == "coloured" and shares(f):
+            each = colours * max(1, f.saved)
+            block = max(1, min(points, int(SHARED * memory / each)))
+            return block, block * colours, block * (one + each)
+        wide = max([f.inputs, f.outputs, *(prod(step.after) for step in steps)])
         return 1, colours, 3 * colours * wide * f.itemsize
     if way in ("straight", "chain"):
         widest = max([one, *(f.itemsize * w for w in widths(f, way))])
@@ -148,11 +156,10 @@ def mib(size: float) -> str:
 
 def jacobians(f: Map, x: Tensor, made: Plan, out: Tensor | None = None) -> Tensor:
     """J (B, m, n) at the points x (B, n), in blocks that keep the plan, into one tensor."""
-    J = x.new_empty(len(x), f.outputs, f.inputs) if out is None else out
+    J = empty(f, x, made) if out is None else out
     if made.way == "coloured":
-        return coloured_blocks(f, x, J)
-    for first, last in modes.blocks(len(x), made.points):
-        here, block = x[first:last], J[first:last]
+        return coloured_blocks(f, x, J, made.points)
+    for here, block in modes.parts(x, J, made.points):
         if made.way == "straight":
             assert f.straight is not None
             block.copy_(f.straight(here)[1])
@@ -168,17 +175,34 @@ def jacobians(f: Map, x: Tensor, made: Plan, out: Tensor | None = None) -> Tenso
     return J
 
 
-def coloured_blocks(f: Map, x: Tensor, J: Tensor) -> Tensor:
-    seen = coloured.window(f.layers)
-    assert seen is not None
-    places = coloured.places_of(seen, x.device)
+def empty(f: Map, x: Tensor, made: Plan) -> Tensor:
+    """Memory for J (B, m, n), laid out as the way writes it: by rows or by columns of all points."""
+    if made.way == "forward":
+        return x.new_empty(f.inputs, len(x), f.outputs).permute(1, 2, 0)
+    if made.way == "reverse" and len(x) > 1:
+        return x.new_empty(f.outputs, len(x), f.inputs).transpose(0, 1)
+    return x.new_empty(len(x), f.outputs, f.inputs)
+
+
+def shares(f: Map) -> bool:
+    """Whether points go together through one graph when coloured: those of formulas, by rows."""
+    return f.structure is not None and f.steps is None and f.rows is not None and not f.structure.by_columns
+
+
+def coloured_blocks(f: Map, x: Tensor, J: Tensor, points: int) -> Tensor:
+    assert f.structure is not None
+    places = f.structure.places(x.device)
+    if shares(f) and len(x) > 1:
+        seeds = f.structure.seeds(x)
+        for here, block in modes.parts(x, J, points):
+            coloured.rows_together(modes.rows_of(f), here, seeds, places, block)
+        return J
     for b in range(len(x)):
-        coloured.compressed(f.layers or (), seen, x[b], places).dense(J[b])
+        coloured.compressed(f.structure, x[b], f.steps, f.call, f.rows, places).dense(J[b])
     return J
 
 
 def compressed(f: Map, x: Tensor) -> coloured.Compressed:
     """J at x (n,), compressed, where the plan is coloured."""
-    seen = coloured.window(f.layers)
-    assert seen is not None
-    return coloured.compressed(f.layers or (), seen, x)
+    assert f.structure is not None
+    return coloured.compressed(f.structure, x, f.steps, f.call, f.rows)

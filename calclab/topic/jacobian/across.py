@@ -25,11 +25,10 @@ from calclab.numerics.jacobian.layers import entrywise, passes, scale
 from calclab.numerics.verify import check_jacobian, identity
 from calclab.topic import words
 from calclab.topic.base import Method
-from calclab.topic.jacobian import evidence, measures
+from calclab.topic.jacobian import evidence, measures, told
 from calclab.topic.tape import Tape, record
 
 FORMED = 2**22  # entries, of all rows together, up to which a layer's Jacobian is formed
-FAR = 1e3  # a gradient vanishes or explodes when it changes by this much in all, or by 2 a layer and 10 in all
 
 
 @dataclass(frozen=True)
@@ -206,51 +205,7 @@ class LayerScan(Method):
         return max(tails, float(operators.dense_jacobian(whole.call, whole.start).norm()))
 
     def answer(self, state: State) -> Answer:
-        names, tails = self.tape.names, state["seen.gradient_norm"]
-        word, factor = self.word(tails)
-        values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
-        text = f"{len(names)} layers: the gradient is {word}"
-        if factor is not None:
-            first, last = self.weighted[0], self.weighted[-1]
-            values["factor"] = factor
-            text += (
-                f" (factor {words.number(factor)} per layer, ‖∂y/∂a‖ from {words.number(tails[last])} at {names[last]} "
-                f"to {words.number(tails[first])} at {names[first]})"
-            )
-        if "singular_values" in state:
-            σ = state["singular_values"]
-            κ, lost = state["seen.condition"], state["seen.lost"]
-            at = int(lost.argmax())
-            values |= {
-                "condition": κ[-1],
-                "conditions": κ,
-                "lost": lost,
-                "most_lost_at": names[at],
-                "spectral_norm": σ[:, 0].median(),
-                "median_singular_value": σ.median(),
-                "singular_values": σ.median(0).values,
-            }
-            text += (
-                f"; condition number from the input to the outputs {words.number(κ[-1])} "
-                f"({verdict(float(κ[-1]), self.threshold, σ)}), most of it lost at {names[at]} (a factor of "
-                f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
-            )
-        else:
-            text += "; the way from the input is too large to be formed"
-        return Answer(text, values)
-
-    def word(self, tails: Tensor) -> tuple[str, Tensor | None]:
-        """Vanishing, exploding or steady, towards the input; and the geometric mean of the factors per layer."""
-        if len(self.weighted) < 2:
-            return "that of one layer: nothing to compare", None
-        total = tails[self.weighted[0]] / tails[self.weighted[-1]]
-        factor = total ** (1 / (len(self.weighted) - 1))
-        if not bool(total.isfinite()):
-            return "zero or not finite at the last layer", None
-        for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
-            if bool(t > FAR) or (bool(f > 2) and bool(t > 10)):
-                return word, factor
-        return "steady", factor
+        return told.answer(self, state)
 
     def labels(self) -> Labels:
         names = (tuple(self.tape.names),)
@@ -272,9 +227,3 @@ def conditions(σ: Tensor) -> Tensor:
     """κ = σ_1 / σ_r (B,), at most what rounding leaves of it: 1 / (r eps)."""
     least = σ.shape[1] * torch.finfo(σ.dtype).eps
     return 1 / (σ[:, -1] / σ[:, 0].clamp(min=torch.finfo(σ.dtype).tiny)).clamp(min=least)
-
-
-def verdict(κ: float, threshold: float, σ: Tensor) -> str:
-    if κ >= 0.99 / (σ.shape[1] * torch.finfo(σ.dtype).eps):
-        return "singular to working precision"
-    return "well-conditioned" if κ <= threshold else "ill-conditioned"

@@ -1,110 +1,65 @@
-"""How much a network can stretch: between the largest ‖J‖ seen and the product of its layers' norms.
+"""How much a network can stretch: between the largest ‖J‖ seen and a bound made of its layers' norms.
 
-The first is a lower bound for the Lipschitz constant wherever the network is differentiable, the second an upper one
-(Szegedy et al. 2014, section 4.3), often by far too large: layers seldom stretch the same direction. A norm found by
-products carries its residual upwards.
+The first is a lower bound for the Lipschitz constant wherever the network is differentiable. The second is an upper one
+(Szegedy et al. 2014, section 4.3): norms multiply along a path and add where paths meet, Lip(f + g) ≤ Lip f + Lip g, so
+that a residual block has at most 1 + Lip f (Gouk et al. 2021, section 3.3). It is often by far too large: layers seldom
+stretch the same direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from calclab.numerics.jacobian import Layer, Map, golub_kahan, products
-from calclab.numerics.jacobian.layers import passes, scale
+from calclab.numerics.jacobian import Step
+from calclab.numerics.jacobian.layers import passes
+from calclab.numerics.jacobian.norms import norm
 from calclab.topic.words import listing
 
-STEEPEST = {  # the largest |slope| of an activation
-    nn.ReLU: 1.0,
-    nn.Tanh: 1.0,
-    nn.Sigmoid: 0.25,
-    nn.Softplus: 1.0,
-    nn.LogSigmoid: 1.0,
-    nn.Hardtanh: 1.0,
-    nn.ReLU6: 1.0,
-    nn.Softsign: 1.0,
-    nn.Tanhshrink: 1.0,
-    nn.GELU: 1.1289041617,  # at √2
-    nn.SiLU: 1.0998393201,  # at 2.3994
-}
+ATTENTION = ("Attention", "MultiheadAttention", "SelfAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
+NO_CONSTANT = "dot-product attention has no global Lipschitz constant (Kim, Papamakarios and Mnih 2021)"
+
+STEEP = 100.0  # a factor beyond what weights have: a normalisation of each row, max|γ| / √ε
 
 
 @dataclass(frozen=True)
 class Bound:
-    """``norms`` by layer; ``missing`` names the layers of which none is known."""
+    """``norms`` by layer; ``constant`` is the upper bound; ``missing`` tells why there is none; ``sums`` whether paths
+    are added."""
 
     norms: dict[str, float]
+    constant: float
     missing: tuple[str, ...]
-
-    @property
-    def product(self) -> float:
-        return prod(self.norms.values()) if not self.missing else float("inf")
+    sums: bool = False
 
 
-def bound(layers: Sequence[Layer] | None) -> Bound:
-    """Norms of all layers that stretch or shrink."""
-    if layers is None:
-        return Bound({}, ("no plain sequence of layers",))
+def bound(steps: Sequence[Step] | None, module: nn.Module) -> Bound:
+    """From the steps of the network ``module``."""
+    if any(type(inner).__name__ in ATTENTION for inner in module.modules()):
+        return Bound({}, float("inf"), (NO_CONSTANT,))
+    if steps is None:
+        return Bound({}, float("inf"), ("its program cannot be followed layer by layer",))
     norms: dict[str, float] = {}
-    missing = []
-    for layer in layers:
-        if passes(layer.module):
-            continue
-        found = norm(layer)
-        if found is None:
-            missing.append(f"{layer.name} ({type(layer.module).__name__})")
+    missing: list[str] = []
+    reached = [1.0]
+    for step in steps:
+        if step.kind == "layer":
+            found = norm(step)
+            if found is None:
+                missing.append(f"{step.name} ({type(step.module).__name__})")
+            elif not passes(step.module):
+                norms[step.name] = found
+            reached.append(reached[step.sources[0]] * (0.0 if found is None else found))
+        elif step.kind == "other":
+            missing.append(step.name)
+            reached.append(0.0)
         else:
-            norms[layer.name] = found
-    return Bound(norms, tuple(missing))
-
-
-def norm(layer: Layer) -> float | None:
-    """The largest factor by which the layer stretches a difference of two inputs; None where none is known."""
-    module = layer.module
-    own = STEEPEST.get(type(module))
-    if own is None and type(module).__name__ == "Softplus" and not any(True for _ in module.parameters()):
-        own = 1.0
-    if type(module) in (nn.ELU, nn.CELU):
-        own = max(1.0, float(module.alpha)) if isinstance(module, nn.ELU) else 1.0
-    if type(module) is nn.LeakyReLU:
-        own = max(1.0, abs(module.negative_slope))
-    if own is not None:
-        return own
-    constant = scale(module)
-    if constant is not None:
-        return float(constant.abs().max())
-    if type(module) is nn.Linear:
-        if max(module.weight.shape) <= 1000:
-            return float(torch.linalg.matrix_norm(module.weight.detach(), 2))
-        return matrix_free(layer, module.weight)
-    if isinstance(module, nn.Conv1d | nn.Conv2d):
-        return matrix_free(layer, module.weight)
-    if type(module) in (nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d):
-        return matrix_free(layer, None)
-    if type(module) in (nn.MaxPool1d, nn.MaxPool2d) and module.kernel_size == module.stride and module.padding == 0:
-        return 1.0  # windows lie apart: every input is chosen at most once
-    return None
-
-
-def matrix_free(layer: Layer, weight: Tensor | None) -> float:
-    """σ_1 plus its residual of a linear layer (its bias moves all outputs alike)."""
-    dtype = torch.float64 if weight is None else weight.dtype
-    device = torch.device("cpu") if weight is None else weight.device
-    size = prod(layer.before)
-    x = torch.zeros(size, dtype=dtype, device=device)
-
-    def rows(z: Tensor) -> Tensor:
-        return layer.module(z.reshape(len(z), *layer.before)).reshape(len(z), -1)
-
-    made = products(Map(lambda z: rows(z[None])[0], x, prod(layer.after), rows), x[None])
-    maker = torch.Generator(device=device).manual_seed(0)
-    start = torch.randn(1, size, generator=maker, dtype=dtype, device=device)
-    found = golub_kahan(made.push, made.pull, start, prod(layer.after), tol=1e-6)
-    return float(found.values[0, 0] + found.residuals[0, 0])
+            factors = step.factors or (1.0,)
+            reached.append(sum(abs(c) * reached[k] for c, k in zip(factors, step.sources, strict=True)))
+    sums = any(step.kind == "sum" and len(step.sources) > 1 for step in steps)
+    return Bound(norms, float("inf") if missing else reached[-1], tuple(missing), sums)
 
 
 def sentence(seen: float, found: Bound) -> str:
@@ -112,4 +67,8 @@ def sentence(seen: float, found: Bound) -> str:
     low = f"Lipschitz constant at least {seen:.4g}"
     if found.missing:
         return f"{low} (no upper bound: {listing(found.missing, 2)})"
-    return f"{low} and at most {found.product:.4g} (the product of the layers' norms)"
+    how = "the product of the layers' norms" + ", added where paths meet" * found.sums
+    at = max(found.norms, key=found.norms.__getitem__, default="")
+    if found.norms.get(at, 0) > STEEP:
+        how += f"; {at} alone may stretch by {found.norms[at]:.3g}, where its inputs are nearly alike"
+    return f"{low} and at most {found.constant:.4g} ({how})"

@@ -16,7 +16,7 @@ from calclab.numerics.verify import identity
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.jacobian import evidence, measures, report
-from calclab.topic.jacobian.asked import Asked, ByInput, ByParameters
+from calclab.topic.jacobian.asked import Asked, ByInput
 from calclab.topic.jacobian.lipschitz import Bound, bound
 
 ENTRIES = 20_000  # a Jacobian with more entries is not written; its singular values always are
@@ -87,9 +87,7 @@ class PointScan(Method):
     def block(self) -> int:
         """How many points are looked at together: by sizes alone, so that a run that goes on has the same bits."""
         m, n = self.shape
-        if not self.forms and isinstance(self.asked, ByParameters):
-            return 1
-        each = m * n if self.forms else 130 * (m + n)
+        each = m * n if self.forms else (2 * min(60, m, n) + 10) * (m + n)  # bases of Golub and Kahan, and more
         return max(1, min(ROWS, self.asked.count, BYTES // (each * self.asked.map.itemsize)))
 
     @property
@@ -200,10 +198,9 @@ class PointScan(Method):
     @cached_property
     def stretch(self) -> Bound | None:
         """Norms of the layers; None of a function, and by parameters."""
-        if not isinstance(self.asked, ByInput) or self.asked.function(0).exact is not None or self.batch is not None:
+        if not isinstance(self.asked, ByInput):
             return None
-        layers = self.asked.map.layers
-        return bound(layers) if layers is not None or self.asked.function(0).name.count(" at row ") else None
+        return None if self.asked.module is None else bound(self.asked.map.steps, self.asked.module)
 
     def answer(self, state: State) -> Answer:
         return report.many(self, state) if self.many else report.one(self, state)
@@ -234,7 +231,7 @@ class PointScan(Method):
         pictures: list[Picture] = [Bars("spectral_norms", "spectral_norms")]
         if self.forms:
             pictures.append(Bars("conditions", "conditions"))
-            if min(self.shape) > 1:
+            if min(self.shape) > 2:  # two values make no curve
                 pictures.append(Spread(*SPECTRUM))
             columns = ("spectral_norm", "condition") if min(self.shape) > 1 else ("spectral_norm",)
             pictures.append(Curves("points", columns))

@@ -156,7 +156,7 @@ def bracket(scan: PointScan, seen: float, values: Found) -> str:
         return ""
     values["lipschitz_low"] = torch.tensor(seen, dtype=torch.float64)
     if not scan.stretch.missing:
-        values["lipschitz_high"] = torch.tensor(scan.stretch.product, dtype=torch.float64)
+        values["lipschitz_high"] = torch.tensor(scan.stretch.constant, dtype=torch.float64)
         values["layer_norms"] = torch.tensor(list(scan.stretch.norms.values()), dtype=torch.float64)
     return f"; {lipschitz.sentence(seen, scan.stretch)}"
 

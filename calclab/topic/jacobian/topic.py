@@ -13,7 +13,7 @@ from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.topic.base import Choice
 from calclab.topic.jacobian.across import LayerScan
-from calclab.topic.jacobian.asked import asked, check_rows
+from calclab.topic.jacobian.knobs import asked, check_rows
 from calclab.topic.jacobian.points import PointScan
 from calclab.topic.layers import Layers
 

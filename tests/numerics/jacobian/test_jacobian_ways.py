@@ -107,7 +107,7 @@ CASES = {
     ),
     "by rows": (lambda: nn.Conv2d(4, 1, 3, stride=3), (4, 9, 9), "coloured"),
     "grouped": (lambda: nn.Conv2d(4, 4, 3, groups=2), (4, 9, 9), "coloured"),
-    "circular": (lambda: nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), (1, 6, 6), "reverse"),
+    "circular": (lambda: nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), (1, 6, 6), "forward"),
     "cnn": (
         lambda: nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 9)
@@ -157,6 +157,21 @@ def test_heavy_maps_share_graphs_instead_of_copying_points(case, monkeypatch) ->
         torch.testing.assert_close(jacobians(f, x[:1], made), truth[:1], rtol=1e-12, atol=1e-13)
 
 
+def test_passes_are_shared_as_memory_and_sizes_allow() -> None:
+    light = of_module(nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 8)), torch.randn(5))
+    assert modes.sharing(light, 1, 8, 1000).copies
+    assert modes.sharing(light, 1, 3, 1000) == modes.Sharing(1, 3, older=True)
+    assert modes.sharing(light, 1, 8, 3) == modes.Sharing(1, 3)  # eight rows in passes of three
+    assert modes.sharing(light, 100, 1, 1000) == modes.Sharing(100, 1, older=True)
+    heavy = of_module(nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), torch.randn(3, 32, 32))
+    one, many = (modes.sharing(heavy, points, 100, 10**6) for points in (1, 5000))
+    assert one.older
+    assert many.directions == 1
+    assert many.points == 5000
+    single = Map(light.call, light.start, 8)
+    assert modes.sharing(single, 100, 8, 1000).points == 1
+
+
 def test_products_are_those_of_the_matrices(case) -> None:
     f, x, truth, _ = case
     made = products(f, x)
@@ -187,7 +202,7 @@ def test_compressed_entries_are_where_they_belong() -> None:
 
 def test_a_3x3_convolution_needs_27_products_and_one_pixel_sees_nine() -> None:
     f = of_module(nn.Conv2d(3, 8, 3, padding=1), torch.randn(3, 32, 32))
-    seen = window(f.layers)
+    seen = window(f.steps)
     assert seen is not None
     assert seen.colours == 27
     assert (
