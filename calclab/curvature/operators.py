@@ -37,7 +37,8 @@ from calclab.numerics.linear import LinearOperator
 
 KINDS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
 LANES = 64  # the most columns in one pass where nobody says how many,
-BYTES = 2**28  # and what passes through the graph for all of them together, about
+BYTES = 2**25  # and what passes through the graph for all of them together, about;
+FEW = 8  # fewer than so many are slower together than one by one
 
 
 def curvature(
@@ -90,7 +91,8 @@ def curvature(
     if lanes is None and links is not None:
         lanes = links.lanes(product.compute.itemsize)
     elif lanes is None:
-        lanes = 1 if convolves(network) else max(1, min(LANES, BYTES // max(1, chunks.bytes)))
+        lanes = min(LANES, BYTES // max(1, chunks.bytes))
+        lanes = 1 if lanes < FEW or convolves(network) else lanes
     return product.operator(lanes)
 
 

@@ -1,6 +1,7 @@
 """What the curvature of networks costs, and how wrong it is, beside four other tools.
 
-    python tests/benchmark/curvature_cost.py [mlp] [transformer] [density] [trace] [follow] [resnet] [product] [growth]
+    python tests/benchmark/curvature_cost.py [seeds=3] [mlp] [transformer] [density] [trace] [follow] [resnet]
+                                             [product] [growth]
 
 One thread, float32. The unit is the CPU time of one gradient of the same loss by plain torch, taken before and after
 each piece of work; three seeds, medians, products counted in columns; a first run with another seed is not counted (but
@@ -358,7 +359,7 @@ def grown(width: int, rows: int) -> None:
     products = [seconds(lambda: A @ V) for _ in range(5)]
     before = A.products
     began = time.process_time()
-    search = Extremes(A, top=5, tol=1e-3, check=0, most_basis=24)
+    search = Extremes(A, top=5, tol=1e-3, check=0, most_basis=24, kept=torch.float32)
     search.run(most=200)
     top = time.process_time() - began
     gradients += unit(about, 0.5)
@@ -397,8 +398,11 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["grown"]:
         grown(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        unknown = [name for name in sys.argv[1:] if name not in WORKS]
+        names = sys.argv[1:]
+        if names and names[0].startswith("seeds="):
+            SEEDS = tuple(range(int(names.pop(0).removeprefix("seeds="))))
+        unknown = [name for name in names if name not in WORKS]
         if unknown:
             sys.exit(f"{unknown[0]} is not measured here: type any of {' '.join(WORKS)}")
-        for name in sys.argv[1:] or WORKS:
+        for name in names or WORKS:
             WORKS[name]()

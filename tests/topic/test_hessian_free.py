@@ -17,6 +17,7 @@ from calclab.drive import begin, drive
 from calclab.errors import UserError
 from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
+from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
 from calclab.sink.memory import MemorySink
 from calclab.topic.hessian import Hessian, senses
@@ -277,6 +278,72 @@ def test_a_saddle_is_known_by_its_ends() -> None:
     λ = torch.cat([torch.tensor([-3.0, 5.0]), torch.ones(40)]).double()
     topic = free(subject=plain(lambda x: (λ * x**2).sum() / 2, 42, at=0.0))
     assert topic.answer(carried(topic)[0].state).values["kind"] == "saddle"
+
+
+def test_a_trace_that_cancels_is_held_against_the_sizes() -> None:
+    """tr = 0 beside Σ|λ|: no number of probes is within 5 % of it."""
+    draw = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn(80, 80, generator=draw, dtype=torch.float64))
+    λ = torch.linspace(1, 2, 40, dtype=torch.float64)
+    H = (Q * torch.cat([λ, -λ])) @ Q.T
+    topic = free(subject=plain(lambda x: x @ H @ x / 2, 80), top=1, check=0, tol=0.1, probes=8)
+    answer = topic.answer(carried(topic)[0].state)
+    assert abs(number(answer.values["trace"])) <= 3 * number(answer.values["trace_within"])
+    assert number(answer.values["trace_within"]) <= 0.05 * 120 / 2 * 1.2
+    assert "of Σ|λ|, about 1" in answer.sentence
+    assert "not within" not in answer.sentence
+    assert number(answer.values["products"]) < 400
+
+
+def test_no_clock_decides_how_columns_go_together() -> None:
+    """Two fresh runs have the same bits, whatever the machine is doing."""
+    runs = [carried(free(subject=net("tanh", seed=1), lanes=None)) for _ in range(2)]
+    for name, column in runs[0][1].columns.items():
+        assert torch.equal(column.data.nan_to_num(7.5), runs[1][1].columns[name].data.nan_to_num(7.5)), name
+
+
+def test_all_that_is_evaluated_keeps_to_the_memory_given() -> None:
+    """No pass has all rows: gradients, products, cuts through the loss and evidence go a chunk at a time."""
+    subject = net("tanh")
+    whole, cut = (free(subject=subject, memory=memory) for memory in (None, 1e-6))
+    f, g = whole.looked.function, cut.looked.function
+    x = f.start + 0.1
+    seen = []
+    handle = subject.module.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    torch.testing.assert_close(g.call(x), f.call(x), rtol=1e-13, atol=0)
+    torch.testing.assert_close(value_and_gradient(g.call, x)[1], value_and_gradient(f.call, x)[1])
+    assert max(seen) == 60
+    seen.clear()
+    scan, _ = carried(cut)
+    assert max(seen) < 30
+    handle.remove()
+    assert {row.verdict for row in scan.evidence} <= GOOD
+
+
+def test_a_basis_too_large_for_double_precision_is_kept_in_that_of_the_products(monkeypatch: object) -> None:
+    more = {"seed": 0, "standardize": False, "held_out": 0.0, "dtype": torch.float32, "device": "cpu"}
+    data = blobs(rows=20, classes=3, dimension=6, separation=4.0, **more)
+    module = partial(Mlp, width=8, depth=1, activation="tanh", bias=True)
+    subject = network(module, data, name="net", dtype=torch.float32)
+    wide = free(subject=subject)
+    monkeypatch.setattr("calclab.topic.hessian.free.ROOM", 0)
+    narrow = free(subject=subject, layers=True)
+    states = [carried(topic)[0] for topic in (wide, narrow)]
+    one, two = (topic.answer(scan.state).values for topic, scan in zip((wide, narrow), states, strict=True))
+    assert states[1].state["found"]["edges"]["pairs"]["vectors"].dtype == torch.float32
+    gap = (one["eigenvalues"] - two["eigenvalues"]).abs()
+    assert bool((gap <= one["residuals"] + two["residuals"]).all())
+    assert {row.verdict for row in states[1].evidence} <= GOOD | {Verdict.INCONCLUSIVE}
+
+
+def test_rounding_that_forbids_a_tolerance_is_said() -> None:
+    more = {"seed": 0, "standardize": False, "held_out": 0.0, "dtype": torch.float32, "device": "cpu"}
+    data = blobs(rows=20, classes=3, dimension=6, separation=4.0, **more)
+    module = partial(Mlp, width=8, depth=1, activation="tanh", bias=True)
+    topic = free(subject=network(module, data, name="net", dtype=torch.float32), tol=1e-9)
+    answer = topic.answer(carried(topic)[0].state)
+    assert "as near as the rounding of float32 allows, not to tol=1e-09: type dtype=float64" in answer.sentence
+    assert number(answer.values["products_for_eigenvalues"]) < 200
 
 
 def test_a_budget_that_is_spent_is_said() -> None:

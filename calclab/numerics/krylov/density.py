@@ -65,6 +65,11 @@ class Density:
         order = nodes.argsort()
         return nodes[order], weights[order]
 
+    def size(self) -> Mean:
+        """Σ |λ| (): what the trace would be if no eigenvalue were negative."""
+        drawn = (self.nodes.abs() * self.weights).sum(1)
+        return mean(self.n * self.share * drawn + self.known.abs().sum(), self.pilot)
+
     def on(self, grid: Tensor, width: float | Tensor | None = None) -> Mean:
         """The density (g,) at ``grid`` (g,), broadened by a normal curve of standard deviation ``width``.
 

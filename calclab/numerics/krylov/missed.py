@@ -8,7 +8,7 @@ standard normal number, and is below t = 2 erfinv(δ)² with probability δ only
 
 from __future__ import annotations
 
-from math import erf, exp, inf, isfinite, log, pi, sqrt, ulp
+from math import erf, exp, hypot, inf, isfinite, log, pi, sqrt, ulp
 
 import torch
 from torch import Tensor
@@ -59,3 +59,33 @@ def beyond(α: Tensor, β: Tensor, square: float, risk: float) -> float:
         else:
             high = middle
     return high
+
+
+def others(
+    table: Tensor, coupling: Tensor, first: int, counts: tuple[int, int], square: float, risk: float
+) -> tuple[Tensor, Tensor]:
+    """Above which () and below which () no eigenvalue lies but the ``counts`` wanted, from a look that began at column
+    ``first``: A = [[W, 0, E], [0, R, C], [Eᵀ, Cᵀ, P]].
+
+    W are the pairs wanted, R the other Ritz values of the first columns, P the operator on what is orthogonal to them,
+    bounded by the look. The eigenvalues beside W lie below those of [[max R, ‖C‖], [‖C‖, max P]], plus ‖E‖ (Weyl's
+    inequality), and for the smallest in the same way.
+    """
+    H = (table + table.T) / 2
+    head, outside = H[:first, :first], torch.cat([table, coupling])[first:, :first]
+    look = H[first:, first:]
+    β = torch.cat([look.diagonal(1), coupling[:, -1].norm()[None]])
+    λ, S = torch.linalg.eigh(head)
+    reach = outside @ S
+    bounds = []
+    for sign, count in zip((1, -1), counts, strict=True):
+        at = λ.argsort(descending=sign > 0)
+        wanted, rest = at[:count], at[count:]
+        corner = beyond(sign * look.diagonal(), β.abs(), square, risk)
+        if len(rest):
+            a, c = float((sign * λ[rest]).max()), float(torch.linalg.matrix_norm(reach[:, rest], 2))
+            corner = (a + corner) / 2 + hypot((a - corner) / 2, c)
+        if count:
+            corner += float(torch.linalg.matrix_norm(reach[:, wanted], 2))
+        bounds.append(λ.new_tensor(sign * corner))
+    return bounds[0], bounds[1]

@@ -38,7 +38,8 @@ class Pairs:
 class Ritz:
     """Values (m,) rising, their coordinates as columns (m, m), residuals (m,), and ``scale`` () = the largest |λ|.
 
-    ``noise`` is what rounding may add to a residual, relative to the scale.
+    ``noise`` is what rounding may add to a residual, relative to the scale; ``rough`` (m,) ‖H s - λ s‖ is what the
+    products themselves have rounded, which no further product makes smaller.
     """
 
     values: Tensor
@@ -46,6 +47,7 @@ class Ritz:
     residuals: Tensor
     scale: Tensor
     noise: float
+    rough: Tensor
 
     def ends(self, top: int, bottom: int) -> Tensor:
         """The places of the ``top`` largest, falling, then of the ``bottom`` smallest, rising."""
@@ -67,5 +69,6 @@ def ritz(H: Tensor, B: Tensor, noise: float) -> Ritz:
     """The Ritz pairs of H (m, m) with coupling B (p, m); ``noise`` is what rounding may add, relative to the scale."""
     λ, S = torch.linalg.eigh((H + H.T) / 2)
     scale = λ.abs().max()
-    square = (H @ S - S * λ).square().sum(0) + (B @ S).square().sum(0)
-    return Ritz(λ, S, square.sqrt() + noise * scale, scale, noise)
+    rough = torch.linalg.vector_norm(H @ S - S * λ, dim=0)
+    residuals = torch.hypot(rough, torch.linalg.vector_norm(B @ S, dim=0)) + noise * scale
+    return Ritz(λ, S, residuals, scale, noise, rough)

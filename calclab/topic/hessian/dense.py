@@ -29,7 +29,7 @@ from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.base import OneLook
 from calclab.topic.hessian import senses
-from calclab.topic.hessian.layers import COLUMNS, columns
+from calclab.topic.hessian.layers import COLUMNS, bars, columns
 from calclab.topic.hessian.looked import Looked
 from calclab.topic.hessian.slices import Slices, directions
 from calclab.topic.hessian.stages import packed
@@ -241,5 +241,5 @@ class Dense(OneLook):
         if self.knobs.probes and self.looked.network is not None:
             found.append(senses.picture(self.looked.classes))
         if self.layers:
-            found += [Bars(name, name) for name in COLUMNS[:3]]
+            found += bars(self.looked.kind)
         return found if self.slices is None else [*found, *self.slices.pictures()]

@@ -70,6 +70,7 @@ def remark(row: Evidence, verdict: Verdict, note: str) -> Evidence:
 def residual(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, k: int) -> Evidence:
     """‖A v - λ v‖ of the first pair, by one more product."""
     v, λ = pairs.vectors[:, 0], pairs.values[0]
+    v = v.to(A.dtype)
     again = (A @ v - λ.to(v) * v).double().norm().cpu()
     said = pairs.residuals[0]
     slack = tolerance_of(dtype).identity * float(pairs.values.abs().max())

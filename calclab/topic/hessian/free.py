@@ -10,9 +10,7 @@ import torch
 
 from calclab.core import (
     Answer,
-    Bars,
     Columns,
-    Curves,
     Evidence,
     Labels,
     Picture,
@@ -21,6 +19,7 @@ from calclab.core import (
     Tracks,
     Values,
 )
+from calclab.curvature.graph import convolves
 from calclab.numerics.krylov import Extremes
 from calclab.numerics.operators import LinearOperator
 from calclab.numerics.verify import check_gradient
@@ -28,15 +27,18 @@ from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.hessian import evidence, senses
-from calclab.topic.hessian.layers import COLUMNS, Layers
+from calclab.topic.hessian.bulk import GRID, Against, Bulk
+from calclab.topic.hessian.edges import Edges
+from calclab.topic.hessian.layers import COLUMNS, Layers, bars
 from calclab.topic.hessian.looked import Looked
 from calclab.topic.hessian.report import answer, mean_of
 from calclab.topic.hessian.slices import Slices, directions
-from calclab.topic.hessian.stages import GRID, Against, Bulk, Edges, Lanes, Point, Stage, unpacked
+from calclab.topic.hessian.stages import Point, Stage, unpacked
 from calclab.topic.hessian.trace import Exact, Trace
 
 BINS = 50  # rows of the table of the spectrum
 PROBES = 16  # that compare two operators
+ROOM = 2**28  # bytes of a basis in float64, from which on it is kept in a smaller type
 TRUTH = 400  # variables up to which the matrix is formed as evidence
 
 
@@ -57,23 +59,29 @@ class MatrixFree(Method):
         top = min(top, n)
         return top, min(self.knobs.bottom, n - top)
 
+    @property
+    def kept(self) -> torch.dtype | None:
+        """The type of basis vectors: that of the products where float64 would take much room and says no more."""
+        own = self.looked.function.start.dtype
+        large = self.looked.n * self.knobs.basis * 8 > ROOM
+        return own if large and self.knobs.tol >= 100 * torch.finfo(own).eps else None
+
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         knobs, looked, A = self.knobs, self.looked, self.looked.A
         top, bottom = self.ends
         rounding = torch.finfo(looked.function.start.dtype).eps
         search = Extremes(
-            A, top=top, bottom=bottom, tol=knobs.tol, most_basis=knobs.basis, check=knobs.check, seed=self.seed
-        )
+            A, top=top, bottom=bottom, tol=knobs.tol, most_basis=knobs.basis, check=knobs.check, seed=self.seed,
+            kept=self.kept,
+        )  # fmt: skip
         stages: list[Stage] = [Point(looked), Edges(search, knobs.products, looked.classes, rounding)]
-        if knobs.trace_tol is not None or knobs.probes:
-            stages.append(Lanes(A, knobs.lanes if looked.timed else knobs.lanes or max(1, A.lanes)))
+        if knobs.probes:
+            stages.append(Bulk(A, knobs.probes, knobs.depth, self.seed))
         if knobs.trace_tol is not None:
             exact = looked.has_diagonal
             sampled = Trace(looked, knobs.trace_tol, knobs.products, knobs.diagonal, self.seed)
             stages.append(Exact(looked, knobs.diagonal) if exact else sampled)
-        if knobs.probes:
-            stages.append(Bulk(A, knobs.probes, knobs.depth, self.seed))
         if knobs.against is not None:
             stages.append(Against(self.difference, PROBES, self.seed))
         if self.layers:
@@ -168,7 +176,11 @@ class MatrixFree(Method):
             parts.append(f"the trace to {self.knobs.trace_tol:g}")
         if self.knobs.probes:
             parts.append("the density")
-        return [f"{self.looked.n:,} variables: by products with the {self.looked.title}, {', '.join(parts)}"]
+        notes = [f"{self.looked.n:,} variables: by products with the {self.looked.title}, {', '.join(parts)}"]
+        network, dtype = self.looked.network, self.looked.function.start.dtype
+        if network is not None and dtype == torch.float64 and convolves(network):
+            notes.append("convolutions are slow in float64: dtype=float32 is quicker, and sums stay in float64")
+        return notes
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -195,10 +207,8 @@ class MatrixFree(Method):
         if self.knobs.probes:
             found.append(senses.picture(self.looked.classes))
         found += [Tracks("ritz_values", "ritz_values"), Tracks("residuals", "residuals", "y")]
-        if self.knobs.trace_tol is not None:
-            found.append(Curves("trace", ("trace",), log=""))
         if self.layers:
-            found += [Bars(name, name) for name in COLUMNS[:3]]
+            found += bars(self.looked.kind)
         for stage in self.stages:
             if isinstance(stage, Slices):
                 found += stage.pictures()

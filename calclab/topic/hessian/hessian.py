@@ -42,7 +42,7 @@ class Hessian(schema.topic.Hessian, Choice):
 
     @cached_property
     def looked(self) -> Looked:
-        knobs = (self.operator, self.parameters, self.rows, self.held_out, self.memory)
+        knobs = (self.operator, self.parameters, self.rows, self.held_out, self.memory, self.lanes)
         return look(self.subject, *knobs, self.seed)
 
     @property

@@ -8,13 +8,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import State, Values
+from calclab.core import Bars, Picture, State, Values
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.operators import LinearOperator
 from calclab.topic.hessian.looked import Looked
+from calclab.topic.hessian.stages import block
+from calclab.topic.hessian.trace import half_size
 
 ROUGH = 1e-2  # of the residual of a layer's eigenvalues
-PILOT = 12
 COLUMNS = ("layer_top", "layer_bottom", "layer_trace", "layer_trace_error")
 
 
@@ -46,8 +47,9 @@ class Layers:
 
     def probes(self, at: int, own: State) -> Probes:
         search = self.search(at)
+        A, every = search.A, search.subspace(own)
         return Probes(
-            search.A, probes=PILOT, tol=self.tol, most=self.most, deflate=search.subspace(own), seed=self.seed
+            A, tol=self.tol, most=self.most, block=block(A), deflate=every, least=half_size(every), seed=self.seed
         )
 
     def begin(self, found: State) -> State:
@@ -106,6 +108,11 @@ class Layers:
 
     def finish(self, state: State, found: State) -> State:
         return {"table": state["table"], "products": state["products"]}
+
+
+def bars(kind: str) -> list[Picture]:
+    """The pictures: of the smallest eigenvalues only where they may be negative."""
+    return [Bars(name, name) for name in COLUMNS[:3] if kind == "hessian" or name != "layer_bottom"]
 
 
 def columns(table: Tensor) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from calclab.core import Data, Function
 from calclab.curvature import (
@@ -18,6 +19,8 @@ from calclab.curvature import (
     positions,
     value_and_gradient,
 )
+from calclab.curvature.gradient import windows_of
+from calclab.curvature.graph import subject
 from calclab.curvature.rows import mixes
 from calclab.curvature.subset import layer_of
 from calclab.errors import UserError
@@ -33,7 +36,9 @@ class Looked:
     """``function`` of the n variables chosen; ``kind`` says which operator (n, n) stands for its curvature.
 
     ``network`` is what it is of, on the rows looked at; ``parameters`` are the patterns that chose the variables;
-    ``memory`` is the bytes that graphs are to keep to.
+    ``memory`` is the bytes that graphs are to keep to. ``lanes`` is how many columns share a pass; None leaves it to
+    the operator, whose rule goes by its layers and their sizes. The rule has been measured (tests/benchmark); a run
+    times nothing, so that the same command gives the same bits (``numerics.lanes.measure_lanes`` serves a user's own).
     """
 
     function: Function
@@ -41,6 +46,7 @@ class Looked:
     network: Network | None
     parameters: tuple[str, ...] | None
     memory: float | None
+    lanes: int | None
     seed: int
 
     @property
@@ -61,11 +67,6 @@ class Looked:
         """Whether the rows are taken in chunks by this process alone."""
         return self.network is not None and ranks() == 1
 
-    @property
-    def timed(self) -> bool:
-        """Whether a stopwatch may decide anything: several processes would decide differently."""
-        return ranks() == 1
-
     @cached_property
     def named(self) -> tuple[str, ...]:
         """The parameters chosen."""
@@ -76,9 +77,9 @@ class Looked:
         """A of any kind, of the variables chosen or of those in a layer."""
         f = self.function
         if not self.chunked or self.network is None:
-            return hessian(f.call, f.start) if layer is None else self.A.sub(self.places(layer))
+            return hessian(f.call, f.start, lanes=self.lanes) if layer is None else self.A.sub(self.places(layer))
         names = self.named if layer is None else [name for name in self.named if layer_of(name) == layer]
-        return curvature(self.network, kind, parameters=names, memory=self.memory, seed=self.seed)
+        return curvature(self.network, kind, parameters=names, memory=self.memory, seed=self.seed, lanes=self.lanes)
 
     def value_and_gradient(self) -> tuple[Tensor, Tensor]:
         """f () and ∇f (n,) in A's dtype."""
@@ -148,6 +149,7 @@ def look(
     rows: int | None,
     held_out: bool,
     memory: float | None,
+    lanes: int | None,
     seed: int,
 ) -> Looked:
     """What the knobs ask for; UserError where it cannot be had."""
@@ -157,19 +159,40 @@ def look(
         for name, given in asked.items():
             if given:
                 raise UserError(f"{name} goes with a network: {subject.name} is a function. Leave {name} out")
-        return Looked(subject.objective(), kind, None, None, None, seed)
+        return Looked(subject.objective(), kind, None, None, None, lanes, seed)
     memory = None if memory is None else memory * 1e9
     network = replace(subject, data=taken(subject.data, rows, held_out))
-    function = network.objective()
+    function = network.objective() if ranks() > 1 else in_chunks(network, memory)
     if ranks() > 1 and (kind != "hessian" or parameters is not None):
         raise UserError(f"operator={kind} of chosen parameters is for one process. Leave torchrun out")
     if kind == "gauss_newton" and function.split is None:
         raise UserError(f"operator=gauss_newton: the loss {network.loss_name} does not curve. Type operator=hessian")
     if parameters is None:
-        return Looked(function, kind, network, None, memory, seed)
+        return Looked(function, kind, network, None, memory, lanes, seed)
     patterns = tuple(parameters)
     at = positions(network, choose(network, patterns))
-    return Looked(restricted(function, at), kind, network, patterns, memory, seed)
+    return Looked(restricted(function, at), kind, network, patterns, memory, lanes, seed)
+
+
+def in_chunks(network: Network, memory: float | None) -> Function:
+    """The loss of all rows, a chunk at a time where ``memory`` wants it: one chunk's graph is held, and made again on
+    the way back."""
+    function, data = network.objective(), network.data
+    windows = windows_of(subject(network, network.data, None, choose(network, None)), None, memory)
+    if len(windows) == 1:
+        return function
+    parts = [network.calls(data.inputs[window], data.targets[window])[0] for window in windows]
+    lengths = [len(data.inputs[window]) for window in windows]
+    weights = [length / sum(lengths) if network.loss.mean else 1.0 for length in lengths]
+
+    def call(x: Tensor) -> Tensor:
+        value = x.new_zeros(())
+        for part, weight in zip(parts, weights, strict=True):
+            graph = torch.is_grad_enabled() and x.requires_grad
+            value = value + weight * (checkpoint(part, x, use_reentrant=False) if graph else part(x))
+        return value
+
+    return replace(function, call=call)
 
 
 def taken(data: Data, rows: int | None, held_out: bool) -> Data:

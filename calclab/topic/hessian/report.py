@@ -12,10 +12,11 @@ from calclab.numerics.krylov import Mean, Pairs
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.hessian import senses
+from calclab.topic.hessian.bulk import Bulk
 from calclab.topic.hessian.layers import columns
 from calclab.topic.hessian.looked import Looked
 from calclab.topic.hessian.senses import Ends
-from calclab.topic.hessian.stages import Bulk, Stage, unpacked
+from calclab.topic.hessian.stages import Stage, unpacked
 
 SHOWN = 5  # eigenvalues in the sentence
 
@@ -44,17 +45,11 @@ def answer(looked: Looked, knobs: Knobs, stages: Sequence[Stage], state: State, 
     values |= {"eigenvalues": pairs.values, "residuals": pairs.residuals}
     values |= {"curvature": edges.sign, "beyond_top": pairs.upper, "below_bottom": pairs.lower}
     parts = [f"{looked.function.name}: {values['kind']}", extremes(looked, pairs)]
-    if not bool(found["edges"]["settled"]):
-        parts.append(
-            f"not all to tol={knobs.tol:g} within products={knobs.products}: type products={4 * knobs.products}"
-        )
+    parts += short_of(looked, knobs, found, pairs)
     if "trace" in found:
         trace = mean_of(found["trace"]["trace"])
         values |= {"trace": trace.value, "trace_error": trace.error, "trace_within": trace.half}
-        sure = f" ± {float(trace.half):.2g} (95 %)" if trace.samples else ", from the exact diagonal"
-        parts.append(f"trace {words.number(trace.value)}{sure}")
-        if trace.samples and float(trace.half) > 1.001 * float(knobs.trace_tol or 0) * abs(float(trace.value)):
-            parts[-1] += f", not within trace_tol={knobs.trace_tol:g}: type products={4 * knobs.products}"
+        parts.append(traced(knobs, found, trace))
         if "square" in found["trace"]:
             values |= norm(mean_of(found["trace"]["square"]))
     bulk = next((stage for stage in stages if isinstance(stage, Bulk)), None)
@@ -89,10 +84,39 @@ def answer(looked: Looked, knobs: Knobs, stages: Sequence[Stage], state: State, 
     return Answer("; ".join(parts), values)
 
 
+def short_of(looked: Looked, knobs: Knobs, found: State, pairs: Pairs) -> list[str]:
+    """What the eigenvalues lack of what was asked for, and what to type."""
+    if not bool(found["edges"]["settled"]):
+        more = f"type products={4 * knobs.products}"
+        return [f"not all to tol={knobs.tol:g} within products={knobs.products}: {more}"]
+    own = looked.function.start.dtype
+    least = 100 * torch.finfo(own).eps
+    if knobs.tol < least and bool(pairs.residuals.max() > knobs.tol * pairs.values.abs().max()):
+        wider = "" if own == torch.float64 else ": type dtype=float64"
+        return [f"as near as the rounding of {str(own).removeprefix('torch.')} allows, not to tol={knobs.tol:g}{wider}"]
+    return []
+
+
+def traced(knobs: Knobs, found: State, trace: Mean) -> str:
+    """The trace, how sure it is, and what that is held against."""
+    text = f"trace {words.number(trace.value)}"
+    if not trace.samples:
+        return f"{text}, from the exact diagonal"
+    text += f" ± {float(trace.half):.2g} (95 %"
+    tol, size = float(knobs.trace_tol or 0), abs(float(trace.value))
+    least = float(found["trace"]["least"])
+    if least > size:
+        text += f"; {float(trace.half) / (2 * least):.1%} of Σ|λ|, about {2 * least:.3g}"
+    text += ")"
+    if float(trace.half) > 1.001 * tol * max(size, least):
+        text += f", not within trace_tol={tol:g}: type products={4 * knobs.products}"
+    return text
+
+
 def extremes(looked: Looked, pairs: Pairs) -> str:
     """The eigenvalues found, and how near they are."""
     top, bottom = pairs.values[: pairs.top], pairs.values[pairs.top :]
-    near = f"each within {float(pairs.residuals.max()):.2g} of one"
+    near = f"each within {float(pairs.residuals.max()):.2g} of an eigenvalue"
     text = f"{looked.title}'s largest eigenvalue{'s' * (len(top) > 1)} {words.listing(top, SHOWN)}"
     if len(bottom):
         text += f", smallest {words.listing(bottom, SHOWN)}"

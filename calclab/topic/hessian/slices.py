@@ -67,7 +67,7 @@ class Slices:
         products = 0
         if ASIDE in self.names:
             v = aside(V, self.seed)
-            curvatures = torch.cat([curvatures, (v @ (self.looked.A @ v))[None]])
+            curvatures = torch.cat([curvatures, (v @ (self.looked.A @ v.to(self.looked.A.dtype)).to(v))[None]])
             V, products = torch.cat([V, v[:, None]], 1), 1
         x = self.looked.function.start
         value, g, V, curvatures = (part.to(x) for part in (*found["point"].values(), V, curvatures))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.krylov import Extremes
+from calclab.numerics.krylov.inner import orthogonalise
 from calclab.numerics.operators import LinearOperator
 
 
@@ -193,6 +194,77 @@ def test_float32_keeps_its_vectors_in_float32() -> None:
     assert ((found.values - exact).abs() <= found.residuals).all()
     gram = found.vectors.double().T @ found.vectors.double()
     assert torch.allclose(gram, torch.eye(3).double(), atol=2e-6)
+
+
+def rough(H: Tensor, by: float) -> LinearOperator:
+    """H, but that every product is rounded."""
+
+    def product(V: Tensor) -> Tensor:
+        W = H @ V
+        draw = torch.Generator().manual_seed(int(1e6 * V.abs().sum()) % 2**31)
+        return W + by * W.norm() / len(H) ** 0.5 * torch.randn(W.shape, generator=draw, dtype=W.dtype)
+
+    return LinearOperator(tuple(H.shape), product, product, True, H.dtype, H.device)
+
+
+def test_products_that_are_rounded_end_where_rounding_does() -> None:
+    λ = bulk(300, 9, 7, 4).sort().values
+    found = Extremes(rough(symmetric(λ), 1e-5), top=3, tol=1e-9, check=0).run()
+    assert int(found.products) < 100
+    assert found.converged.all()
+    assert ((found.values - λ.flip(0)[:3]).abs() <= found.residuals + 9e-5).all()
+    assert found.residuals.max() > 9e-9
+
+
+@pytest.mark.parametrize("most", [20, 64])
+def test_vectors_kept_in_float32_of_an_operator_in_float64(most: int) -> None:
+    λ = torch.cat([torch.linspace(-1, 1, 600) ** 3, torch.tensor([9.0, 7.0, 4.0, 4.0])]).double().sort().values
+    H = symmetric(λ)
+    kinds = set()
+
+    def product(V: Tensor) -> Tensor:
+        kinds.add(V.dtype)
+        return H @ V
+
+    A = LinearOperator(tuple(H.shape), product, product, True, H.dtype, H.device)
+    search = Extremes(A, top=4, bottom=2, tol=1e-5, most_basis=most, kept=torch.float32)
+    found = search.run()
+    assert kinds == {torch.float64}
+    assert found.vectors.dtype == torch.float32
+    assert found.converged.all()
+    V = found.vectors.double()
+    V = V / V.norm(dim=0)
+    assert ((H @ V - V * found.values).norm(dim=0) <= found.residuals).all()  # the bound is true of what is returned
+    assert ((found.values - torch.cat([λ.flip(0)[:4], λ[:2]])).abs() <= found.residuals).all()
+    assert torch.allclose(V.T @ V, torch.eye(6).double(), atol=1e-6)
+
+
+def test_a_restart_in_place_is_the_same_restart() -> None:
+    H = symmetric(torch.linspace(-1, 1, 400).double() ** 3)
+    for kept in (torch.float64, torch.float32):
+        search = Extremes(operator(H), top=3, bottom=1, tol=1e-5, most_basis=20, kept=kept)
+        state = search.init()
+        while not bool(state["done"]):
+            state = search.step(state)
+        assert int(state["restarts"]) > 0
+        slow, quick = search.pairs(state), search.run()
+        assert torch.equal(slow.values, quick.values)
+        assert torch.equal(slow.vectors, quick.vectors)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_inner_products_do_not_worsen_with_length(kind: torch.dtype) -> None:
+    """Gram-Schmidt over rows in two arrays, and more entries than are taken at once."""
+    draw = torch.Generator().manual_seed(0)
+    Q, _ = torch.linalg.qr(torch.randn(400_000, 7, generator=draw, dtype=torch.float64))
+    rows = Q.T.to(kind).contiguous()
+    w = torch.randn(400_000, generator=draw, dtype=torch.float64)
+    h, rest = orthogonalise([rows[:4], rows[4:]], w)
+    wide, eps = rows.double(), torch.finfo(kind).eps
+    exact = torch.linalg.lstsq(wide.T, w).solution
+    assert (h - exact).norm() <= eps * w.norm()
+    assert (w - h @ wide - rest).norm() <= 2 * eps * w.norm()
+    assert (wide @ rest).abs().max() <= eps * w.norm()
 
 
 @pytest.mark.slow

@@ -147,6 +147,25 @@ def test_inertia_lies_where_quadrature_says() -> None:
         assert (inertia.low <= inertia.high).all()
 
 
+def test_the_sizes_of_all_eigenvalues() -> None:
+    λ = torch.cat([torch.linspace(-2, -1, 60), torch.linspace(0.5, 3, 140)]).double()
+    A = operator(symmetric(λ))
+    for known in (None, Extremes(A, top=3, bottom=2, tol=1e-8).run()):
+        probes = Probes(A, probes=30, depth=30, deflate=known)
+        size = probes.density(probes.run()).size()
+        assert abs(size.value - λ.abs().sum()) <= 4 * size.error + 1e-3
+
+
+def test_a_tolerance_is_held_against_the_least_size() -> None:
+    H = symmetric(torch.cat([torch.linspace(-1, 1, 100)]).double())
+    asked = {"probes": 12, "tol": 0.05, "most": 4000}
+    strict, loose = (Probes(operator(H), **asked, least=least) for least in (0.0, 40.0))
+    assert len(strict.run()["trace"]) == 4000
+    found = loose.trace(loose.run())
+    assert found.samples < 400
+    assert float(found.half) <= 0.05 * 40 * 1.001
+
+
 def test_goes_on_bit_for_bit(tmp_path: object) -> None:
     A = operator(symmetric(SPECTRUM))
     pairs = Extremes(A, top=2).run()
