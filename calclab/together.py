@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +20,7 @@ from calclab.core import Column, Columns, Evidence, Scan, State, Status, Topic
 from calclab.drive import block, due
 from calclab.optimizer import stack
 from calclab.topic.descent.descent import Descent
+from calclab.topic.descent.ending import ends
 
 BYTES = 2**28  # of states kept for one block: all runs, some steps
 STEPS = 2048  # the longest block
@@ -41,56 +42,58 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
     where they start.
     """
     leader = joined(topics)
-    ends: list[tuple[int, Status] | None] = [None] * len(topics)
+    found: list[tuple[int, Status] | None] = [None] * len(topics)
     parts: list[list[Columns]] = [[] for _ in topics]
     evidence: list[list[Evidence]] = [[] for _ in topics]
     last: list[State] = [{} for _ in topics]
     state, first = leader.init(), 0
     size = block_size(state)
-    begun = beginnings()
-    while first <= leader.steps and None in ends:
+    while first <= leader.steps and None in found:
         if received:
             return
         stop = min(first + size, leader.steps + 1)
         _, states, columns = block(leader, state, range(first, stop), every)
+        here = ends(columns, leader.tol, leader.scale, settles=leader.minibatches is None)
         columns = by_run(columns)
         wanted = [k for k in range(first, stop) if due(leader, k)]
+        looks: dict[int, list[int]] = {k: [] for k in wanted}  # the runs that are looked at, by step
         for j, topic in enumerate(topics):
-            if ends[j] is not None:
+            if found[j] is not None:
                 continue
             own = row(columns, j)
             if topic.predicted is None:
                 own.pop("predicted_contraction", None)
-            end = ends[j] = topic.stop(own) or ((topic.steps, Status.COMPLETED) if stop > topic.steps else None)
+            end = found[j] = here[j] or ((topic.steps, Status.COMPLETED) if stop > topic.steps else None)
             until = stop if end is None else end[0] + 1
             parts[j].append(own if until == stop else cut(own, until))
-            looks = [k for k in wanted if k < until]
-            if end is not None and end[0] not in looks:
-                looks.append(end[0])
-            for k in looks:
-                last[j] = pick(states[k], j)
-                evidence[j] += begun(topic, last[j]) if k == 0 else topic.verify(last[j], k)
+            if end is not None:
+                last[j] = pick(states[end[0]], j)
+            for k in dict.fromkeys([*wanted[: bisect_left(wanted, until)], *([end[0]] if end else [])]):
+                looks.setdefault(k, []).append(j)
+        for k in sorted(looks):
+            for j, rows in zip(looks[k], looked(topics, states[k], k, looks[k]), strict=True):
+                evidence[j] += rows
         state, first = states[stop - 1], stop
-    for j, end in enumerate(ends):
+    for j, end in enumerate(found):
         assert end is not None
         columns = merge(parts[j])
         values = {name: column.data[-1] for name, column in columns.items() if len(column.steps)}
         yield Scan(end[1], end[0], last[j], values, evidence[j]), columns
 
 
-def beginnings() -> Callable[[Descent, State], Sequence[Evidence]]:
-    """Evidence at step 0, gathered once for all runs with the same start."""
+def looked(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int]) -> Iterator[Sequence[Evidence]]:
+    """The evidence of ``runs`` in step k: of step 0 once for all with the same start, of short walks all together."""
+    if k > 0 and topics[0].short and topics[0].minibatches is None:
+        scales = [topics[j].scale[1] for j in runs]
+        yield from topics[0].verify_each(state["x"][runs], state["gradient"][runs], k, scales)
+        return
     known: dict[tuple[float, ...], Sequence[Evidence]] = {}
-
-    def begun(topic: Descent, state: State) -> Sequence[Evidence]:
-        if not topic.short:
-            return topic.verify(state, 0)
-        start = tuple(topic.function.start.tolist())
+    for j in runs:
+        topic = topics[j]
+        start = tuple(topic.function.start.tolist()) if k == 0 and topic.short else (float(j),)
         if start not in known:
-            known[start] = topic.verify(state, 0)
-        return known[start]
-
-    return begun
+            known[start] = topic.verify(pick(state, j), k)
+        yield known[start]
 
 
 def joined(topics: Sequence[Descent]) -> Descent:
@@ -103,6 +106,8 @@ def joined(topics: Sequence[Descent]) -> Descent:
         short=first.short,
         predicted=predicted(topics, start),
         lr=column([topic.lr for topic in topics], start),
+        tol=start.new_tensor([topic.tol for topic in topics]),
+        scale=tuple(start.new_tensor(sizes) for sizes in zip(*(topic.scale for topic in topics), strict=True)),
         optimizer=stack([topic.optimizer for topic in topics]),
     )
     return one

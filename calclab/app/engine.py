@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import signal
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -18,8 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from calclab.app.composer import Composer
-from calclab.app.isolated import row_of
-from calclab.app.perform import Ticket, failed, keep
+from calclab.app.perform import Ticket, failed, keep, row_of
 
 WAITING = "waiting"
 
@@ -37,7 +37,11 @@ class Engine(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         jobs = enumerate(job_overrides, initial_job_idx)
         self.run(self.composer.ticket(number, list(overrides), self.sweep) for number, overrides in jobs)
-        return [returned(self.sweep, initial_job_idx + k) for k in range(len(job_overrides))]
+        return [returned(self.row(initial_job_idx + k)) for k in range(len(job_overrides))]
+
+    def row(self, number: int) -> dict[str, Any] | None:
+        """What became of a job that `run` has sent."""
+        return row_of(self.sweep, number)
 
     @abstractmethod
     def run(self, tickets: Iterator[Ticket]) -> None:
@@ -75,7 +79,7 @@ class Guard(Launcher):
             self.settle(numbers, None)
             raise
         self.settle(numbers, cause)
-        return [returned(self.sweep, number) for number in numbers]
+        return [returned(row_of(self.sweep, number)) for number in numbers]
 
     def settle(self, numbers: Sequence[int], cause: str | None) -> None:
         """Jobs still waiting have failed, for ``cause``; or were never begun, and then have no row."""
@@ -95,9 +99,9 @@ def guarded(launcher: Launcher, config: DictConfig) -> Engine | Guard:
     return launcher if isinstance(launcher, Engine) and launcher.careful else Guard(launcher, config)
 
 
-def returned(sweep: Path, number: int) -> JobReturn:
+def returned(row: Mapping[str, Any] | None) -> JobReturn:
     """What Hydra wants to hear of a job."""
-    row = row_of(sweep, number) or {}
+    row = row or {}
     job = JobReturn(overrides=row.get("overrides", "").split(), status=JobStatus.COMPLETED)
     job.return_value = row.get("objective")
     return job

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from calclab import checkpoint
@@ -16,7 +17,7 @@ from calclab.app.output import make_sinks
 from calclab.app.place import FINISHED, here
 from calclab.app.ranks import agree, describe
 from calclab.app.status import exit_status
-from calclab.core import Columns, Outcome, Scan, Sink, State, Status
+from calclab.core import Outcome, Scan, Sink, State, Status
 from calclab.drive import drive
 from calclab.function.distributed import alone
 from calclab.report.outcome import outcome_dict, plain, write_record
@@ -55,30 +56,10 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
             checkpoint.save(folder, scan, pause.seconds)
     except Exception as crash:
         scan, error = None, told(crash)
-        write_log(job)
+        write_log(folder)
     with alone():  # other ranks take no part in this
         state = scan.state if scan is not None and scan.step >= 0 else None
-        return write_down(job, conclude(job, scan, error, pause.seconds, memory), sinks, state)
-
-
-def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
-    """Write down a scan that was carried with others: the files and the record that `execute` would have made."""
-    folder, error = job.run.folder, ""
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.clear(folder)  # of an attempt that did not end
-    sinks = make_sinks(job.run, progress=False)
-    began = time.perf_counter()
-    try:
-        for sink in sinks:
-            sink.open(job.run)
-            sink.write(columns)
-            sink.evidence(scan.evidence)
-            sink.flush()
-    except Exception as crash:
-        error = told(crash)
-        write_log(job)
-    seconds = time.perf_counter() - began
-    return write_down(job, conclude(job, scan, error, seconds, MemorySink()), sinks, scan.state)
+        return write_down(job, folder, conclude(job, scan, error, pause.seconds, memory), sinks, state)
 
 
 def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: MemorySink) -> Outcome:
@@ -95,9 +76,8 @@ def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: Me
     return replace(outcome, answer=answer, claims=claims)
 
 
-def write_down(job: Job, outcome: Outcome, sinks: list[Sink], state: State | None) -> dict[str, Any]:
-    """Close the sinks and write outcome.json; a disk that is full must not hide the outcome."""
-    folder = job.run.folder
+def write_down(job: Job, folder: Path, outcome: Outcome, sinks: list[Sink], state: State | None) -> dict[str, Any]:
+    """Close the sinks and write outcome.json into ``folder``; a disk that is full must not hide the outcome."""
     record = outcome_dict(job.run, outcome) | identity(job) | {"exit": exit_status(outcome)}
     record["lines"] = list(lines(job.run, outcome))
     try:
@@ -138,10 +118,10 @@ def told(crash: Exception) -> str:
     return describe(crash)
 
 
-def write_log(job: Job) -> None:
+def write_log(folder: Path) -> None:
     """The traceback of a crash, in the run's own error.log."""
     with contextlib.suppress(OSError):  # the disk may be what the crash is about
-        (job.run.folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
 
 
 class Pause:

@@ -6,14 +6,12 @@ The job runs in a child of the engine's process, warm from one job to the next, 
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from calclab.app.perform import Ticket
+from calclab.app.perform import Ticket, rows
 from calclab.app.signals import signals
 from calclab.app.worker import Worker
 
@@ -47,17 +45,3 @@ def own_worker() -> Worker:
     worker = Worker("spawn")
     atexit.register(worker.close)
     return worker
-
-
-def row_of(sweep: Path, number: int) -> dict[str, Any] | None:
-    """The row of a job, as its process wrote it."""
-    try:
-        return json.loads((sweep / f"{number}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
-def rows(sweep: Path) -> list[dict[str, Any]]:
-    """The rows of all jobs, in order."""
-    files = sorted(sweep.glob("[0-9]*.json"), key=lambda file: int(file.stem))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]

@@ -88,8 +88,36 @@ def first_line(text: str) -> str:
 
 
 def keep(row: dict[str, Any], sweep: Path) -> dict[str, Any]:
-    """Write the row to a file of its own, whole or not at all, so that no process needs another."""
-    temporary = sweep / f".{row['job']}.json"
-    temporary.write_text(json.dumps(row), encoding="utf-8")
-    os.replace(temporary, sweep / f"{row['job']}.json")
+    """Write the row to a file of its own, so that no process needs another."""
+    put(row, sweep, str(row["job"]))
     return row
+
+
+def keep_all(rows: Sequence[dict[str, Any]], sweep: Path) -> None:
+    """Write the rows of jobs that went together to one file."""
+    if rows:
+        put(rows, sweep, f"{rows[0]['job']}+")
+
+
+def put(content: Any, sweep: Path, stem: str) -> None:
+    """Write a file of rows, whole or not at all."""
+    temporary = sweep / f".{stem}.json"
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, sweep / f"{stem}.json")
+
+
+def rows(sweep: Path) -> list[dict[str, Any]]:
+    """The rows of all jobs, in order, as their processes wrote them."""
+    files = sorted(sweep.glob("[0-9]*.json"), key=lambda file: file.stat().st_mtime_ns)
+    found = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    each = [row for content in found for row in (content if isinstance(content, list) else [content])]
+    return sorted({row["job"]: row for row in each}.values(), key=lambda row: row["job"])
+
+
+def row_of(sweep: Path, number: int) -> dict[str, Any] | None:
+    """The row of one job; None where there is none, or none yet."""
+    try:
+        return json.loads((sweep / f"{number}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        together = (json.loads(file.read_text(encoding="utf-8")) for file in sweep.glob("*+.json"))
+        return next((row for many in together for row in many if row["job"] == number), None)

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calclab.archive.lock import lock_file
+from calclab.archive.lock import claim, hold, lock_file
 from calclab.errors import UserError
 
 LENGTH = 80  # of the readable part
 DIGITS = 12  # of the digest
+PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an instant
 ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every")  # knobs that do not change what is computed
 FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
@@ -54,40 +55,19 @@ class Place:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run; UserError says who has it. The lock goes with the process that holds it, however it ends."""
-        from filelock import FileLock, Timeout
-
         path = lock_file(self.outputs, self.topic, self.digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0.2)  # a listing may hold it for an instant
-        try:
-            lock.acquire()
-        except Timeout:
-            who = claim(path)
-            known = f"process {who['pid']} on {who['host']}" if who else "another process"
-            raise UserError(
-                f"{self.folder} is being computed by {known}. Wait for it; the same command then shows its result."
-            ) from None
-        try:
-            other = self.folder.with_name(claim(path).get("folder", self.folder.name))
-            if other.is_dir() and not self.folder.is_dir():  # asked in other words, at the same moment
+        with hold(path, PATIENCE) as mine:
+            if mine is None:
+                who = claim(path)
+                known = f"process {who['pid']} on {who['host']}" if who else "another process"
+                raise UserError(
+                    f"{self.folder} is being computed by {known}. Wait for it; the same command then shows its result."
+                )
+            other = self.folder.with_name(mine.before().get("folder", self.folder.name))
+            if other != self.folder and other.is_dir() and not self.folder.is_dir():
                 raise UserError(f"{other} is this run, begun meanwhile. The same command now finds it.")
-            claim_file(path).write_text(json.dumps({**here(), "folder": self.folder.name}), encoding="utf-8")
+            mine.say({**here(), "folder": self.folder.name})
             yield
-        finally:
-            lock.release()
-
-
-def claim_file(lock: Path) -> Path:
-    """The file beside a lock that says who took it last, and for which folder."""
-    return lock.with_suffix(".json")
-
-
-def claim(lock: Path) -> dict[str, Any]:
-    """What that file says; empty where there is none, or none yet."""
-    try:
-        return json.loads(claim_file(lock).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
@@ -122,7 +102,7 @@ def first_named(outputs: Path, topic: str, digest: str) -> str | None:
 def by_digest(parent: str) -> dict[str, str]:
     """The folders in ``parent`` by the digest at the end of their names; of several the first."""
     names = sorted(os.listdir(parent), reverse=True) if os.path.isdir(parent) else []
-    return {name[-DIGITS:]: name for name in names}
+    return {name[-DIGITS:]: name for name in names if not name.startswith(".")}
 
 
 def name(words: Sequence[str]) -> str:

@@ -22,9 +22,9 @@ from omegaconf import DictConfig
 from calclab.app import catalogue, studies
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
-from calclab.app.isolated import isolated, rows
+from calclab.app.isolated import isolated
 from calclab.app.listing import show_best, show_sweep
-from calclab.app.perform import COLUMNS, Ticket, failed, keep
+from calclab.app.perform import COLUMNS, Ticket, failed, keep, rows
 from calclab.app.place import name
 from calclab.app.signals import signals
 from calclab.errors import UserError
@@ -95,6 +95,6 @@ def collect(place: Path) -> list[dict[str, Any]]:
         writer = csv.DictWriter(out, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(found)
-    for row in found:
-        (place / f"{row['job']}.json").unlink()
+    for file in place.glob("[0-9]*.json"):
+        file.unlink()
     return found

@@ -12,9 +12,9 @@ from typing import Any
 
 from calclab import together
 from calclab.app.attempt import Asked, Attempt, ask
-from calclab.app.execute import enter
+from calclab.app.enter import enter
 from calclab.app.job import Job, prepare
-from calclab.app.perform import Report, Ticket, keep, perform, row_for, told
+from calclab.app.perform import Report, Ticket, keep_all, perform, row_for, told
 from calclab.app.signals import signals
 from calclab.core import Columns, Function, Scan
 from calclab.topic.descent import Descent
@@ -63,6 +63,7 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
                 continue
             if walked:
                 rows += written(few, walked, received)
+    keep_all(rows, tickets[0].sweep)
     return Report(rows, [len(few) for few in scans], reasons)
 
 
@@ -72,14 +73,14 @@ def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
         asked = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
         if record := asked.finished():
             row |= told(Attempt(asked.place.folder, record, before=True))
-            return keep(row, ticket.sweep)
+            return row
         if ticket.config["claims"]:
             return "claims look at a run as it goes"
         job = prepare(asked)
         if not isinstance(job.topic, Descent):
             return f"topic={job.place.topic} is no descent"
         return together.obstacle(job.topic) or Walker(ticket, asked, job, job.topic)
-    return keep(row, ticket.sweep)
+    return row
 
 
 def kind(walker: Walker) -> str:
@@ -114,6 +115,6 @@ def written(
         with row_for(walker.ticket) as row, walker.asked.place.held():
             record = walker.asked.finished() or enter(walker.job, scan, columns)  # or by another process, meanwhile
             row |= told(Attempt(walker.asked.place.folder, record, before=False))
-        yield keep(row, walker.ticket.sweep)
+        yield row
         if received:
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, isnan, log10, nan
+from math import inf, isfinite, log10, nan
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from calclab.core import Ball, Evidence, Exact, Function, Verdict
 from calclab.numerics import operators
+from calclab.numerics.kinks import kink_notes, without_kinks
 from calclab.numerics.tolerance import ZERO, Tolerance, tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
@@ -92,6 +93,48 @@ def derivative(
     return [row for ref in references for name, index in names.items() for row in judge.rows(name, numbers, ref, index)]
 
 
+def gradients(
+    function: Function, x: Tensor, values: Tensor, step: int, scales: Sequence[float]
+) -> list[list[Evidence]]:
+    """Evidence for the gradients (p, n) of a scalar formula at points (p, n), against the ball: as `derivative` gives
+    it for each with its scale, but all that simply pass are judged at once.
+    """
+    exact = function.exact
+    assert exact is not None
+    if not len(x):
+        return []
+    balls = [exact.enclose(point, 1) for point in x]
+    numbers = flat(values).reshape(values.shape)
+    mid, rad = (
+        np.stack([flat(part) for part in parts]) for parts in zip(*((b.mid, b.rad) for b in balls), strict=True)
+    )
+    gaps, bounds = apart(numbers, mid, rad)
+    allowed = tolerance_of(x.dtype).certified * np.maximum(largest(mid), scales)
+    passed = (bounds <= allowed[:, None]).all(-1)  # never where a number or a bound is not finite
+    worst = np.where((mid == 0) & (bounds == 0), -1.0, bounds).argmax(-1)[:, None]
+    shown = [np.take_along_axis(part, worst, -1)[:, 0] for part in (numbers, mid, gaps, bounds)]
+    rows = [
+        [Evidence(step, QUANTITIES[1], BALL, value, truth, gap, bound, tolerance, Verdict.CERTIFIED)]
+        for value, truth, gap, bound, tolerance in zip(*(part.tolist() for part in (*shown, allowed)), strict=True)
+    ]
+    for i in np.flatnonzero(~passed).tolist():
+        rows[i] = derivative(function, x[i], values[i], step, order=1, scale=scales[i], closed=False)
+    return rows
+
+
+def apart(numbers: Numbers, mid: Numbers, rad: Numbers) -> tuple[Numbers, Numbers]:
+    """How far each number is from its ball's midpoint, infinite where that is not known; and from the truth at most."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        gaps = np.where(numbers == mid, 0.0, np.abs(numbers - mid))
+    gaps[np.isnan(gaps)] = inf
+    return gaps, gaps + rad
+
+
+def largest(mid: Numbers) -> Numbers:
+    """The largest entry (...) of proven numbers (..., n), among those that are finite."""
+    return np.abs(mid).max(-1, initial=0.0, where=np.isfinite(mid))
+
+
 def spectrum(function: Function, quantity: str, numbers: Tensor, ball: Ball, step: int) -> list[Evidence]:
     """Evidence for eigenvalues or singular values against proven ones in the same order."""
     mid = flat(ball.mid)
@@ -128,13 +171,9 @@ class Judge:
         return self.evidence(quantity, ref, number, nan, nan, inf, 0.0, Verdict.UNDEFINED, "; ".join(notes))
 
     def worst(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
-        size = max(float(np.abs(ref.mid).max(initial=0.0, where=np.isfinite(ref.mid))), self.scale)
-        allowed = self.tolerance.certified * size
+        allowed = self.tolerance.certified * max(float(largest(ref.mid)), self.scale)
         value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
-        with np.errstate(invalid="ignore", over="ignore"):
-            gaps = np.where(value == mid, 0.0, np.abs(value - mid))
-        gaps[np.isnan(gaps)] = inf
-        bounds = gaps + rad
+        gaps, bounds = apart(value, mid, rad)
         sensitive = np.zeros_like(mid) if (bounds <= allowed).all() else ref.sensitivity()[index]
         zero = (np.abs(mid) <= ZERO * sensitive) & (bounds <= ZERO * sensitive)
         excess = np.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
@@ -201,39 +240,6 @@ def sensitivity_of(exact: Exact, x: Tensor, order: int, ball: Ball) -> Numbers:
     higher = exact.enclose(x, order + 1).mid.detach().to("cpu", torch.float64)
     half_ulp = x.detach().to("cpu", torch.float64).abs() * torch.finfo(x.dtype).eps / 2
     return np.nan_to_num(flat(higher.abs() @ half_ulp), nan=0.0, posinf=0.0)
-
-
-def kink_notes(
-    exact: Exact, x: Tensor, order: int, missing: Sequence[int], variables: tuple[str, ...]
-) -> dict[int, str]:
-    """For every flat entry that does not exist: why, with the slopes from both sides where they differ."""
-    if order == 0:
-        return dict.fromkeys(missing, "the function is not defined here")
-    left, right = (flat(side) for side in exact.one_sided(x))
-    n = len(x)
-    if order == 1:
-        return {i: one_sided_note(float(left[i]), float(right[i]), variables[i % n]) for i in missing}
-    kink = [
-        one_sided_note(float(a), float(b), variables[i % n]) for i, (a, b) in enumerate(zip(left, right, strict=True))
-    ]
-    differ = [text for text, a, b in zip(kink, left.tolist(), right.tolist(), strict=True) if a != b]
-    note = differ[0] if differ else "the first derivative has a kink or jump here: no second derivative"
-    return dict.fromkeys(missing, note)
-
-
-def without_kinks(second: Ball, first: Ball) -> Ball:
-    """Second derivatives (..., n, n) with those taken out, as NaN, whose first derivative (..., n) does not exist."""
-    kink = first.mid.isnan()
-    return Ball(second.mid.masked_fill(kink[..., :, None] | kink[..., None, :], nan), second.rad)
-
-
-def one_sided_note(left: float, right: float, variable: str) -> str:
-    """The slopes from both sides; NaN where the function ends."""
-    if left == right and isfinite(left):
-        return f"slope {left:.10g} in {variable} from both sides, but no proof that it is the slope here"
-    digits = 10 if f"{left:.10g}" != f"{right:.10g}" else 17
-    one, other = ("none" if isnan(slope) else f"{slope:.{digits}g}" for slope in (left, right))
-    return f"kink in {variable}: slope {one} from the left, {other} from the right"
 
 
 def again(function: Function, x: Tensor, order: int) -> Numbers:

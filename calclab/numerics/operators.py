@@ -127,7 +127,8 @@ def lanes_for(call: Call, x: Tensor) -> int:
     Sharing pays for small graphs (0.45 of the time of single columns on the digits MLP) and loses on large ones
     (3.7-5 times on a ResNet with 256 images), where this is 1. It depends on shapes alone, not on a stopwatch.
     """
-    return max(1, min(LANES, BYTES // max(1, 4 * saved_by(call, x))))  # the kept graph of a Hessian holds about 4 passes
+    held = 4 * saved_by(call, x)  # the kept graph of a Hessian holds about 4 passes
+    return max(1, min(LANES, BYTES // max(1, held)))
 
 
 def pullback(y: Tensor, leaf: Tensor, u: Tensor | None = None, *, create_graph: bool = False) -> tuple[Tensor]:

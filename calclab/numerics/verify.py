@@ -6,7 +6,7 @@ theorem, forward mode and Richardson differences (``estimate.py``), which can re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
@@ -39,6 +39,16 @@ def check_gradient(
     if function.exact is not None:
         return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each, closed=closed)
     return estimate.gradient(function, x, gradient, step, scale=scale)
+
+
+def check_gradients(
+    function: Function, x: Tensor, gradients: Tensor, step: int, scales: Sequence[float]
+) -> list[list[Evidence]]:
+    """Evidence for ∇f at each of the points x (p, n), each with its scale; closed forms are not asked."""
+    if function.exact is not None:
+        return certify.gradients(function, x, gradients, step, scales)
+    looks = zip(x, gradients, scales, strict=True)
+    return [check_gradient(function, point, g, step, scale=scale) for point, g, scale in looks]
 
 
 def check_hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[Evidence]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from calclab.core import Evidence, Outcome, Run
 from calclab.report.numbers import bad, counts, verdict_sentence, worst
 
+RECORD = "outcome.json"
 WORDS = (str, int, bool, type(None))  # what stands as it is
 ENTRIES = 1000
 ROWS = 100  # of evidence that is neither certified nor consistent; verify.csv has them all
@@ -84,7 +85,7 @@ def entries(value: Tensor) -> Any:
 def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     """Write outcome.json into ``folder``; a reader sees the whole file or none."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return replace_file(folder / "outcome.json", orjson.dumps(record, option=options).decode())
+    return replace_file(folder / RECORD, orjson.dumps(record, option=options).decode())
 
 
 def replace_file(path: Path, text: str) -> Path:

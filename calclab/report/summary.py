@@ -13,6 +13,7 @@ from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
 
 ROWS = 20
+ESCAPED = str.maketrans({mark: "\\" + mark for mark in "\\`*_"} | {"<": "&lt;", ">": "&gt;", "|": "&#124;"})
 PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "python", "host", "started")
 
 
@@ -81,9 +82,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, also in a cell of a table."""
-    for mark in "\\`*_|<>":
-        text = text.replace(mark, {"<": "&lt;", ">": "&gt;", "|": "&#124;"}.get(mark, "\\" + mark))
-    return " ".join(text.split())
+    return " ".join(text.translate(ESCAPED).split())
 
 
 def code(text: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,8 +21,7 @@ from torch import Tensor
 
 TOGETHER = (torch.float32, torch.float64)  # what is written a table at once
 SELDOM = 20  # rows that are not finite are written by themselves if there are no more than one in so many
-COMMA, NEWLINE = b",\n"
-UNKNOWN = "null"  # JSON has no words for nan and inf
+UNKNOWN = b"n"  # of null: JSON has no words for nan and inf
 
 
 def texts(values: Tensor) -> list[str]:
@@ -39,43 +37,49 @@ def texts(values: Tensor) -> list[str]:
     return cells
 
 
-def rows(table: Tensor) -> list[str]:
+def rows(table: Tensor) -> list[bytes]:
     """The lines, without line ends, of a table (N, m)."""
     if not table.shape[1]:
-        return [""] * table.shape[0]
+        return [b""] * table.shape[0]
     if table.dtype in TOGETHER and len(table):
-        lines = written_at_once(table.numpy())
-        odd = [i for i, text in enumerate(lines) if UNKNOWN in text]
+        lines, odd = written_at_once(table.numpy())
         if len(odd) * SELDOM <= len(lines):
             for i in odd:
-                lines[i] = ",".join(texts(table[i]))
+                lines[i] = ",".join(texts(table[i])).encode()
             return lines
-    return [",".join(row) for row in zip(*[texts(column) for column in table.unbind(1)], strict=True)]
+    return joined([texts(column) for column in table.unbind(1)])
 
 
-def written_at_once(table: NDArray[Any]) -> list[str]:
-    """The lines of a table (N, m) of floats by one call: every m-th comma is where a line ends.
-
-    A number that is not finite is ``UNKNOWN``.
-    """
-    text = orjson.dumps(np.ascontiguousarray(table).reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
-    marks = np.frombuffer(bytearray(text), dtype=np.uint8)
-    width = table.shape[1]
-    marks[np.flatnonzero(marks == COMMA)[width - 1 :: width]] = NEWLINE
-    return marks[1:-1].tobytes().decode().split("\n")
+def joined(columns: Iterable[Sequence[str]]) -> list[bytes]:
+    """Columns of cells as lines."""
+    return [",".join(row).encode() for row in zip(*columns, strict=True)]
 
 
-def numbered(steps: Sequence[int], lines: Sequence[str]) -> str:
+def written_at_once(table: NDArray[Any]) -> tuple[list[bytes], list[int]]:
+    """The lines of a table (N, m) of floats by one call, and which of them have a number that is not finite."""
+    text = orjson.dumps(np.ascontiguousarray(table), option=orjson.OPT_SERIALIZE_NUMPY)
+    lines = [part[2:] for part in text.split(b"]")[:-2]]  # of "[[1.0,2.0],[3.0,4.0]]"
+    return lines, [i for i, part in enumerate(lines) if UNKNOWN in part] if UNKNOWN in text else []
+
+
+def numbered(steps: Sequence[int], lines: Sequence[bytes]) -> bytes:
     """Each line with its step before it, and its end."""
-    if steps[-1] - steps[0] + 1 == len(steps):  # steps ascend
-        return "\n".join(map(operator.add, counted(steps[0], len(steps)), lines)) + "\n"
-    return "".join(f"{k},{text}\n" for k, text in zip(steps, lines, strict=True))
+    text = [b"\n"] * (2 * len(lines) + 1)
+    ascending = steps[-1] - steps[0] + 1 == len(steps)
+    text[:-1:2] = counted(steps[0], len(steps)) if ascending else begun(steps)
+    text[1::2] = lines
+    return b"".join(text)
 
 
 @functools.lru_cache(maxsize=8)
-def counted(first: int, count: int) -> list[str]:
-    """``first`` and the numbers that follow, each before its comma: runs of one sweep have most of them in common."""
-    return [f"{k}," for k in range(first, first + count)]
+def counted(first: int, count: int) -> list[bytes]:
+    """What `begun` says of ``first`` and the numbers that follow: runs of one sweep have most of them in common."""
+    return begun(range(first, first + count))
+
+
+def begun(steps: Sequence[int]) -> list[bytes]:
+    """The end of the line before, if there is one, and the step of this one."""
+    return [b"%d," % steps[0], *(b"\n%d," % k for k in steps[1:])]
 
 
 def line(cells: Iterable[str]) -> str:

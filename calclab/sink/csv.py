@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
-from calclab.sink.cells import TOGETHER, axis, line, lines, numbered, quoted, rows, texts
+from calclab.sink.cells import TOGETHER, axis, joined, line, lines, numbered, quoted, rows, texts
 from calclab.sink.growing import GrowingFile
 
 SCALARS, VERIFY = "scalars", "verify"
@@ -64,8 +64,8 @@ class CsvSink:
         if not rows:
             return
         fields = [entry.name for entry in dataclasses.fields(Evidence)]
-        words = [[cell(getattr(row, name)) for name in fields] for row in rows]
-        self._append(VERIFY, line(fields), lines(words))
+        words = [[cell(value) for value in vars(row).values()] for row in rows]
+        self._append(VERIFY, line(fields), lines(words).encode())
 
     def flush(self) -> None:
         """Nothing is held back: every write is a system call of its own."""
@@ -80,19 +80,19 @@ class CsvSink:
         assert self._run is not None, "open comes first"
         return self._run.folder
 
-    def _append(self, stem: str, header: str, text: str) -> None:
+    def _append(self, stem: str, header: str, text: bytes) -> None:
         file = self._files.get(stem)
         if file is None:
             file = self._files[stem] = GrowingFile(self._folder / f"{stem}.csv")
-            text = header + text if file.fresh else text
-        file.write(text.encode())
+            text = header.encode() + text if file.fresh else text
+        file.write(text)
 
     def _write_rows(self, name: str, column: Column) -> None:
         stem = filename(name)
         header = ""
         if stem not in self._files:
             header = line(["step", *axis(self._labels(name), 0, column.data.shape[1])])
-        self._append(stem, header, numbered(column.steps, rows(column.data)) if len(column.steps) else "")
+        self._append(stem, header, numbered(column.steps, rows(column.data)) if len(column.steps) else b"")
 
     def _write_matrix(self, name: str, k: int, matrix: Tensor) -> None:
         names = self._labels(name)
@@ -100,10 +100,11 @@ class CsvSink:
         if matrix.numel() > LARGE:
             write_parquet(self._folder / f"{filename(name)}.{k}.parquet", matrix, down, across)
             return
-        body = "".join(f"{row},{cells}\n" for row, cells in zip(quoted(down), rows(matrix), strict=True))
+        named = zip(quoted(down), rows(matrix), strict=True)
+        body = b"".join(b"%s,%s\n" % (row.encode(), cells) for row, cells in named)
         path = self._folder / f"{filename(name)}.{k}.csv"
         temporary = path.with_suffix(".csv.part")
-        temporary.write_bytes((line(["", *across]) + body).encode())
+        temporary.write_bytes(line(["", *across]).encode() + body)
         os.replace(temporary, path)
 
     def _labels(self, name: str) -> tuple[Sequence[str], ...] | None:
@@ -135,7 +136,7 @@ def cell(value: object) -> str:
     return value.word if isinstance(value, Verdict) else str(value)
 
 
-def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[str]]:
+def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[bytes]]:
     """The steps of a block, ascending, and the line of ``names`` at each (a cell is empty where none was logged)."""
     steps = max(scalars.values(), key=lambda column: len(column.steps)).steps
     missing = {name: len(steps) - len(column.steps) for name, column in scalars.items()}  # before its first step
@@ -156,11 +157,6 @@ def align(names: Sequence[str], scalars: Columns) -> tuple[Sequence[int], list[s
         return steps, joined(first)
     rest = torch.stack([scalars[name].data[late - missing[name] :] for name in names], 1)
     return steps, [*joined(first), *rows(rest)]
-
-
-def joined(columns: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of cells as lines."""
-    return [",".join(row) for row in zip(*columns, strict=True)]
 
 
 def scattered(steps: Sequence[int], column: Column | None) -> list[str]:

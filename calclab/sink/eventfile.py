@@ -7,6 +7,7 @@ are encoded there at once; rare events (text, images, hyperparameters) are proto
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import time
@@ -38,7 +39,7 @@ class EventFile:
         name = f"{PREFIX}{int(self._last):010d}.{platform.node()}.{os.getpid()}.0"
         self.path = (event_files(folder) or [folder / name])[-1]
         self._stream = AppendingFile(self.path)
-        self._ready: list[bytes] = []  # records to be written by the next ``flush``
+        self._ready: list[bytes | bytearray] = []  # records to be written by the next ``flush``
         self.fresh = self._stream.fresh
         if self.fresh:
             self._add(file_version=VERSION)
@@ -47,7 +48,7 @@ class EventFile:
         """``values`` (N, tags) at ``steps`` (N,); their wall times are spread evenly since the call before."""
         now = time.time()
         times = np.linspace(self._last, now, len(steps) + 1)[1:]
-        self._ready.append(scalar_records(np.asarray(steps, dtype=np.int64), times, tags, values))
+        self._ready.extend(scalar_records(np.asarray(steps, dtype=np.int64), times, tags, values))
 
     def tick(self) -> None:
         """The block is written: the next one's wall times begin now."""
@@ -67,25 +68,19 @@ class EventFile:
 
     def session_start(self, knobs: Mapping[str, Plain]) -> None:
         """The run's hyperparameters, without an experiment record: TensorBoard infers the rest."""
-        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+        from tensorboard.plugins.hparams import plugin_data_pb2
 
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
-        for name, value in knobs.items():
-            if isinstance(value, bool):
-                start.hparams[name].bool_value = value
-            elif isinstance(value, int | float):
-                start.hparams[name].number_value = value
-            else:
-                start.hparams[name].string_value = value
-        self._session(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start))
+        start.MergeFromString(b"".join(hyperparameter(name, value) for name, value in knobs.items()))
+        self._session("session_start_info", plugin_data_pb2.HParamsPluginData(session_start_info=start))
 
     def session_end(self, status: str) -> None:
         """``status`` is SUCCESS, FAILURE or UNKNOWN."""
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+        from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
         code = api_pb2.Status.Value(f"STATUS_{status}")
         end = plugin_data_pb2.SessionEndInfo(status=code, end_time_secs=time.time())
-        self._session(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+        self._session("session_end_info", plugin_data_pb2.HParamsPluginData(session_end_info=end))
 
     def flush(self) -> None:
         """Write all records of the block, or none of them."""
@@ -99,11 +94,16 @@ class EventFile:
             self._stream.close()
 
     def _session(self, tag: str, content: Any) -> None:
-        from tensorboard.compat.proto import summary_pb2
-        from tensorboard.plugins.hparams import metadata
+        """What tensorboard.plugins.hparams.metadata writes; to import it takes longer than a short run."""
+        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 
-        about = metadata.create_summary_metadata(content)
-        value = summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
+        plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+        nothing = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=0)])
+        value = summary_pb2.Summary.Value(
+            tag=f"_hparams_/{tag}",
+            metadata=summary_pb2.SummaryMetadata(plugin_data=plugin),
+            tensor=tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=nothing),
+        )
         self._add(summary=summary_pb2.Summary(value=[value]))
 
     def _tensor(self, tag: str, words: Sequence[bytes], shape: Sequence[int], about: Any, step: int) -> None:
@@ -119,3 +119,18 @@ class EventFile:
         from tensorboard.compat.proto import event_pb2
 
         self._ready.append(record(event_pb2.Event(wall_time=time.time(), **content).SerializeToString()))
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def hyperparameter(name: str, value: Plain) -> bytes:
+    """One hyperparameter, encoded: runs of one sweep have most of them in common."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
+
+    start = SessionStartInfo()
+    if isinstance(value, bool):
+        start.hparams[name].bool_value = value
+    elif isinstance(value, int | float):
+        start.hparams[name].number_value = value
+    else:
+        start.hparams[name].string_value = value
+    return start.SerializeToString()

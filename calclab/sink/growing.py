@@ -2,8 +2,8 @@
 
 A kill may fall into a write that crosses a page of the file, and leave half a line. So there are two files: what is
 new goes to the one that is hidden, which then takes the other's name in one step. The one that had the name is the
-hidden one of the next time; it is then given both pieces. That is twice the bytes, and no copying. As long as the file
-is small, it is simply written anew.
+hidden one of the next time; it is then given both pieces. That is twice the bytes, and no copying. The first piece, and
+as long as the file is small every other, is simply written with what was there before.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class GrowingFile:
 
     def write(self, piece: bytes) -> int:
         """Write all of ``piece`` or nothing of it."""
-        if self._whole is not None and len(self._whole) + len(piece) <= SMALL:
+        if self._whole is not None and (not self._whole or len(self._whole) + len(piece) <= SMALL):
             return self._renew(self._whole + piece, len(piece))
         self._whole = None
         try:
@@ -64,7 +64,7 @@ class GrowingFile:
         except OSError:
             self._next.unlink(missing_ok=True)
             raise
-        self._whole = whole
+        self._whole = whole if len(whole) <= SMALL else None
         return new
 
     def _copy(self) -> AppendingFile:

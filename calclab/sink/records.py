@@ -62,16 +62,15 @@ def field(number: int, content: bytes) -> bytes:
 
 def scalar_records(
     steps: NDArray[np.int64], times: NDArray[np.float64], tags: Sequence[str], values: NDArray[np.float32]
-) -> bytes:
+) -> list[bytearray]:
     """Records of one event a step, in the order of ``steps`` (N,) >= 0, at ``times`` (N,), of ``values`` (N, tags)."""
     widths = np.maximum(1, np.ceil(np.log2(steps + 1) / 7)).astype(np.int64)  # bytes of the step's varint
     cuts = [0, *(np.flatnonzero(np.diff(widths)) + 1), len(steps)]
-    parts = [
+    return [
         same_width(steps[i:j], times[i:j], tags, values[i:j], int(widths[i]))
         for i, j in itertools.pairwise(cuts)
         if j > i
     ]
-    return b"".join(parts)
 
 
 def same_width(
@@ -80,7 +79,7 @@ def same_width(
     tags: Sequence[str],
     values: NDArray[np.float32],
     width: int,
-) -> bytes:
+) -> bytearray:
     """Records of steps whose varints all take ``width`` bytes."""
     form = layout(tuple(tags), width)
     content = bytearray(form.record * len(steps))
@@ -92,7 +91,7 @@ def same_width(
         rows[f"value{i}"] = values[:, i]
     events = itertools.chain.from_iterable(struct.iter_unpack(form.cut, content))
     rows["crc"] = masked_crc(events, len(steps))
-    return bytes(content)
+    return content
 
 
 @dataclass(frozen=True)

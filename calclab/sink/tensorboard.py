@@ -48,12 +48,12 @@ class TensorBoardSink:
             for name, column in members:
                 if column.data.ndim == 1:
                     tags.append(name if "/" in name else f"scalars/{name}")
-                    parts.append(column.data.reshape(-1, 1).float())
+                    parts.append(column.data[None])
                 elif column.data.ndim == 2 and 0 < column.data.shape[1] <= ENTRIES and self._run.steps > 0:
                     tags += [f"{name}/{label}" for label in axis(self._run.labels.get(name), 0, column.data.shape[1])]
-                    parts.append(column.data.float())
+                    parts.append(column.data.T)
             if parts:
-                self._file.scalars(steps, tags, torch.cat(parts, 1).numpy())
+                self._file.scalars(steps, tags, torch.cat(parts).float().numpy().T)
             self._step = max(self._step, steps[-1])
         self._file.tick()
 

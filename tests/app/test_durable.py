@@ -16,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from filelock import FileLock
 
 from calclab.app.place import Place
 from calclab.app.rerun import main as rerun
+from calclab.archive.lock import hold
 from calclab.errors import UserError
 
 OWN = """
@@ -181,7 +181,7 @@ def test_who_computes_is_told_before_the_run_has_written_anything(lab, tmp_path:
     (folder,) = (tmp_path / "outputs" / "derivative").iterdir()
     shutil.rmtree(folder)
     (lock,) = (tmp_path / "outputs" / ".locks").glob("*.lock")
-    with FileLock(lock):
+    with hold(lock):
         result = lab(line)
     assert result.status == 2
     assert f"is being computed by process {os.getpid()} on " in result.err

@@ -15,6 +15,7 @@ from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_
 from calclab.numerics.verify import (
     check_eigenvalues,
     check_gradient,
+    check_gradients,
     check_hessian,
     check_jacobian,
     check_singular_values,
@@ -201,3 +202,19 @@ def test_jacobians_of_formulas() -> None:
     rows += check_singular_values(f, f.start, torch.linalg.svdvals(J), 0)
     assert worst(rows) is Verdict.CERTIFIED, rows
     assert worst(check_jacobian(f, f.start, J * (1 + 1e-6), 0)) is Verdict.REFUTED
+
+
+def test_many_points_are_judged_as_each_alone() -> None:
+    """Points that pass, one at a kink, one where floats overflow, one at a zero gradient, and one gradient too long."""
+    f = formula(expr="abs(x) + exp(y) - y", at=[1.0, 0.5])
+    x = torch.tensor([[1.0, 0.5], [-2.0, 0.0], [0.0, 1.0], [1.0, 800.0], [3.0, 0.1]], dtype=torch.float64)
+    g = torch.stack([dense_jacobian(lambda z: f.call(z)[None], row)[0] for row in x])
+    g[4] += 1e-3
+    scales = [1.0, 2.0, 1.0, 1.0, 1e-9]
+    together = check_gradients(f, x, g, 7, scales)
+    alone = [check_gradient(f, *look, 7, scale=s, closed=False) for *look, s in zip(x, g, scales, strict=True)]
+    assert repr(together) == repr(alone)
+    verdicts = [worst(rows) for rows in together]
+    assert verdicts[:2] == [Verdict.CERTIFIED] * 2
+    assert Verdict.CERTIFIED not in verdicts[2:]
+    assert check_gradients(f, x[:0], g[:0], 7, []) == []

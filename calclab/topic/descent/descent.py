@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,13 +29,13 @@ from calclab.errors import UserError
 from calclab.function.minibatch import Minibatches
 from calclab.function.network import Network
 from calclab.numerics.operators import evaluate
-from calclab.numerics.verify import check_gradient, check_value
+from calclab.numerics.verify import check_gradient, check_gradients, check_value
 from calclab.optimizer import admit, spent
 from calclab.topic.descent.answer import answer
-from calclab.topic.descent.ending import ending
+from calclab.topic.descent.ending import ending, ends
 from calclab.topic.descent.forecast import Forecast, forecast
 from calclab.topic.descent.pictures import pictures
-from calclab.topic.descent.runaway import runs_away, sizes
+from calclab.topic.descent.runaway import runs_away, scale_at_start
 from calclab.topic.descent.sharpness import random_direction, sharpness
 from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
 
@@ -114,9 +114,7 @@ class Descent(schema.topic.Descent):
     @cached_property
     def scale(self) -> tuple[float, float]:
         """The size of |f| and ‖g‖ at the start, at least 1: what running away is measured by."""
-        value, g = evaluate(self.function, self.function.start)
-        f0, g0 = sizes(value, g.norm())
-        return float(f0), float(g0)
+        return scale_at_start(self.function)
 
     @cached_property
     def forecast(self) -> Forecast | None:
@@ -200,15 +198,7 @@ class Descent(schema.topic.Descent):
         return {**found, **({"x": columns["x"]} if "x" in columns else {})}
 
     def stop(self, columns: Columns) -> tuple[int, Status] | None:
-        loss, size = columns["loss"].data, columns["gradient_norm"].data
-        rules = {
-            Status.NONFINITE: ~(loss.isfinite() & size.isfinite()),
-            Status.DIVERGED: runs_away(loss, size, self.scale),
-            Status.CONVERGED: (size < self.tol) & (self.minibatches is None),  # a few rows may agree by luck
-        }
-        steps = columns["loss"].steps
-        ends = [(steps[int(hit.nonzero()[0])], status) for status, hit in rules.items() if hit.any()]
-        return min(ends, key=lambda end: end[0], default=None)
+        return ends(columns, self.tol, self.scale, settles=self.minibatches is None)[0]
 
     # --- the answer ---
 
@@ -218,6 +208,13 @@ class Descent(schema.topic.Descent):
             return []
         evidence = check_value(f, x, state["loss"], k) if k == 0 else []
         return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1], closed=k == 0)
+
+    def verify_each(self, x: Tensor, g: Tensor, k: int, scales: Sequence[float]) -> Iterator[Sequence[Evidence]]:
+        """What `verify` says of runs of this function at the points x (runs, n) of step k > 0, where g was found."""
+        finite = x.isfinite().all(-1).tolist()
+        kept = [scale for scale, there in zip(scales, finite, strict=True) if there]
+        rows = iter(check_gradients(self.function, x[finite], g[finite], k, kept))
+        yield from (next(rows) if there else [] for there in finite)
 
     def answer(self, state: State) -> Answer:
         f, x, loss, g = self.function, state["x"], state["loss"], state["gradient"]

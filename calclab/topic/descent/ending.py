@@ -5,16 +5,18 @@ Descent stops where the gradient vanishes, which may be a saddle or a maximum: N
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from calclab.core import Function
+from calclab.core import Columns, Function, Status
 from calclab.numerics.operators import dense_hessian
 from calclab.numerics.spectrum import eigenvalues_of, inertia, symmetric
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
+from calclab.topic.descent.runaway import runs_away
 
 FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
 DENSE = 200  # variables up to which the Hessian is formed to tell
@@ -26,6 +28,26 @@ class Ending:
 
     word: str
     sentence: str
+
+
+def ends(
+    columns: Columns, tol: float | Tensor, scale: tuple[float | Tensor, float | Tensor], *, settles: bool
+) -> list[tuple[int, Status] | None]:
+    """The first step of a block at which each run should have ended, and how; None where it goes on.
+
+    Columns are (steps,) of one run or (steps, runs); ``tol`` and ``scale`` may be (runs,). Of mini-batches nothing
+    ``settles``: a few rows may agree by luck.
+    """
+    loss, size = columns["loss"].data, columns["gradient_norm"].data
+    hits = {Status.NONFINITE: ~(loss.isfinite() & size.isfinite()), Status.DIVERGED: runs_away(loss, size, scale)}
+    if settles:
+        hits[Status.CONVERGED] = size < tol
+    hit = torch.stack(list(hits.values())).reshape(len(hits), len(loss), -1)
+    first = torch.where(hit.any(1), hit.int().argmax(1), len(loss))  # (ways, runs)
+    steps, ways = columns["loss"].steps, tuple(hits)
+    order = first * len(ways) + torch.arange(len(ways))[:, None]  # of ways at one step the first counts
+    found = (divmod(number, len(ways)) for number in order.amin(0).tolist())
+    return [(steps[at], ways[way]) if at < len(steps) else None for at, way in found]
 
 
 def ending(
@@ -97,7 +119,7 @@ def further(size: Tensor, contraction: Tensor, tol: float) -> str:
         return "tol=0 never ends a run"
     if not 0 < rate < 1:
         return "the gradient grew in the last step; take more steps, or a smaller lr"
-    more = torch.log(torch.tensor(tol / norm)) / torch.log(torch.tensor(rate, dtype=torch.float64))
-    if float(more) > 1e7:
+    more = (math.log(tol) - math.log(norm)) / math.log(rate)
+    if more > 1e7:
         return "the gradient hardly shrinks; take a larger lr, or another rule (optimizer=momentum, optimizer=lbfgs)"
     return f"at the pace of its last step about {int(more) + 1} steps more would do"

@@ -70,7 +70,7 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     theory: Any = getattr(rule, "theory", None)
     if theory is None:
         return None
-    λ, V = eigen_at_start(function)
+    λ, V, g = at_start(function)
     if not bool(λ.isfinite().all()):
         return None
     smallest, largest = float(λ[0]), float(λ[-1])
@@ -78,7 +78,6 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(rule).__name__).lower()
     if largest <= 0:
         return Forecast(name, lr, quadratic, smallest, largest)
-    g = evaluate(function, function.start)[1]
     flat = smallest <= ZERO * largest
     told = theory(largest if flat else smallest, largest)
     if told is None:
@@ -104,11 +103,12 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     )
 
 
-def eigen_at_start(function: Function) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and vectors of the Hessian at the start, found once for all runs on one function."""
+def at_start(function: Function) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvalues and vectors of the Hessian at the start and the gradient, found once for all runs on one function."""
     if function not in KNOWN:
-        KNOWN[function] = eigen(symmetric(dense_hessian(function.call, function.start)))
+        eigenvalues, V = eigen(symmetric(dense_hessian(function.call, function.start)))
+        KNOWN[function] = eigenvalues, V, evaluate(function, function.start)[1]
     return KNOWN[function]
 
 
-KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor, Tensor]] = WeakKeyDictionary()

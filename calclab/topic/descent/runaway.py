@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from torch import Tensor
+
+from calclab.core import Function
+from calclab.numerics.operators import evaluate
 
 RUNAWAY = 1e10
 
@@ -15,3 +20,15 @@ def sizes(loss: Tensor, norm: Tensor) -> tuple[Tensor, Tensor]:
 def runs_away(loss: Tensor, norm: Tensor, scale: tuple[float | Tensor, float | Tensor]) -> Tensor:
     """Whether |f| or ‖g‖ (...) is beyond 1e10 times ``scale``. NaN is not: that is for who asks to tell."""
     return (loss.abs() > RUNAWAY * scale[0]) | (norm > RUNAWAY * scale[1])
+
+
+def scale_at_start(function: Function) -> tuple[float, float]:
+    """Both sizes at the function's start, found once for all runs on it."""
+    if function not in KNOWN:
+        value, g = evaluate(function, function.start)
+        f0, g0 = sizes(value, g.norm())
+        KNOWN[function] = float(f0), float(g0)
+    return KNOWN[function]
+
+
+KNOWN: WeakKeyDictionary[Function, tuple[float, float]] = WeakKeyDictionary()

@@ -17,7 +17,7 @@ from calclab.app.perform import Ticket
 from calclab.app.signals import signals
 from calclab.app.worker import Worker, work_off
 
-MOST = 256  # jobs in one task: what is lost when a process dies
+MOST = 512  # jobs in one task: what is lost when a process dies
 
 
 class BatchLauncher(Engine):
@@ -27,6 +27,10 @@ class BatchLauncher(Engine):
 
     def __init__(self, *, processes: int | None) -> None:
         self.processes = processes or len(os.sched_getaffinity(0))
+        self.rows: dict[int, dict[str, Any]] = {}  # of jobs that went together
+
+    def row(self, number: int) -> dict[str, Any] | None:
+        return self.rows.get(number) or super().row(number)
 
     def run(self, tickets: Iterator[Ticket]) -> None:
         every = list(tickets)
@@ -41,6 +45,7 @@ class BatchLauncher(Engine):
             done = pool.map(lambda worker, share: list(self.share(worker, share, received)), workers, shares)
             for found in done:
                 reports += found
+        self.rows = {row["job"]: row for report in reports for row in report.rows}
         if received:
             raise KeyboardInterrupt(received[0])
         tell(reports)

@@ -22,8 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calclab.app.check import visited
 from calclab.app.engine import guarded
-from calclab.app.isolated import row_of
-from calclab.app.perform import keep
+from calclab.app.perform import keep, row_of
 from calclab.errors import UserError
 
 if TYPE_CHECKING:

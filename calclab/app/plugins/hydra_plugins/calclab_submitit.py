@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from omegaconf import OmegaConf
 
 from calclab.app.engine import WAITING, Engine
-from calclab.app.isolated import Resumable, row_of
-from calclab.app.perform import Ticket
+from calclab.app.isolated import Resumable
+from calclab.app.perform import Ticket, row_of
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor, Job

@@ -1,0 +1,71 @@
+"""A scan that was carried with others, written down as the run that it is.
+
+Its files are made in a hidden folder, which then takes its name: whoever looks sees the whole run or none of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from calclab import checkpoint
+from calclab.app.execute import conclude, told, write_down, write_log
+from calclab.app.job import Job
+from calclab.app.output import make_sinks
+from calclab.core import Columns, Scan
+from calclab.report.outcome import RECORD
+from calclab.sink.memory import MemorySink
+
+
+def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
+    """The files and the record that `execute` would have made. The caller holds the place."""
+    folder, error = hidden(job.run.folder, job.place.digest), ""
+    run = replace(job.run, folder=folder)
+    sinks = make_sinks(run, progress=False)
+    began = time.perf_counter()
+    try:
+        for sink in sinks:
+            sink.open(run)
+            sink.write(columns)
+            sink.evidence(scan.evidence)
+            sink.flush()
+    except Exception as crash:
+        error = told(crash)
+        write_log(folder)
+    seconds = time.perf_counter() - began
+    record = write_down(job, folder, conclude(job, scan, error, seconds, MemorySink()), sinks, scan.state)
+    show(folder, job.run.folder)
+    return record
+
+
+def hidden(folder: Path, digest: str) -> Path:
+    """An empty folder beside ``folder`` that nobody sees; what an attempt that was killed has left there is removed."""
+    made = folder.with_name(f".{digest}")
+    try:
+        os.mkdir(made)
+    except FileNotFoundError:
+        made.mkdir(parents=True)
+    except FileExistsError:
+        checkpoint.clear(made)
+    return made
+
+
+def show(made: Path, folder: Path) -> None:
+    """Give a hidden folder its name, in one step. Files of an earlier attempt give way to the new, the record last.
+
+    Without a record, which a full disk had no room for, there is nothing to show.
+    """
+    if not (made / RECORD).is_file():
+        checkpoint.clear(made)
+        made.rmdir()
+        return
+    try:
+        os.rename(made, folder)
+    except OSError:  # there is an earlier attempt
+        checkpoint.clear(folder)
+        for path in sorted(made.iterdir(), key=lambda path: path.name == RECORD):
+            os.replace(path, folder / path.name)
+        made.rmdir()
