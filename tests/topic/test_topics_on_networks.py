@@ -50,6 +50,8 @@ TOPICS = {
         retrains=2,
         bootstrap=50,
         roar=[],
+        layer=None,
+        neuron=None,
     ),
 }
 SEQUENTIAL = ("linear", "mlp", "cnn")
