@@ -71,7 +71,7 @@ def measure(name: str) -> None:
     parameters = list(module.parameters())
     n = sum(net.sizes)
     large = name == "resnet"
-    blocks = (4,) if large else (8, 16, 32)
+    blocks, times, rounds = {"mlp": ((8, 16, 32), 5, 12), "transformer": ((8, 16), 1, 6), "resnet": ((4,), 1, 3)}[name]
 
     def gradient() -> object:
         return torch.autograd.grad(functional.cross_entropy(module(net.data.inputs), net.data.targets), parameters)
@@ -91,10 +91,10 @@ def measure(name: str) -> None:
         works["diagonal of G"] = (1, lambda: diagonal_gauss_newton(net))
     least = dict.fromkeys(works, float("inf"))
     least["own gradient"] = float("inf")
-    for _ in range(3 if large else 12):
+    for _ in range(rounds):
         least["own gradient"] = min(least["own gradient"], gradient_cost(net, rounds=1))
         for what, (p, work) in works.items():
-            least[what] = min(least[what], cost(work, 1 if large else 5) / p)
+            least[what] = min(least[what], cost(work, times) / p)
     one = least["gradient"]
     print(f"  piecewise affine: {curves_only_through_the_loss(net)}; a gradient takes {1e3 * one:.2f} ms")
     for what, seconds in least.items():
