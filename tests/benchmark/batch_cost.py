@@ -9,17 +9,13 @@ measured on 20 of the jobs and on one; the difference, scaled to all of them, an
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 
+from family import adopt, peak, reap, run
+
 JOBS, STEPS, FEW, AIM = 1000, 1000, 20, 100
-PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def sweep(launcher: str, jobs: int, steps: int) -> tuple[float, float]:
@@ -29,14 +25,12 @@ def sweep(launcher: str, jobs: int, steps: int) -> tuple[float, float]:
     command = [sys.executable, "-m", "calclab", *words, f"hydra/launcher={launcher}"]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = run(command, folder)
         taken = time.perf_counter() - began
     if done.returncode or f"{jobs} of {jobs} jobs done" not in done.stdout:
         sys.exit(done.stdout[-2000:] + done.stderr)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()  # for its workers, which are this process's once it is gone
-    return taken, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    reap()
+    return taken, peak()
 
 
 def grow() -> None:
@@ -44,12 +38,6 @@ def grow() -> None:
     for jobs, steps in ((10, 1000), (100, 1000), (1000, 1000), (10_000, 1000), (1000, 100), (100, 10_000)):
         taken, memory = sweep("batch", jobs, steps)
         print(f"{jobs:7} {steps:7} {taken:9.1f} {taken / jobs * 1e3:9.1f} {memory:21.0f}")
-
-
-def adopt() -> None:
-    """Have orphans become children of this process (Linux), so that their memory is counted."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def main() -> None:

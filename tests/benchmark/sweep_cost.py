@@ -9,14 +9,13 @@ timed in this process, and taken off. Three rounds, medians.
 
 from __future__ import annotations
 
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 import torch
+from family import adopt, cpu, reap, run
 
 from calclab.drive import drive
 from calclab.function.formula import formula
@@ -41,12 +40,13 @@ def sweep(jobs: int) -> float:
         f"steps={STEPS}",
         "figures=false",
     ]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = cpu()
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    assert f"{jobs} of {jobs} jobs done" in done.stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        done = run(command, folder)
+        reap()
+    if f"{jobs} of {jobs} jobs done" not in done.stdout:
+        sys.exit(done.stdout[-2000:] + done.stderr)
+    return cpu() - before
 
 
 def computation(jobs: range) -> float:
@@ -73,6 +73,7 @@ def computation(jobs: range) -> float:
 
 
 def main() -> None:
+    adopt()
     computation(range(3))  # warms up
     jobs, own = [], []
     for _ in range(ROUNDS):
