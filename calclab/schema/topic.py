@@ -140,9 +140,10 @@ class Importance(Schema):
         "the layer that gradcam, the methods of a layer's units and those of one neuron look at", "hidden.0"
     )
     neuron: Any = knob("the unit of the layer that the neuron methods look at: a number, of maps a list", "3")
-    target: str = knob(
+    target: str | None = knob(
         "what is attributed: the loss, an output by number (output.0) or name, the predicted class, the row's own "
-        "label, or a formula in the outputs (y0 - y1)",
+        "label, or a formula in the outputs (y0 - y1); null takes the predicted class, where a number is predicted "
+        "that output, of several the loss",
         "loss",
     )
     baseline: Any = knob(

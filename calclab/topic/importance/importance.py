@@ -95,9 +95,17 @@ class Importance(schema.topic.Importance, Method):
         """The methods whose values tell in which order columns are to be deleted: those of inputs, of the target."""
         return tuple(name for name in self.by_row if name not in OF_ONE_TRAINING)
 
+    @property
+    def aim(self) -> str:
+        """The target. By itself it is no loss where it need not be: of rows that are right there is hardly any left."""
+        if self.target is not None or not isinstance(self.subject, Network):
+            return "loss" if self.target is None else self.target
+        several = len(self.subject.outputs) > 1
+        return "predicted" if self.subject.data.classification else "loss" if several else "output.0"
+
     @cached_property
     def asked(self) -> Asked:
-        asked = (self.target, self.baseline, self.tol, self.samples, self.seed, self.layer, self.neuron)
+        asked = (self.aim, self.baseline, self.tol, self.samples, self.seed, self.layer, self.neuron)
         return Asked(self.subject, self.methods, *asked)
 
     @cached_property

@@ -56,7 +56,7 @@ def parts(topic: Importance, state: State) -> list[Part]:
 def targets(topic: Importance, method: str) -> list[str]:
     """What was attributed of each row, by name."""
     asked, count = topic.asked, max(1, topic.count)
-    if method not in INWARD and topic.target == "predicted" and isinstance(topic.subject, Network):
+    if method not in INWARD and topic.asked.target == "predicted" and isinstance(topic.subject, Network):
         chosen = trust.predicted(asked, topic.inputs)
         assert chosen is not None
         through = asked.of_what(method).removeprefix(asked.what)
