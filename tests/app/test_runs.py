@@ -87,7 +87,7 @@ def test_a_callable_and_a_network_of_ones_own(lab, tmp_path: Path) -> None:
 
 
 def test_network_on_a_table_of_ones_own(lab, tmp_path: Path) -> None:
-    rows = "size,city,price\n" + "".join(f"{i % 7 + 1},{'ab'[i % 2]},{3 * (i % 7) + (i % 2)}\n" for i in range(40))
+    rows = "size,city,price\n" + "".join(f"{i % 7 + 1},{'ab'[i % 2]},{3 * (i % 7) + (i % 2)}.5\n" for i in range(40))
     (tmp_path / "houses.csv").write_text(rows)
     line = "topic=importance network=linear data=table data.path=houses.csv data.target=price data.standardize=true"
     result = lab(f"{line} figures=false")
