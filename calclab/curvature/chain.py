@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from calclab.curvature.bends import twice
 from calclab.curvature.graph import Subject, filled, pull
 from calclab.numerics.jacobian.layers import entrywise, passes, sequence
 
@@ -143,18 +144,7 @@ def bend(modules: Sequence[nn.Module], z: Tensor) -> tuple[Tensor, Tensor | None
         y = torch.tanh(z)
         first = 1 - y.square()
         return y, first, -2 * y * first
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        y = leaf.clone()
-        for module in modules:
-            y = module(y)
-        if not y.requires_grad:
-            return y, torch.zeros_like(z), None
-        (first,) = torch.autograd.grad(y.sum(), leaf, create_graph=True)
-        if not first.requires_grad:
-            return y.detach(), first, None
-        (second,) = torch.autograd.grad(first.sum(), leaf, allow_unused=True)
-    return y.detach(), first.detach(), second
+    return twice(nn.Sequential(*modules), z)
 
 
 @dataclass(frozen=True)

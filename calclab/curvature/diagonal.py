@@ -47,9 +47,8 @@ def diagonal_gauss_newton(
         raise UserError(f"{network.name} mixes rows (batch statistics?): there is no derivative of a row by itself")
     names = choose(network, parameters)
     about = subject(network, own, at, names)
-    weight = 1 / len(own.inputs) if network.loss.mean else 1.0
     if (links := chain(about)) is not None:
-        return weight * by_hand(about, links, rows)
+        return about.weight * by_hand(about, links, rows)
     layers = known_layers(about)
     closed = {f"{name}.{p}".lstrip("."): (name, p) for name, layer in layers.items() for p in ("weight", "bias")}
     others = tuple(name for name in names if name not in closed)
@@ -65,7 +64,7 @@ def diagonal_gauss_newton(
     if others:
         for name, squares in by_row(Subject(network, about.data, about.parameters, others)).items():
             found[name] += squares
-    return weight * torch.cat([found[name].reshape(-1) for name in names])
+    return about.weight * torch.cat([found[name].reshape(-1) for name in names])
 
 
 def trace_gauss_newton(network: Network, **given: object) -> Tensor:

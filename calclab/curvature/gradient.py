@@ -45,8 +45,7 @@ def value_and_gradient(
     about = subject(network, own, at, choose(network, parameters))
     windows = windows_of(about, rows, memory)
     value, gradient = total(about, windows, accumulator(own.inputs.device))
-    weight = 1 / len(own.inputs) if network.loss.mean else 1.0
-    return value * weight, gradient * weight
+    return value * about.weight, gradient * about.weight
 
 
 def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[slice]:

@@ -18,6 +18,7 @@ from torch.autograd import Function
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from calclab.curvature.bends import twice
 from calclab.curvature.convolution import convolution
 
 CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.conv3d}
@@ -84,47 +85,41 @@ def batch_norm(
 
 
 def bent(activation: Any, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        y = activation(leaf, *args, **kwargs)
-        (first,) = torch.autograd.grad(y.sum(), leaf, create_graph=True)
-        (second,) = torch.autograd.grad(first.sum(), leaf)
-    result: Tensor = Bent.apply(z, y.detach(), first.detach(), second)  # type: ignore[no-untyped-call]
+    y, first, second = twice(lambda z: activation(z, *args, **kwargs), z)
+    second = torch.zeros_like(first) if second is None else second
+    result: Tensor = Bent.apply(z, y, first, second)  # type: ignore[no-untyped-call]
     return result
 
 
-class Bent(Function):
-    """y = φ(z), where φ'(z) and φ''(z) are known; all of one shape. Not for third derivatives."""
+class Entrywise(Function):
+    """Of one factor, a tensor that only says what depends on what, φ' and φ'', the first and the last two are kept."""
 
     generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        factor, _, first, second = inputs
+        ctx.save_for_backward(factor, first, second)
+
+
+class Bent(Entrywise):
+    """y = φ(z), where φ'(z) and φ''(z) are known; all of one shape. Not for third derivatives."""
 
     @staticmethod
     def forward(z: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
         return y.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        z, _, first, second = inputs
-        ctx.save_for_backward(z, first, second)
-
-    @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         return Sloped.apply(gradients[0], *ctx.saved_tensors), None, None, None  # type: ignore[no-untyped-call]
 
 
-class Sloped(Function):
+class Sloped(Entrywise):
     """g to g φ'(z)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(g: Tensor, z: Tensor, first: Tensor, second: Tensor) -> Tensor:
         return g * first
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        g, _, first, second = inputs
-        ctx.save_for_backward(g, first, second)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

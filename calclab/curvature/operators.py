@@ -87,17 +87,13 @@ def curvature(
         sizes = 0.0, float(links.numbers * own.inputs.element_size())
     chunks = plan(sizes, count, rows, memory, mixed)
     how = (about, build, chunks, links is not None)
-    product = Covariance(*how, 1 / count) if kind == "gradient_covariance" else Product(*how, scale(network, count))
+    product = Covariance(*how, 1 / count) if kind == "gradient_covariance" else Product(*how, about.weight)
     if lanes is None and links is not None:
         lanes = links.lanes(product.compute.itemsize)
     elif lanes is None:
         lanes = min(LANES, BYTES // max(1, chunks.bytes))
         lanes = 1 if lanes < FEW or convolves(network) else lanes
     return product.operator(lanes)
-
-
-def scale(network: Network, count: int) -> float:
-    return 1 / count if network.loss.mean else 1.0
 
 
 def graph(about: Subject, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
