@@ -83,6 +83,7 @@ def join(patience: timedelta) -> None:
     global _store
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # imported later, its default arguments would hold the group: see leave
     from torch.distributed.rendezvous import rendezvous
 
     both = torch.cuda.is_available() and dist.is_nccl_available()
@@ -92,7 +93,10 @@ def join(patience: timedelta) -> None:
 
 
 def leave() -> None:
-    """Leave the group; the first rank says that it has nothing more to do."""
+    """Leave the group; the first rank says that it has nothing more to do.
+
+    Gloo's threads end with the last reference to the group. One that outlives it may abort the interpreter as it ends.
+    """
     import torch.distributed as dist
 
     if first() and _store is not None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -126,3 +127,40 @@ def test_a_sweep_is_not_shared_by_ranks(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="Leave torchrun out"):
         answer(["-m", "topic=descent", "lr=1,2"])
+
+
+LEFT = """
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from calclab.app.ranks import join, leave
+
+join(timedelta(seconds=60))
+import torch._dynamo  # as forward mode does, while the group exists
+
+torch.distributed.all_reduce(torch.ones(3))
+during = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+leave()
+after = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+assert any("gloo" in name for name in during), during
+assert not any("gloo" in name for name in after), after
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have names where there is a /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        around = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT],
+        cwd=tmp_path,
+        env={**around, "RANK": "0", "WORLD_SIZE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr

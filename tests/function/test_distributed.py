@@ -22,6 +22,7 @@ SETTING = """
 
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # imported later, its default arguments hold the group and gloo's threads
     from torch import nn
 
     from calclab.core import Data
