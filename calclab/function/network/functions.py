@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +14,11 @@ from calclab.core import Data, Function
 from calclab.errors import UserError
 from calclab.function.distributed import Call, Share, over_ranks, ranks, shared
 from calclab.function.minibatch import Minibatches
+from calclab.function.network.layers import activations, entries, layers, modules
 from calclab.function.scores import scores
 from calclab.network import weights as weight_files
-from calclab.network.attention import make_plain
-from calclab.network.build import Builder, build, frozen_statistics, seeded
-from calclab.network.loss import Call as LossCall
-from calclab.network.loss import Loss, choose
-from calclab.network.loss import own as own_loss
-from calclab.network.probe import check, name_outputs, probe
+from calclab.network.loss import Loss
 from calclab.network.stateless import Stateless
-from calclab.network.train import adam
 
 Parameters = Mapping[str, Tensor]
 
@@ -189,7 +182,7 @@ class Network:
 
     def layer_response(self, layer: str, row: int) -> Function:
         """x (d,) to the flattened output of the module called ``layer``, at the row given."""
-        if layer not in self._modules():
+        if layer not in modules(self):
             raise UserError(f"layer={layer}: {self.name} has the layers {', '.join(name for name, _ in self.layers())}")
 
         with torch.no_grad():
@@ -220,120 +213,10 @@ class Network:
 
     # --- layers ---
 
-    def _modules(self) -> dict[str, nn.Module]:
-        """All modules by name; the whole goes by the name of the network."""
-        return {name or self.name: module for name, module in self.module.named_modules()}
-
     def activations(self, inputs: Tensor, parameters: Parameters | None = None) -> dict[str, Tensor]:
-        """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph.
-
-        A module called several times is listed with its first call; of several outputs the first is taken.
-        """
-        found: dict[str, Tensor] = {}
-
-        def hook(name: str) -> Any:
-            def note(module: nn.Module, args: Any, output: Any) -> None:
-                first = output[0] if isinstance(output, tuple | list) and output else output
-                if isinstance(first, Tensor):
-                    found.setdefault(name, first)
-
-            return note
-
-        handles = [module.register_forward_hook(hook(name)) for name, module in self._modules().items()]
-        try:
-            self.evaluate(inputs, parameters)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return found
+        """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph."""
+        return activations(self, inputs, parameters)
 
     def layers(self) -> list[tuple[str, nn.Module]]:
         """The modules that do the work, in order of their first call: those that call no further ones."""
-        modules = self._modules()
-        with torch.no_grad():
-            called = list(self.activations(self.data.inputs[:1]))
-        inner = [name for name in called if not any(self._inside(other, name) for other in called)]
-        return [(name, modules[name]) for name in inner]
-
-    def _inside(self, other: str, name: str) -> bool:
-        return other != name and (name == self.name or other.startswith(f"{name}."))
-
-
-def entries(name: str, shape: torch.Size) -> list[str]:
-    """Names of the entries of a tensor, row by row: b[0], b[1]; of a number, its own name."""
-    if not shape:
-        return [name]
-    indices = itertools.product(*(map(str, range(size)) for size in shape))
-    return [f"{name}[{','.join(index)}]" for index in indices]
-
-
-def network(
-    module: Builder,
-    data: Data | None,
-    *,
-    name: str,
-    weights: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-    loss: str | LossCall | None = None,
-    train: int = 0,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str = "cpu",
-) -> Network:
-    """A network ready to be looked at.
-
-    ``module`` is a torch.nn.Module (copied, and left as found) or what makes one: a class or a ``functools.partial``
-    with its knobs. Weights come from the seed, then from the file ``weights``, then by name from ``parameters``
-    (nested lists). ``loss`` is a name, or any callable of outputs (B, ...) and targets, such as nn.KLDivLoss(), that
-    gives the mean or the sum over the rows, or a number for each. Only where neither file nor names gave weights do
-    ``train`` steps of full-batch Adam follow: given weights are looked at as they are. Random state outside is left
-    as it was.
-    """
-    if data is None:
-        raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
-    with seeded(seed):
-        own = build(module, data, dtype=dtype, device=device)
-        outputs, fused = probe(own, data)
-        if fused:
-            make_plain(own)
-        if weights is not None:
-            weight_files.load(own, weights)
-        if parameters:
-            weight_files.put(own, parameters)
-        if loss is None or isinstance(loss, str):
-            chosen = choose(loss, data, outputs)
-        else:
-            with torch.no_grad():
-                chosen = own_loss(loss, Stateless(own)({}, data.inputs[:3]), data.targets[:3])
-        result = Network(name, own, data, chosen, chosen.name, name_outputs(data, outputs))
-        notes = check(name, own, result.evaluate, data)
-    if weights is None and not parameters and (frozen := frozen_statistics(own)):
-        notes = (*notes, frozen)
-    result = replace(result, notes=(*data.notes, *notes))
-    if train and (weights is not None or parameters):
-        note = f"the weights are given and are looked at as they are: train={train} is left out"
-        return replace(result, notes=(*result.notes, note))
-    return trained(result, train) if train else result
-
-
-def trained(network: Network, steps: int) -> Network:
-    """The same network with its parameters after ``steps`` steps of Adam, and a note of what came of it."""
-    objective = network.objective()
-    before = objective.call(objective.start).detach()
-    θ = adam(objective.call, objective.start, steps)
-    after = objective.call(θ).detach()
-    if not bool(after.isfinite()):
-        raise UserError(
-            f"train={steps}: the loss left the finite numbers while {network.name} was trained. "
-            "Type data.standardize=true, or train=0"
-        )
-    with torch.no_grad():
-        for name, value in network.unflatten(θ).items():
-            network.module.get_parameter(name).copy_(value)
-    note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
-    found = network.scores(θ)
-    if "train_accuracy" in found:
-        note += f", {float(found['train_accuracy']):.1%} of the rows right"
-    if "held_out_accuracy" in found:
-        note += f", {float(found['held_out_accuracy']):.1%} of those held out"
-    return replace(network, notes=(*network.notes, note), training=steps)
+        return layers(self)
