@@ -18,7 +18,8 @@ import torch
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.formula.build import assemble
-from calclab.function.formula.parse import Parser, check_variable, parse
+from calclab.function.formula.names import check_variable
+from calclab.function.formula.parse import Parser, parse
 from calclab.function.formula.text import LENGTH, short, split
 from calclab.function.formula.tree import Table, Tree
 
@@ -55,7 +56,7 @@ def links(
     table = Table()
     parser = Parser(table, own)
     roots = tuple(parser.read(text) for text in parts[0][1])
-    free, base = parser.order(), parser.base
+    free, base = parser.variables(), parser.base
     for before, (_, texts_, _) in pairwise(parts):
         bound = dict(zip(inputs(before), roots, strict=True))
         roots = tuple(Parser(table, bound=bound).read(text) for text in texts_)

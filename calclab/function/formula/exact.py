@@ -1,8 +1,4 @@
-"""What is known of a formula beyond its float program: rigorous balls, closed forms, and the text to typeset.
-
-Precision is doubled until every ball is small beside its midpoint, so that a ball is wide only where the number really
-cannot be told (0 written as a difference, a kink, a hole in the domain).
-"""
+"""What is known of a formula beyond its float program: rigorous balls, closed forms, and the text to typeset."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,15 +18,13 @@ from calclab.function.formula.balls import Sweep, Tape, choices
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.degree import degree
 from calclab.function.formula.gradients import straight_rows
+from calclab.function.formula.rounding import PRECISIONS, SMALL, Found, arb, assemble, climb, unknown
 from calclab.function.formula.rules import flint, nan
 from calclab.function.formula.unroll import TooLargeError, unroll
 
-PRECISIONS = (106, 212, 424, 848)  # bits
-SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
 NEAR = (200, 400, 800)  # one-sided derivatives are taken 2^-200 away, and so near to see whether they grow
 NEAR_PRECISION = 4000
-Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
 class FormulaExact:
@@ -230,46 +223,3 @@ def limit(far: Tensor, nearer: Tensor, nearest: Tensor) -> Tensor:
     grows = (nearer.abs() > 1.2 * far.abs()) & (nearest.abs() > 1.2 * nearer.abs())
     dies = (nearer.abs() < SMALL * far.abs()) & (nearest.abs() < SMALL * nearer.abs())
     return torch.where(grows, torch.copysign(torch.full_like(far, math.inf), nearest), far.masked_fill(dies, 0.0))
-
-
-def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> Ball:
-    """Balls at growing precision, until each is small beside its midpoint."""
-    ball = None
-    for precision in precisions:
-        with flint().ctx.workprec(precision):
-            ball = balls()
-        if (ball.rad.numpy() <= SMALL * np.abs(ball.mid.numpy())).all():
-            break
-    assert ball is not None
-    return ball
-
-
-def arb(value: Any) -> Any:
-    return flint().arb(value)
-
-
-def unknown(shape: tuple[int, ...]) -> Ball:
-    """Nothing could be proven."""
-    return Ball(torch.zeros(shape, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64))
-
-
-def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
-    """Balls of Arb as float64 midpoints and radii, rounded outward."""
-    mid, rad = np.zeros(shape), np.zeros(shape)
-    for at, value in found.items():
-        mid[at], rad[at] = outward(value)
-    return Ball(torch.from_numpy(mid), torch.from_numpy(rad))
-
-
-def outward(ball: Any) -> tuple[float, float]:
-    """(midpoint, radius) in float64 that contain the ball: the radius includes the rounding of the midpoint."""
-    if ball.is_nan():
-        return math.nan, math.inf
-    middle = float(ball.mid())
-    if not math.isfinite(middle):
-        return middle, math.inf
-    away = abs(ball - arb(middle))
-    if away.is_zero():
-        return middle, 0.0
-    bound = float(away.upper())
-    return middle, math.nextafter(math.nextafter(bound, math.inf), math.inf)

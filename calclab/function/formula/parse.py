@@ -1,32 +1,22 @@
 """Text to tree: Python's own parser reads, an allow-list decides. Nothing is ever evaluated as Python.
 
-Variables are whatever names the formula uses. When all of them are x0, x1, ... (or x[i] is used) they are ordered by
-their number; otherwise alphabetically, with numbers counted as numbers (w2 before w10), unless ``variables`` says so.
+Variables are whatever names the formula uses, in the order that ``names.ordered`` tells.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 from calclab.errors import UserError
+from calclab.function.formula.names import RESERVED, VARIABLES, check_variable, ordered
 from calclab.function.formula.scalar import constant
 from calclab.function.formula.text import LARGEST, look_over, nearest, number, short
 from calclab.function.formula.tree import FUNCTIONS, Node, Table, Tree
 
 EXPONENT = 1000.0  # the largest constant exponent
-VARIABLES = 100_000
 DEPTH = 200  # expressions within expressions, sums and products of many terms not counted
-# Names that other systems read as functions or constants: a formula that uses them would mean two things.
-RESERVED = {
-    **dict.fromkeys(
-        ("beta", "zeta", "S", "N", "O", "Q", "I", "E", "e", "lambda", "inf", "nan"), "means something else"
-    ),
-    "n": "is the number of variables",
-    "pi": "is 3.14159...",
-}
 OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
@@ -52,25 +42,7 @@ def parse(expr: str | Sequence[str], variables: Sequence[str] | None = None) -> 
     table = Table()
     parser = Parser(table, None if variables is None else tuple(variables))
     roots = tuple(parser.read(text) for text in texts)
-    return Tree(tuple(table.nodes), roots, parser.order(), parser.base)
-
-
-def check_variable(name: str) -> None:
-    """Raise UserError unless ``name`` may name a variable."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", name, re.ASCII) or "__" in name:
-        raise UserError(f"variable '{short(name)}': a name is made of letters, digits and _, as in x, w1 or rate.")
-    if name in RESERVED or name in FUNCTIONS:
-        reason = RESERVED.get(name, "is a function")
-        raise UserError(
-            f"'{name}' cannot be a variable: it {reason}." + (" Write exp(1) for e." * (name in "eE")) + " Rename it."
-        )
-
-
-def natural(name: str) -> tuple[str, int, str]:
-    """Sorts w2 before w10."""
-    match = re.fullmatch(r"(.*?)(\d*)", name)
-    assert match
-    return match[1], int(match[2] or -1), name
+    return Tree(tuple(table.nodes), roots, parser.variables(), parser.base)
 
 
 class Parser:
@@ -115,29 +87,9 @@ class Parser:
         except RecursionError:
             raise self.refuse("expressions nested too deeply") from None
 
-    def order(self) -> tuple[str, ...]:
+    def variables(self) -> tuple[str, ...]:
         """The variables, in the order of the coordinates; with x[i] only those named so far."""
-        if self.declared is not None:
-            if unknown := sorted(self.used - set(self.declared)):
-                raise UserError(
-                    f"Formula '{self.text}': unknown name '{short(unknown[0])}'; the variables are "
-                    f"{short(', '.join(self.declared), 60)}.{nearest(unknown[0], [*self.declared, *FUNCTIONS])}"
-                )
-            return self.declared
-        base = self.base or "x"
-        numbers = [re.fullmatch(base + r"(0|[1-9]\d*)", name) for name in self.used]
-        if all(numbers) and (self.used or self.base):
-            largest = max((int(match[1]) for match in numbers if match), default=-1)
-            if largest >= VARIABLES:
-                raise UserError(f"Formula '{self.text}': {base}{largest} asks for more than {VARIABLES} variables.")
-            return tuple(f"{base}{k}" for k in range(largest + 1))
-        if self.base:
-            other = next(name for name, match in zip(self.used, numbers, strict=True) if not match)
-            raise UserError(
-                f"Formula '{self.text}': '{other}' beside {base}[i]; name every variable {base}0, {base}1, ... "
-                f"or {base}[0], {base}[1]."
-            )
-        return tuple(sorted(self.used, key=natural))
+        return ordered(self.used, self.base, self.declared, self.text)
 
     def refuse(self, reason: str) -> UserError:
         return UserError(f"Formula '{self.text}': {reason}.")

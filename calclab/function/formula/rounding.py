@@ -1,0 +1,64 @@
+"""From Arb's balls to float64, rounded outward.
+
+Precision is doubled until every ball is small beside its midpoint, so that a ball is wide only where the number really
+cannot be told (0 written as a difference, a kink, a hole in the domain).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from calclab.core import Ball
+from calclab.function.formula.rules import flint
+
+PRECISIONS = (106, 212, 424, 848)  # bits
+SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
+Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
+
+
+def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> Ball:
+    """Balls at growing precision, until each is small beside its midpoint."""
+    ball = None
+    for precision in precisions:
+        with flint().ctx.workprec(precision):
+            ball = balls()
+        if (ball.rad.numpy() <= SMALL * np.abs(ball.mid.numpy())).all():
+            break
+    assert ball is not None
+    return ball
+
+
+def arb(value: Any) -> Any:
+    return flint().arb(value)
+
+
+def unknown(shape: tuple[int, ...]) -> Ball:
+    """Nothing could be proven."""
+    return Ball(torch.zeros(shape, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64))
+
+
+def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
+    """Balls of Arb as float64 midpoints and radii, rounded outward."""
+    mid, rad = np.zeros(shape), np.zeros(shape)
+    for at, value in found.items():
+        mid[at], rad[at] = outward(value)
+    return Ball(torch.from_numpy(mid), torch.from_numpy(rad))
+
+
+def outward(ball: Any) -> tuple[float, float]:
+    """(midpoint, radius) in float64 that contain the ball: the radius includes the rounding of the midpoint."""
+    if ball.is_nan():
+        return math.nan, math.inf
+    middle = float(ball.mid())
+    if not math.isfinite(middle):
+        return middle, math.inf
+    away = abs(ball - arb(middle))
+    if away.is_zero():
+        return middle, 0.0
+    bound = float(away.upper())
+    return middle, math.nextafter(math.nextafter(bound, math.inf), math.inf)
