@@ -20,13 +20,14 @@ class Guide:
 
 @dataclass(frozen=True)
 class Curves:
-    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name). ``guides`` are
-    drawn over steps only."""
+    """Scalars over the scan, in one picture: horizontal axis ``against`` ("step" or a scalar's name), called ``axis``
+    where a step is a row or a layer. ``guides`` are drawn over steps only."""
 
     name: str
     columns: tuple[str, ...]
     against: str = "step"
     log: str = "y"  # which axes are logarithmic: "", "x", "y" or "xy"
+    axis: str = ""
     guides: tuple[Guide, ...] = ()
 
     @property

@@ -41,7 +41,7 @@ def plot(axes: Any, panel: CurvesPanel) -> None:
         name_axis(axes.xaxis, panel.ticks, upright=longest_name(panel.ticks) * len(panel.ticks) > 60)
     else:
         axes.set_xlabel(plain(panel.xlabel), fontsize=10)
-    if panel.xlabel == "step" and not panel.ticks:
+    if panel.whole and not panel.ticks:
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(places) == 1:
             axes.set_xticks(list(places))

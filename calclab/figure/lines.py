@@ -42,7 +42,8 @@ def curves(picture: Curves, columns: Columns, labels: Labels, title: str) -> Cur
     last = max((k for line in raw for k in line.x if math.isfinite(k)), default=0.0)
     ticks = tuple(map(words, names[0])) if len(names) == 1 and last < len(names[0]) <= NAMED else ()
     guides = [guide_line(guide, columns, raw) for guide in picture.guides] if picture.against == "step" else []
-    return course(title, words(picture.against), raw, picture.log, ticks, tuple(line for line in guides if line))
+    panel = course(title, picture.axis or words(picture.against), raw, picture.log, ticks, tuple(filter(None, guides)))
+    return replace(panel, whole=picture.against == "step")
 
 
 def tracks(picture: Tracks, columns: Columns, labels: Labels, title: str) -> CurvesPanel | None:
@@ -56,7 +57,8 @@ def tracks(picture: Tracks, columns: Columns, labels: Labels, title: str) -> Cur
     steps = tuple(float(k) for k in column.steps)
     raw = [Line(str(name), steps, numbers(entry)) for name, entry in zip(names, column.data.unbind(1), strict=True)]
     panel = course(title, "step", raw, picture.log)
-    return replace(panel, note=f"the first {NAMED} of {width}" if width > NAMED else "", lines=panel.lines[:NAMED])
+    note = f"the first {NAMED} of {width}" if width > NAMED else ""
+    return replace(panel, note=note, lines=panel.lines[:NAMED], whole=True)
 
 
 def course(

@@ -51,6 +51,7 @@ class CurvesPanel:
     guides: tuple[Line, ...] = ()  # theory: behind the lines, dashed and grey
     top: float = 0.0  # of a linear axis from 0; 0: as the values ask for
     bands: tuple[Band, ...] = ()  # one for each line, in its colour
+    whole: bool = False  # the horizontal axis counts
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,6 @@ class Layers(Method):
 
     def pictures(self) -> Sequence[Picture]:
         return [
-            Curves("signals", ("forward_norm", "backward_norm", "gradient_norm")),
+            Curves("signals", ("forward_norm", "backward_norm", "gradient_norm"), axis="layer"),
             Bars("backward_norms", "backward_norms"),
         ]

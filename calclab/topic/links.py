@@ -139,7 +139,7 @@ class Links(Method):
 
     def pictures(self) -> Sequence[Picture]:
         if self.scalar:
-            return [Curves("chain", ("value", "local", "product"), log="")]
+            return [Curves("chain", ("value", "local", "product"), log="", axis="link")]
         return [Heatmap(f"{key}.{name}", f"{key}.{name}") for name in self.names for key in ("local", "product")]
 
 

@@ -69,6 +69,15 @@ def test_curves_against_another_scalar_meet_at_their_steps() -> None:
     assert [(line.name, line.x, line.y) for line in made.lines] == [("error", (0.1, 0.01), (5.0, 6.0))]
     assert made.xlog
     assert made.xlabel == "h"
+    assert not made.whole
+
+
+def test_steps_that_are_rows_or_layers_are_called_so() -> None:
+    made = panel(Curves("norms", ("a",), axis="layer"), {"a": track(1.0, 2.0)}, {})
+    assert isinstance(made, CurvesPanel)
+    assert made.xlabel == "layer"
+    assert made.whole
+    assert curves({"a": track(1.0, 2.0)}).xlabel == "step"
 
 
 def test_what_was_not_logged_is_not_drawn() -> None:

@@ -33,6 +33,6 @@ def pictures(keys: Sequence[str]) -> Sequence[Picture]:
         Spread("lowest_loss_above_the_lowest_of_all", "above", "clock", "gradient evaluations"),
         Spread("lowest_loss_by_learning_rate", "sensitivity", "rates", "learning rate"),
         Heatmap("share_of_walks_that_diverged", "diverged"),
-        Curves("best_rate_at_every_budget", tuple(f"median_{key}" for key in keys)),
+        Curves("best_rate_at_every_budget", tuple(f"median_{key}" for key in keys), axis="gradient evaluations"),
     ]
     return [*found, Heatmap("wins_of_row_over_column", "wins")] if len(keys) > 1 else found

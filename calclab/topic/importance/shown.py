@@ -59,7 +59,7 @@ def pictures(topic: Importance) -> list[Picture]:
     if topic.asked.features.image is not None:
         found.append(Heatmap("importance_map", "importance_map"))
     if "gradient" in topic.by_row and not topic.trust:
-        found.append(Curves("samples", ("gradient_norm",)))
+        found.append(Curves("samples", ("gradient_norm",), axis="row"))
     return [*found, *of_trust(topic)] if topic.trust and isinstance(topic.subject, Network) else found
 
 

@@ -216,10 +216,13 @@ class LayerScan(Method):
         rows = len(self.inputs)
         formed = all(rows * prod(a.shape[1:]) * self.width <= FORMED for a in self.tape.outputs)
         pictures: list[Picture] = [
-            Curves("norms", ("gradient_norm", "own_norm", *(("forward_norm",) if formed else ())))
+            Curves("norms", ("gradient_norm", "own_norm", *(("forward_norm",) if formed else ())), axis="layer")
         ]
         if formed:
-            pictures += [Curves("conditioning", ("condition",)), Bars("where conditioning is lost", "losts")]
+            pictures += [
+                Curves("conditioning", ("condition",), axis="layer"),
+                Bars("where conditioning is lost", "losts"),
+            ]
         return pictures
 
 

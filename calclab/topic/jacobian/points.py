@@ -234,7 +234,7 @@ class PointScan(Method):
             if min(self.shape) > 2:  # two values make no curve
                 pictures.append(Spread(*SPECTRUM))
             columns = ("spectral_norm", "condition") if min(self.shape) > 1 else ("spectral_norm",)
-            pictures.append(Curves("points", columns))
+            pictures.append(Curves("points", columns, axis="point"))
         if self.small:
             pictures.append(Heatmap("sensitivity", "sensitivity"))
         return pictures
