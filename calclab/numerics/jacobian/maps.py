@@ -59,7 +59,7 @@ class Map:
 
     @property
     def inputs(self) -> int:
-        return len(self.start)
+        return self.start.shape[0]
 
     @property
     def itemsize(self) -> int:
@@ -120,7 +120,9 @@ def of_module(module: nn.Module, x: Tensor, until: str | None = None) -> Map:
     shape = tuple(x.shape)
 
     def rows(points: Tensor) -> Tensor:
-        return upto(points.reshape(len(points), *shape)).reshape(len(points), -1)
+        count = points.shape[0]
+        y = upto(points if len(shape) == 1 else points.reshape(count, *shape))
+        return y if y.ndim == 2 else y.reshape(count, -1)
 
     with torch.no_grad():
         outputs = rows(x.detach().reshape(1, -1)).shape[1]

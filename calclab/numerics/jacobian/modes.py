@@ -52,14 +52,14 @@ def blocks(total: int, size: int) -> list[tuple[int, int]]:
 
 def parts(x: Tensor, out: Tensor, size: int) -> Iterable[tuple[Tensor, Tensor]]:
     """The points with their part of the result, ``size`` at a time."""
-    if size >= len(x):
+    if size >= x.shape[0]:
         return [(x, out)]
-    return ((x[first:last], out[first:last]) for first, last in blocks(len(x), size))
+    return ((x[first:last], out[first:last]) for first, last in blocks(x.shape[0], size))
 
 
 def reverse(f: Map, x: Tensor, out: Tensor, lanes: int) -> Tensor:
     """J at x (B, n) into ``out`` (B, m, n), with at most ``lanes`` points times rows at once."""
-    how = sharing(f, len(x), f.outputs, lanes)
+    how = sharing(f, x.shape[0], f.outputs, lanes)
     way = copied if how.copies else kept
     for points, block in parts(x, out, how.points):
         way(rows_of(f), points, block, how)
@@ -68,7 +68,7 @@ def reverse(f: Map, x: Tensor, out: Tensor, lanes: int) -> Tensor:
 
 def forward(f: Map, x: Tensor, out: Tensor, lanes: int) -> Tensor:
     """The same by columns. Raises where an operation has no forward rule."""
-    how = sharing(f, len(x), f.inputs, lanes)
+    how = sharing(f, x.shape[0], f.inputs, lanes)
     for points, block in parts(x, out, how.points):
         pushed(rows_of(f), points, block, how.directions)
     return out
@@ -99,12 +99,13 @@ def kept(rows: Call, x: Tensor, out: Tensor, how: Sharing) -> Tensor:
     if not y.requires_grad:
         return out.zero_()
     for first, last in blocks(m, how.directions):
+        g: Tensor | None
         if last - first == 1:
             part = y if m == 1 else y[:, first]
             one = torch.ones_like(part)
-            g: Tensor | None
             (g,) = torch.autograd.grad(part, leaf, one, retain_graph=last < m, allow_unused=True)
-            out[:, first] = 0 if g is None else g
+            row = out.select(1, first)
+            row.zero_() if g is None else row.copy_(g)
         else:
             unit = y.new_zeros(last - first, *y.shape)
             unit.diagonal(first, 0, 2).fill_(1)

@@ -178,10 +178,10 @@ def jacobians(f: Map, x: Tensor, made: Plan, out: Tensor | None = None) -> Tenso
 def empty(f: Map, x: Tensor, made: Plan) -> Tensor:
     """Memory for J (B, m, n), laid out as the way writes it: by rows or by columns of all points."""
     if made.way == "forward":
-        return x.new_empty(f.inputs, len(x), f.outputs).permute(1, 2, 0)
-    if made.way == "reverse" and len(x) > 1:
-        return x.new_empty(f.outputs, len(x), f.inputs).transpose(0, 1)
-    return x.new_empty(len(x), f.outputs, f.inputs)
+        return x.new_empty(f.inputs, x.shape[0], f.outputs).permute(1, 2, 0)
+    if made.way == "reverse" and x.shape[0] > 1:
+        return x.new_empty(f.outputs, x.shape[0], f.inputs).transpose(0, 1)
+    return x.new_empty(x.shape[0], f.outputs, f.inputs)
 
 
 def shares(f: Map) -> bool:
