@@ -81,7 +81,7 @@ def affine(node: Any, leaves: list[frozenset[int]]) -> bool:
     kind = kind_of(node)
     if kind in PIECEWISE:
         return True
-    if kind not in PRODUCTS or getattr(node, "_saved_training", False):
+    if kind not in PRODUCTS or getattr(node, "_saved_training", False) or len(leaves) <= max(PRODUCTS[kind]):
         return False
     if kind == "Div":  # of parameters by what depends on none
         return not any(leaves[1:])
@@ -90,6 +90,8 @@ def affine(node: Any, leaves: list[frozenset[int]]) -> bool:
 
 
 def kind_of(node: Any) -> str:
-    """Addmm of AddmmBackward0, AccumulateGrad of torch::autograd::AccumulateGrad."""
+    """Addmm of AddmmBackward0, AccumulateGrad of torch::autograd::AccumulateGrad; none of a user's own function."""
+    if isinstance(node, torch.autograd.function.BackwardCFunction):
+        return ""
     name: str = node.name().rpartition("::")[2]
     return name.partition("Backward")[0]

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from calclab.curvature.graph import Subject, filled, pull
+from calclab.curvature.kernels import transformed
 
+FEW = 4  # rows on which a closed form is held against autograd
 KNOWN = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -38,7 +40,8 @@ def watched(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Seen]]]:
 
     def hook(name: str) -> Any:
         def note(layer: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if not (isinstance(output, Tensor) and len(args) == 1 and isinstance(args[0], Tensor)):
+            tensors = isinstance(output, Tensor) and len(args) == 1 and isinstance(args[0], Tensor)
+            if not tensors or transformed():
                 calls[name].append(Seen(layer, torch.empty(0), torch.empty(0), -1))
                 return None
             calls[name].append(Seen(layer, args[0], output, args[0]._version))
@@ -56,7 +59,7 @@ def watched(layers: dict[str, nn.Module]) -> Iterator[dict[str, list[Seen]]]:
 
 def known_layers(about: Subject) -> dict[str, nn.Module]:
     """Layers whose chosen parameters are treated in closed form: of a known kind, called once, rows first, and alone in
-    the use of their parameters, which is held against autograd on one row."""
+    the use of their parameters, which is held against autograd on a few rows."""
     module = about.network.module
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -87,10 +90,18 @@ def rows_first(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
 
 
 def agreeing(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
-    """Layers for which the closed form gives autograd's squared gradient of the first row."""
+    """Layers for which the closed form gives autograd's squared gradient of each of a few rows."""
+    few, found = about.some(FEW), set(layers)
+    for row in range(len(few.data.inputs)):
+        found &= agreeing_on(few, layers, slice(row, row + 1))
+    return found
+
+
+def agreeing_on(about: Subject, layers: dict[str, nn.Module], row: slice) -> set[str]:
     with torch.enable_grad(), watched(layers) as calls:
         leaves = about.leaves()
-        y = about.outputs(leaves, slice(0, 1))
+        y = about.outputs(leaves, row)
+    calls = {name: seen for name, seen in calls.items() if seen[0].output.requires_grad}  # not under no_grad
     column = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
     true = dict(zip(about.names, filled(pull([y], leaves, [column]), leaves, leaves, batched=False), strict=True))
     outputs = [seen[0].output for seen in calls.values()]

@@ -15,6 +15,7 @@ from calclab.numerics.jacobian.layers import entrywise, passes, sequence
 LANES = 16  # columns that share a pass, at most:
 CACHE = 2**19  # bytes of a change of one layer's rows, which are to stay in the cache; rows go in tiles
 TILE = 256  # rows of a tile, at least
+FEW = 8  # rows on which a chain is held against autograd
 
 Slope = Callable[[Tensor, slice], Tensor]  # outputs (b, m) of the rows of a window to the loss's gradient there (b, m)
 
@@ -83,7 +84,7 @@ class Chain:
 
 def chain(about: Subject) -> Chain | None:
     """The chain that the network is; None where it is something else, or where a parameter serves two layers, or where
-    the first row's gradient is not autograd's (a detach between two layers leaves no other trace)."""
+    a few rows' gradient is not autograd's (a detach between two layers leaves no other trace)."""
     module = about.network.module
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
@@ -115,21 +116,22 @@ def chain(about: Subject) -> Chain | None:
 
 
 def agrees(about: Subject, chain: Chain) -> bool:
-    """Whether some pull on the first row's outputs gives the gradient that autograd has."""
-    row = slice(0, 1)
+    """Whether some pull on the outputs of a few rows gives the gradient that autograd has, parameter by parameter."""
+    about, row = about.some(FEW), slice(0, FEW)
     with torch.enable_grad():
         leaves = about.leaves()
         y = about.outputs(leaves, row)
     column = torch.randn(y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(y)
     true = dict(zip(about.names, filled(pull([y], leaves, [column]), leaves, leaves, batched=False), strict=True))
     with torch.no_grad():
-        kept = back(chain.forward(about, row)[0], column)
+        kept, found = chain.forward(about, row)
+        kept = back(kept, column)
     own: dict[str, Tensor] = {}
     for link, (one, _) in zip(chain.links, kept, strict=True):
         assert one.δ is not None
-        own |= {link.weight: one.δ.T @ one.x} | ({} if link.bias is None else {link.bias: one.δ[0]})
-    size = max(float(g.abs().max()) for g in true.values())
-    return all(float((own[name] - g).abs().max()) <= 1e-3 * size for name, g in true.items())
+        own |= {link.weight: one.δ.T @ one.x} | ({} if link.bias is None else {link.bias: one.δ.sum(dim=0)})
+    pairs = [(found, y.detach()), *((own[name], g) for name, g in true.items())]
+    return all(bool((left - right).abs().max() <= 1e-3 * right.abs().max()) for left, right in pairs)
 
 
 def bend(modules: Sequence[nn.Module], z: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:

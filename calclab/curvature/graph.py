@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from calclab.core import Data
 from calclab.curvature.outputs import Middle
+from calclab.errors import UserError
 from calclab.function.network import Network
 
 Tensors = Sequence[Tensor]
@@ -45,21 +46,40 @@ class Subject:
         """The sum of the losses of the rows, ()."""
         return self.network.loss.total(self.outputs(leaves, window), self.data.targets[window])
 
+    def some(self, count: int) -> Subject:
+        """The same over no more than ``count`` rows, spread evenly over all."""
+        at = spread(len(self.data.inputs), count)
+        data = replace(self.data, inputs=self.data.inputs[at], targets=self.data.targets[at])
+        return replace(self, data=data)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """No more than ``count`` of 0, ..., total - 1, evenly, the first and the last among them."""
+    count = min(total, count)
+    return [round(i * (total - 1) / max(1, count - 1)) for i in range(count)]
+
 
 def subject(network: Network, data: Data, at: Tensor | None, names: tuple[str, ...]) -> Subject:
-    """Convolutions get inputs and kernels with their channels last, which is 1.6 times quicker on a ResNet."""
-    parameters: Mapping[str, Tensor] = network.parameters() if at is None else network.unflatten(at.detach())
+    """Convolutions get inputs and kernels with their channels last, which is 1.6 times quicker on a ResNet; not where
+    the network asks for a ``view`` that does not exist in that order."""
+    parameters: Mapping[str, Tensor] = network.parameters()
+    if at is not None:
+        if at.shape != (sum(network.sizes),):
+            raise UserError(
+                f"at has {at.numel()} entries: {network.name} has {sum(network.sizes)} trainable parameters"
+            )
+        parameters = network.unflatten(at.detach().to(next(iter(parameters.values()))))
+    about = Subject(network, data, parameters, names)
     if data.inputs.ndim == 4 and any(isinstance(module, nn.Conv2d) for module in network.module.modules()):
-        parameters = {name: channels_last(p) for name, p in parameters.items()}
-        data = Data(
-            data.name,
-            channels_last(data.inputs),
-            data.targets,
-            data.features,
-            data.classes,
-            data.classification,
-        )
-    return Subject(network, data, parameters, names)
+        turned = {name: channels_last(p) for name, p in parameters.items()}
+        last = Subject(network, replace(data, inputs=channels_last(data.inputs)), turned, names)
+        try:
+            with torch.no_grad():
+                network.evaluate(last.data.inputs[:2], turned)
+        except RuntimeError:
+            return about
+        return last
+    return about
 
 
 def convolves(network: Network) -> bool:

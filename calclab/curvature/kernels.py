@@ -9,18 +9,20 @@ a tenth of one with a transformer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from calclab.curvature.bends import twice
 from calclab.curvature.convolution import convolution
 
+Call = Callable[[Tensor], Tensor]
 CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.conv3d}
 BENT = {functional.gelu, functional.silu, functional.mish, functional.elu, functional.softplus, functional.hardswish}
 
@@ -30,11 +32,13 @@ class QuickTwice(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if transformed():
+            return func(*args, **kwargs)
         if func is functional.batch_norm:
             return batch_norm(*args, **kwargs)
-        if func in CONVOLUTIONS and not any(isinstance(given, str) for given in (*args, *kwargs.values())):
+        if func in CONVOLUTIONS and plain(*args, **kwargs):
             y = convolution(*args, **kwargs)
-            y.made = Made(args, kwargs, y._version)  # type: ignore[attr-defined]
+            y.made = Made(args, kwargs, versions(y, args, kwargs))  # type: ignore[attr-defined]
             return y
         if func in BENT and args and args[0].requires_grad and not kwargs.get("inplace"):
             return bent(func, *args, **kwargs)
@@ -43,15 +47,28 @@ class QuickTwice(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Made:
-    """What a convolution was called with, and the version of its output: another if somebody wrote over it."""
+    """What a convolution was called with, and the ``versions`` of its output and of these: others if somebody wrote
+    over one."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    version: int
+    versions: list[int]
+
+    def intact(self, output: Tensor) -> bool:
+        return self.versions == versions(output, self.args, self.kwargs)
 
     def again(self, scale: Tensor, shift: Tensor) -> Tensor:
         """Its output times ``scale`` and plus ``shift``, by channels."""
         return rescaled(scale, shift, *self.args, **self.kwargs)
+
+
+def plain(input: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> bool:
+    """Whether a convolution is of rows, not of one without its axis, and its padding is in numbers."""
+    return input.ndim == weight.ndim and not any(isinstance(given, str) for given in (*args, *kwargs.values()))
+
+
+def versions(output: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
+    return [given._version for given in (output, *args, *kwargs.values()) if isinstance(given, Tensor)]
 
 
 def rescaled(
@@ -59,6 +76,14 @@ def rescaled(
 ) -> Tensor:
     shift = shift if bias is None else torch.addcmul(shift, scale, bias)
     return convolution(input, scale.view(-1, *[1] * (weight.ndim - 1)) * weight, shift, *args, **kwargs)
+
+
+def transformed() -> bool:
+    """Whether the network is in torch.func or in forward mode, which know nothing of the functions here, or in a part
+    that is computed again on the way back (torch.utils.checkpoint), where they are not put in the place of torch's."""
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(True)
+    again = hooks is not None and hooks[0].__module__ == "torch.utils.checkpoint"
+    return again or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def batch_norm(
@@ -78,51 +103,71 @@ def batch_norm(
     scale = scale if weight is None else scale * weight
     shift = -running_mean * scale if bias is None else bias - running_mean * scale
     made: Made | None = getattr(input, "made", None)
-    if made is not None and made.version == input._version:
+    if made is not None and made.intact(input):
         return made.again(scale, shift)
     shape = (1, -1, *[1] * (input.ndim - 2))
     return torch.addcmul(shift.view(shape), input, scale.view(shape))
 
 
 def bent(activation: Any, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    y, first, second = twice(lambda z: activation(z, *args, **kwargs), z)
+    def φ(z: Tensor) -> Tensor:
+        y: Tensor = activation(z, *args, **kwargs)
+        return y
+
+    y, first, second = twice(φ, z)
     second = torch.zeros_like(first) if second is None else second
-    result: Tensor = Bent.apply(z, y, first, second)  # type: ignore[no-untyped-call]
+    result: Tensor = Bent.apply(z, y, first, second, φ)  # type: ignore[no-untyped-call]
     return result
 
 
-class Entrywise(Function):
-    """Of one factor, a tensor that only says what depends on what, φ' and φ'', the first and the last two are kept."""
+class Bent(Function):
+    """y = φ(z), where φ'(z) and φ''(z) are known; all of one shape."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        factor, _, first, second = inputs
-        ctx.save_for_backward(factor, first, second)
-
-
-class Bent(Entrywise):
-    """y = φ(z), where φ'(z) and φ''(z) are known; all of one shape. Not for third derivatives."""
-
-    @staticmethod
-    def forward(z: Tensor, y: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def forward(z: Tensor, y: Tensor, first: Tensor, second: Tensor, φ: Call) -> Tensor:
         return y.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return Sloped.apply(gradients[0], *ctx.saved_tensors), None, None, None  # type: ignore[no-untyped-call]
-
-
-class Sloped(Entrywise):
-    """g to g φ'(z)."""
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        z, _, first, second, ctx.φ = inputs
+        ctx.save_for_backward(z, first, second)
 
     @staticmethod
-    def forward(g: Tensor, z: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return Sloped.apply(gradients[0], *ctx.saved_tensors, ctx.φ), None, None, None, None  # type: ignore[no-untyped-call]
+
+
+class Sloped(Function):
+    """g to g φ'(z)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(g: Tensor, z: Tensor, first: Tensor, second: Tensor, φ: Call) -> Tensor:
         return g * first
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.φ = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        g, first, second = ctx.saved_tensors
+        g, z, first, second = ctx.saved_tensors
         (c,) = gradients
-        return c * first, (c * g).mul_(second), None, None
+        if torch.is_grad_enabled():  # by a network with derivatives in it: these are differentiated once more
+            first, second = on_the_graph(ctx.φ, z)
+            return c * first, c * g * second, None, None, None
+        return c * first, (c * g).mul_(second), None, None, None
+
+
+def on_the_graph(φ: Call, z: Tensor) -> tuple[Tensor, Tensor]:
+    """φ'(z) and φ''(z) as torch's own functions of z, for derivatives of any order."""
+    with torch.enable_grad(), torch._C.DisableTorchFunction():
+        (first,) = torch.autograd.grad(φ(z).sum(), z, create_graph=True)
+        if not first.requires_grad:
+            return first, torch.zeros_like(z)
+        (second,) = torch.autograd.grad(first.sum(), z, create_graph=True, allow_unused=True)
+    return first, torch.zeros_like(z) if second is None else second

@@ -29,7 +29,7 @@ from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hes
 from calclab.curvature.kernels import QuickTwice
 from calclab.curvature.laned import laned_linear
 from calclab.curvature.r_operator import chain_graph
-from calclab.curvature.rows import Chunks, graph_bytes, mixes, plan
+from calclab.curvature.rows import Chunks, enough, graph_bytes, mixes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -64,6 +64,9 @@ def curvature(
     """
     if kind not in KINDS:
         raise UserError(f"{kind}: the curvature matrices are {', '.join(KINDS)}. Type hessian")
+    for name, number in (("rows", rows), ("samples", samples), ("lanes", lanes)):
+        if number is not None and number < 1:
+            raise UserError(f"{name}={number}: at least one is needed. Type {name}=1, or leave it out")
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     count = len(own.inputs)
@@ -85,6 +88,7 @@ def curvature(
     else:
         build = partial(by_hand, about, links, kind, noise)
         sizes = 0.0, float(links.numbers * own.inputs.element_size())
+    enough(sizes, count, memory, mixed)
     chunks = plan(sizes, count, rows, memory, mixed)
     how = (about, build, chunks, links is not None)
     product = Covariance(*how, 1 / count) if kind == "gradient_covariance" else Product(*how, about.weight)

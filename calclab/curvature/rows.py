@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.curvature.graph import spread
+from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.numerics.saved import Computed
 
 MEMORY = 2e9  # bytes, where nobody says how many
 PIECES = 8  # of the memory, in chunks, where not all graphs fit: most are kept, the others built again
 PASS = 2**28  # bytes of the graph of one chunk, at most: of more, what passes through does not stay in the caches
+SEVERAL = 4  # rows that are looked at one by one and together
 PROBE = 4  # rows from which the bytes of a graph are told
 
 
@@ -45,16 +49,23 @@ def graph_bytes(build: Callable[[slice], object], rows: int) -> tuple[float, flo
 
 
 def saved_bytes(build: Callable[[slice], object], rows: int) -> int:
-    """Bytes of the different storages that the graph of the first rows saves."""
+    """Bytes of the different storages that the graph of the first rows saves; of a network that torch.func is at work
+    in, which nobody may watch, of all that is computed."""
     seen: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
+        at = storage.data_ptr()  # of rows of the data only these are counted, not all that they lie among
+        seen[at] = min(storage.nbytes(), seen.get(at, 0) + tensor.nbytes)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        graph = build(slice(0, rows))
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            graph = build(slice(0, rows))
+    except RuntimeError:
+        with Computed() as computed:
+            graph = build(slice(0, rows))
+        return computed.bytes
     del graph
     return sum(seen.values())
 
@@ -84,6 +95,17 @@ def plan(
     return Chunks(bounds, kept, lanes, chunk, both=(2 * kept + 1) * chunk <= memory)
 
 
+def enough(bytes: tuple[float, float], total: int, memory: float | None, whole: bool = False) -> None:
+    """UserError where the memory asked for does not hold the least graph there can be."""
+    fixed, each = bytes
+    least = fixed + each * (total if whole else 1)
+    if memory is not None and least > memory:
+        of = "all rows, which depend on each other," if whole else "one row"
+        raise UserError(
+            f"memory: the graph of {of} takes {least / 1e9:.2g} gigabytes. Type memory={2 * least / 1e9:.1g}"
+        )
+
+
 def even(total: int, most: int) -> tuple[int, ...]:
     """Bounds of the fewest chunks with at most ``most`` rows, as equal as they can be."""
     count = -(-total // most)
@@ -92,12 +114,13 @@ def even(total: int, most: int) -> tuple[int, ...]:
 
 def mixes(network: Network, data: Data) -> bool:
     """Whether the outputs of a row depend on the other rows, as under batch statistics."""
-    inputs = data.inputs[:2]
+    inputs = data.inputs[spread(len(data.inputs), SEVERAL)]
     if len(inputs) < 2:
         return False
     with torch.no_grad():
         try:
-            alone, among = network.evaluate(inputs[:1]), network.evaluate(inputs)[:1]
+            alone = torch.cat([network.evaluate(inputs[i : i + 1]) for i in range(len(inputs))])
+            among = network.evaluate(inputs)
         except (ValueError, RuntimeError):
             return True
     return not torch.allclose(alone, among, rtol=1e-4, atol=1e-6, equal_nan=True)

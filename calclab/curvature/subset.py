@@ -38,6 +38,8 @@ def choose(network: Network, patterns: Sequence[str] | None) -> tuple[str, ...]:
         return tuple(network.shapes)
     if isinstance(patterns, str):
         patterns = [patterns]
+    if not patterns:
+        raise UserError("parameters=[] names none. Type parameters=null for all, or names of layers")
     taken: set[str] = set()
     for pattern in patterns:
         named = {name for name in network.shapes if matches(name, pattern)}

@@ -97,6 +97,14 @@ class LinearOperator:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, number: float | Tensor) -> LinearOperator:
+        """A / c, c a number."""
+        return self * (1 / number)
+
+    def __radd__(self, other: object) -> LinearOperator:
+        """0 + A, with which ``sum`` begins."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __neg__(self) -> LinearOperator:
         return self * -1.0
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def saved_by(call: Callable[[Tensor], object], x: Tensor) -> int:
-    """The bytes that autograd keeps of a call."""
+    """The bytes that autograd keeps of a call; of one with torch.func in it, which nobody may watch, of all that is
+    computed."""
     total = 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -17,6 +20,26 @@ def saved_by(call: Callable[[Tensor], object], x: Tensor) -> int:
         total += tensor.numel() * tensor.element_size()
         return tensor.detach()
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        call(x.detach().clone().requires_grad_())
+    leaf = x.detach().clone().requires_grad_()
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            call(leaf)
+    except RuntimeError:
+        with torch.enable_grad(), Computed() as computed:
+            call(leaf)
+        return computed.bytes
     return total
+
+
+class Computed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the bytes of what is computed within the block."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        made = found if isinstance(found, tuple) else (found,)
+        self.bytes += sum(tensor.nbytes for tensor in made if isinstance(tensor, Tensor))
+        return found

@@ -148,3 +148,35 @@ OTHERS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_chain(name: str) -> None:
     assert not recognised(made(OTHERS[name]))
+
+
+def test_a_detach_is_found_though_the_first_row_tells_nothing() -> None:
+    """Of a row of zeros no layer without a bias has a gradient, with or without a detach behind it."""
+
+    class Detached(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.bend, self.output = nn.Linear(5, 4, bias=False), nn.Tanh(), nn.Linear(4, 3, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(self.bend(self.first(x)).detach())
+
+    data = rows()
+    data.inputs[0] = 0
+    net = made(Detached, data)
+    assert not recognised(net)
+    assert float(curvature(net).dense()[:20].abs().max()) == 0
+
+
+def test_a_compiled_layer_is_no_part_of_a_chain() -> None:
+    class Compiled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.output = torch.jit.script(nn.Linear(5, 4)), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.output(torch.tanh(self.first(x)))
+
+    net = made(Compiled)
+    assert not recognised(net)
+    assert curvature(net).shape == (39, 39)

@@ -423,3 +423,63 @@ def test_costs_are_measured() -> None:
     A = curvature(net, lanes=64)
     assert measure_lanes(A, most=16) in (1, 4, 8, 16)
     assert measure_lanes(A.with_lanes(1)) == 1
+
+
+class Largest(nn.Module):
+    """Rows measured by the largest entry of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(x / x.abs().max())
+
+
+@pytest.mark.parametrize("row", [0, 4, 10])
+def test_rows_that_are_mixed_by_one_of_them(row: int) -> None:
+    """That one by itself is what it is among the others."""
+    inputs = draw(11, 5)
+    inputs[row] *= 50
+    net = network(Largest, data_of(inputs), name="net", seed=1)
+    expected = dense_hessian(net.objective().call, net.flatten(net.parameters()))
+    torch.testing.assert_close(curvature(net, rows=3).dense(), expected, atol=1e-12, rtol=1e-9)
+    with pytest.raises(UserError, match="mixes rows"):
+        curvature(net, "gauss_newton")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lanes": 0}, "lanes=0"),
+        ({"lanes": -1}, "lanes=-1"),
+        ({"rows": 0}, "rows=0"),
+        ({"kind": "fisher", "samples": 0}, "samples=0"),
+        ({"parameters": []}, "parameters"),
+        ({"at": torch.zeros(3)}, "at has 3"),
+    ],
+)
+def test_what_would_give_no_curvature_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        curvature(made("mlp"), **given)
+
+
+def test_a_point_is_taken_in_the_dtype_of_the_network() -> None:
+    net = made("mlp")
+    θ = torch.zeros(len(net.variables))
+    assert torch.equal(curvature(net, at=θ).dense(), curvature(net, at=θ.double()).dense())
+
+
+def test_too_little_memory_for_one_row_is_said() -> None:
+    with pytest.raises(UserError, match=r"one row takes .* gigabytes\. Type memory="):
+        curvature(made("mlp"), memory=10.0)
+
+
+def test_of_the_data_only_the_rows_of_a_graph_count_as_its_memory() -> None:
+    """Rows lie among all others in memory: a graph that keeps some does not keep all."""
+    few, many = (data_of(draw(count, 1, 12, 12)) for count in (16, 4000))
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(200, 3))
+    small, large = (curvature(network(module, data, name="net"), memory=3e7) for data in (few, many))
+    own: Any = large.matmat.func.__self__  # type: ignore[attr-defined]
+    assert small.shape == large.shape
+    assert min(window.stop - window.start for window in own.chunks.windows) > 50

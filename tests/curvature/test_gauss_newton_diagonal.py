@@ -162,3 +162,62 @@ def test_whether_the_diagonals_agree_is_read_from_the_graph(name: str) -> None:
     if expected:
         full = curvature(net).dense() - curvature(net, "gauss_newton").dense()
         assert full.abs().max() > 1e-4, "the matrices must differ off the diagonal for this to test much"
+
+
+class Twice(nn.Module):
+    """A layer whose weight is used once more by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.output = nn.Linear(5, 5, bias=False), nn.Linear(5, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(functional.linear(torch.relu(self.first(x)), self.first.weight))
+
+
+class Stopped(nn.Module):
+    """Layers that autograd does not see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.output = nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = torch.tanh(self.first(x))
+        return self.output(torch.tanh(self.norm(y)) + y)
+
+
+class Squared(torch.autograd.Function):
+    """x w², under a name that autograd has for a product."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x * w * w
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (x, w), (g,) = ctx.saved_tensors, gradients
+        return g * w * w, (2 * g * x * w).sum(0)
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.output = nn.Parameter(torch.tensor([0.5, 1.0, -0.7, 1.2, 0.3])), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(type("Mul", (Squared,), {}).apply(x, self.scale))
+
+
+@pytest.mark.parametrize("module", [Twice, Stopped, Own])
+def test_what_the_first_row_or_a_name_does_not_tell(module: type[nn.Module]) -> None:
+    """The first row is zeros: it tells no use of a weight from another."""
+    inputs = cases.draw(9, 5)
+    inputs[0] = 0
+    net = network(module, cases.data_of(inputs), name="net", seed=1)
+    G = cases.truth(net, "gauss_newton")
+    torch.testing.assert_close(diagonal_gauss_newton(net), G.diagonal(), atol=1e-12, rtol=1e-9)
+    if curves_only_through_the_loss(net):
+        torch.testing.assert_close(cases.truth(net, "hessian").diagonal(), G.diagonal(), atol=1e-12, rtol=1e-9)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from calclab.core import Data
 from calclab.curvature import curvature
@@ -108,3 +109,105 @@ def test_convolutions_and_what_follows_them(name: str) -> None:
         return built.eval()
 
     held(made, draw(7, *shape))
+
+
+class Derived(nn.Module):
+    """A network with a derivative in it, as one that is to solve a differential equation: a third is asked for."""
+
+    def __init__(self, way: str, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.output, self.way, self.activation = nn.Linear(5, 4), nn.Linear(4, 3), way, activation
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.output(self.activation(self.first(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "grad":
+            with torch.enable_grad():
+                leaf = x.detach().requires_grad_()
+                y = self.inner(leaf)
+                (slope,) = torch.autograd.grad(y.square().sum(), leaf, create_graph=True)
+            return y + slope[:, :3]
+        if self.way == "jvp":
+            y, slope = torch.func.jvp(self.inner, (x,), (torch.ones_like(x),))
+            return y + slope
+        if self.way == "vmap":
+            return torch.func.vmap(self.inner)(x)
+        slope = torch.func.vmap(torch.func.grad(lambda row: self.inner(row).square().sum()))(x)
+        return self.inner(x) + slope[:, :3]
+
+
+@pytest.mark.parametrize("way", ["grad", "jvp", "vmap", "vmap of grad"])
+@pytest.mark.parametrize("name", ["silu", "gelu", "softplus", "mish", "elu"])
+def test_a_network_with_derivatives_in_it(way: str, name: str) -> None:
+    held(lambda: Derived(way, BENDS[name]), draw(11, 5))
+
+
+class Viewing(nn.Module):
+    """What many a tutorial writes: ``view`` knows one order of the axes in memory alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.output = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(torch.tanh(self.first(x)))
+        return self.output(y.view(y.size(0), -1))
+
+
+def test_a_view_of_what_a_convolution_gave() -> None:
+    held(Viewing, draw(7, 1, 6, 6))
+
+
+class Overwriting(nn.Module):
+    """A fixed convolution whose input is written over before its output is normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.output = nn.Conv2d(1, 2, 3), settled(nn.BatchNorm2d(2)), nn.Linear(32, 3)
+        self.first.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone()
+        y = self.first(x)
+        x.mul_(2)
+        return self.output(torch.tanh(self.norm(y)).flatten(1))
+
+
+def test_a_convolution_is_not_done_again_on_what_was_written_over() -> None:
+    held(Overwriting, draw(7, 1, 6, 6))
+
+
+class RowByRow(nn.Module):
+    """Convolutions of single rows, which have no axis for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.output = nn.Conv1d(4, 3, 3, padding=1), nn.Linear(18, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(torch.stack([torch.tanh(self.first(row)) for row in x]).flatten(1))
+
+
+def test_a_convolution_of_a_single_row() -> None:
+    held(RowByRow, draw(5, 4, 6))
+
+
+class Again(nn.Module):
+    """A part that is computed again on the way back, in which a matrix is square and could be taken for its turned."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.second, self.output = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.activation = activation
+
+    def part(self, x: Tensor) -> Tensor:
+        return self.activation(self.second(self.activation(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(checkpoint(self.part, self.first(x), use_reentrant=False))
+
+
+@pytest.mark.parametrize("activation", [torch.tanh, functional.silu])
+def test_a_part_that_is_computed_again(activation: Callable[[Tensor], Tensor]) -> None:
+    held(lambda: Again(activation), draw(11, 5))

@@ -37,6 +37,14 @@ def same(A: LinearOperator, expected: Tensor) -> None:
     assert A.shape == tuple(expected.shape)
 
 
+def test_sums_by_sum_and_quotients() -> None:
+    same(sum([of(M), of(N), of(M)]), 2 * M + N)
+    same(of(M) / 4, M / 4)
+    same(of(M) / torch.tensor(-0.5, dtype=torch.float64), -2 * M)
+    with pytest.raises(TypeError):
+        1 + of(M)
+
+
 def test_sums_multiples_and_products() -> None:
     same(of(M) + of(N), M + N)
     same(of(M) - of(N), M - N)

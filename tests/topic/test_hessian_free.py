@@ -17,10 +17,12 @@ from calclab.drive import begin, drive
 from calclab.errors import UserError
 from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
+from calclab.numerics.krylov.student import mean
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
 from calclab.sink.memory import MemorySink
 from calclab.topic.hessian import Hessian, senses
+from calclab.topic.hessian.evidence import of_trace
 from calclab.topic.hessian.free import MatrixFree
 
 torch.set_num_threads(1)
@@ -80,6 +82,14 @@ def test_what_products_say_is_what_the_matrix_says(activation: str) -> None:
     methods = {row.method for row in scan.evidence}
     assert {"⟨u, Av⟩ = ⟨Au, v⟩", "VᵀV = I", "those of the matrix", "differences of gradients along v"} <= methods
     assert ("the exact diagonal against random vectors" in methods) == (activation == "relu")
+
+
+@pytest.mark.parametrize(("count", "off", "refuted"), [(4, 10.0, False), (4, 2000.0, True), (24, 8.0, True)])
+def test_few_samples_of_a_trace_refute_less(count: int, off: float, refuted: bool) -> None:
+    """Ten standard errors are one in 500 runs by four samples, and one in a billion by 24."""
+    found = mean(torch.linspace(-1, 1, count, dtype=torch.float64), count)
+    row = of_trace("samples", float(off * found.error), found, 0)
+    assert (row.verdict == Verdict.REFUTED) is refuted
 
 
 @pytest.mark.slow
@@ -305,7 +315,7 @@ def test_no_clock_decides_how_columns_go_together() -> None:
 def test_all_that_is_evaluated_keeps_to_the_memory_given() -> None:
     """No pass has all rows: gradients, products, cuts through the loss and evidence go a chunk at a time."""
     subject = net("tanh")
-    whole, cut = (free(subject=subject, memory=memory) for memory in (None, 1e-6))
+    whole, cut = (free(subject=subject, memory=memory) for memory in (None, 4e-6))
     f, g = whole.looked.function, cut.looked.function
     x = f.start + 0.1
     seen = []
@@ -404,3 +414,44 @@ def test_outliers_are_where_the_ratio_is_largest() -> None:
     assert senses.outliers(λ, 5) == 4
     assert senses.outliers(λ[:4], 5) is None
     assert senses.outliers(torch.cat([λ[:3], -λ]), 5) is None
+
+
+class Three(nn.Module):
+    """Three parameters, ``times`` of which are added to the outputs."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self.shift, self.times = nn.Parameter(torch.ones(3)), times
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :3] + self.times * self.shift
+
+
+@pytest.mark.parametrize(
+    ("times", "words"), [(0.0, "condition number infinite: singular"), (float("nan"), "is not finite at the point")]
+)
+def test_a_matrix_of_zeros_and_one_that_is_not_finite(times: float, words: str) -> None:
+    topic = free(subject=network(Three(times), rows(), name="three"), layers=True)
+    assert words in topic.answer(carried(topic)[0].state).sentence
+
+
+class Sloping(nn.Module):
+    """Outputs and what torch.func says of their slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.output = nn.Linear(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def total(row: Tensor) -> Tensor:
+            return self.output(nn.functional.silu(self.first(row))).sum()
+
+        return torch.func.vmap(torch.func.grad(total))(x)[:, :3] + self.output(torch.tanh(self.first(x)))
+
+
+def test_a_network_with_derivatives_in_it_goes_in_chunks() -> None:
+    subject = network(Sloping(), rows(), name="sloping")
+    scans = [carried(free(subject=subject, memory=memory))[0] for memory in (None, 2e-5)]
+    first, second = (free(subject=subject).answer(scan.state).values["eigenvalues"] for scan in scans)
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-6)
+    assert {row.verdict for scan in scans for row in scan.evidence} <= GOOD

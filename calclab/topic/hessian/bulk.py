@@ -73,8 +73,9 @@ def drawn(density: Density) -> dict[str, Tensor]:
     """What is logged of a density: how many eigenvalues lie where, and the density itself on a grid."""
     nodes, weights = density.flat()
     inside, share = density.nodes.reshape(-1), density.n * density.share / max(1, len(density.nodes))
-    used = weights > 0
-    low, high = nodes[used].min(), nodes[used].max()
+    used = nodes[weights > 0]
+    used = used if len(used) else nodes.new_full((1,), torch.nan)  # of a matrix that is not finite there are none
+    low, high = used.min(), used.max()
     margin = 3 * torch.maximum(density.resolution, (high - low) / GRID)
     steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
     grid = low - margin + (high - low + 2 * margin) * steps

@@ -177,7 +177,8 @@ class Dense(OneLook):
             more = self.told(state)
             values |= more
             if "outliers" in more:
-                text += f"; {words.number(more['outliers'])} outliers of {self.looked.classes} classes"
+                count = int(more["outliers"])
+                text += f"; {count} outlier{'s' * (count != 1)} of {self.looked.classes} classes"
         if not bool(state["eigenvalues"].isfinite().all()):
             text += "; the float64 program overflows here, so autograd has no Hessian"
         if self.n > WRITTEN:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
 from calclab.numerics.differences import richardson
-from calclab.numerics.krylov import Pairs
+from calclab.numerics.krylov import Mean, Pairs, Probes
+from calclab.numerics.krylov.student import quantile
 from calclab.numerics.operators import LinearOperator, value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of, symmetric
 from calclab.numerics.tolerance import RICHARDSON, tolerance_of
@@ -82,9 +83,7 @@ def residual(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, k: int) -> Evi
     )
 
 
-def truth(
-    A: LinearOperator, pairs: Pairs, dtype: torch.dtype, trace: tuple[float, float] | None, k: int
-) -> list[Evidence]:
+def truth(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, trace: Mean | None, k: int) -> list[Evidence]:
     """Eigenvalues and trace of the matrix, where it is small enough: each within its bound."""
     H = symmetric(A.dense().double().cpu())
     λ = eigenvalues_of(H)
@@ -96,15 +95,19 @@ def truth(
     verdict = Verdict.CONSISTENT if float(gaps[i]) <= allowed else Verdict.REFUTED
     numbers = (float(pairs.values[i]), float(exact[i]), float(gaps[i]))
     rows = [Evidence(k, "eigenvalues", "those of the matrix", *numbers, float(pairs.residuals[i]), allowed, verdict)]
-    return rows if trace is None else [*rows, of_trace("the diagonal of the matrix", float(H.trace()), *trace, k)]
+    return rows if trace is None else [*rows, of_trace("the diagonal of the matrix", float(H.trace()), trace, k)]
 
 
-def of_trace(method: str, exact: float, value: float, half: float, k: int) -> Evidence:
-    """An estimate against the trace itself: one in twenty lies outside its own interval, none outside three of them."""
+def of_trace(method: str, exact: float, trace: Mean, k: int) -> Evidence:
+    """An estimate against the trace itself: one in twenty lies outside its own interval, one in a million of so few
+    samples outside of ``far`` of them."""
+    value, half = float(trace.value), float(trace.half)
+    freedom = max(1, min(trace.samples, Probes.probes) - 1)
+    far = quantile(freedom, 1 - 1e-6) / quantile(freedom, 0.95)
     gap = abs(value - exact)
     slack = 1e-9 * abs(exact)
     verdict = Verdict.CONSISTENT if gap <= half + slack else Verdict.INCONCLUSIVE
     note = "" if gap <= half + slack else "outside its 95 % interval, as one in twenty is"
-    if gap > 3 * half + slack:
+    if gap > far * half + slack:
         verdict, note = Verdict.REFUTED, "far outside its 95 % interval"
     return Evidence(k, "trace", method, value, exact, gap, half, half, verdict, note)

@@ -157,13 +157,11 @@ class MatrixFree(Method):
                 rows.append(evidence.along(f, *at, self.names[i] if i < len(self.names) else "λ", k))
         trace = mean_of(found["trace"]["trace"]) if "trace" in found else None
         if self.looked.n <= TRUTH:
-            rows += evidence.truth(
-                A, pairs, dtype, None if trace is None else (float(trace.value), float(trace.half)), k
-            )
+            rows += evidence.truth(A, pairs, dtype, trace, k)
         if trace is not None and trace.samples == 0 and "bulk" in found:
             sampled = mean_of(found["bulk"]["trace"])
-            numbers = (float(trace.value), float(sampled.value), float(sampled.half))
-            rows.append(evidence.of_trace("the exact diagonal against random vectors", *numbers, k))
+            method = "the exact diagonal against random vectors"
+            rows.append(evidence.of_trace(method, float(trace.value), sampled, k))
         return rows
 
     def answer(self, state: State) -> Answer:
@@ -176,7 +174,8 @@ class MatrixFree(Method):
             parts.append(f"the trace to {self.knobs.trace_tol:g}")
         if self.knobs.probes:
             parts.append("the density")
-        notes = [f"{self.looked.n:,} variables: by products with the {self.looked.title}, {', '.join(parts)}"]
+        n = self.looked.n
+        notes = [f"{n:,} variable{'s' * (n != 1)}: by products with the {self.looked.title}, {', '.join(parts)}"]
         network, dtype = self.looked.network, self.looked.function.start.dtype
         if network is not None and dtype == torch.float64 and convolves(network):
             notes.append("convolutions are slow in float64: dtype=float32 is quicker, and sums stay in float64")

@@ -90,13 +90,13 @@ class Layers:
             return state
         mean = probes.trace(probed)
         state = {**state, "before": state["products"], "probing": torch.tensor(False), "probed": {}}
-        return self.after(state, mean.value, mean.half)
+        return self.after(state, mean.value, mean.error)
 
-    def after(self, state: State, trace: Tensor, half: Tensor) -> State:
+    def after(self, state: State, trace: Tensor, error: Tensor) -> State:
         """A layer is done: its row of the table, and the next one."""
         at, table = int(state["at"]), state["table"].clone()
         pairs = self.search(at).pairs(state["own"])
-        row = (pairs.values[0], pairs.values[-1], trace, half)
+        row = (pairs.values[0], pairs.values[-1], trace, error)
         table[at] = torch.stack([entry.to(table) for entry in row])
         state = {**state, "table": table}
         if at + 1 == len(self.names):

@@ -24,7 +24,7 @@ from calclab.curvature.graph import subject
 from calclab.curvature.rows import mixes
 from calclab.curvature.subset import layer_of
 from calclab.errors import UserError
-from calclab.function.distributed import ranks
+from calclab.function.distributed import Call, ranks
 from calclab.function.network import Network
 from calclab.numerics import operators
 from calclab.numerics.krylov import Control
@@ -56,7 +56,7 @@ class Looked:
     @property
     def title(self) -> str:
         """What A is, in words."""
-        return "Hessian" if self.kind == "hessian" else self.kind.replace("_", " ").replace("gauss newton", WRITTEN)
+        return TITLES[self.kind]
 
     @cached_property
     def A(self) -> LinearOperator:  # noqa: N802  as the field calls it
@@ -139,7 +139,13 @@ class Looked:
         return len(data.classes) if data is not None and data.classification else 0
 
 
-WRITTEN = "Gauss-Newton matrix"
+TITLES = {
+    "hessian": "Hessian",
+    "gauss_newton": "Gauss-Newton matrix",
+    "fisher": "Fisher matrix",
+    "empirical_fisher": "empirical Fisher matrix",
+    "gradient_covariance": "gradient covariance",
+}
 
 
 def look(
@@ -189,10 +195,19 @@ def in_chunks(network: Network, memory: float | None) -> Function:
         value = x.new_zeros(())
         for part, weight in zip(parts, weights, strict=True):
             graph = torch.is_grad_enabled() and x.requires_grad
-            value = value + weight * (checkpoint(part, x, use_reentrant=False) if graph else part(x))
+            value = value + weight * (again(part, x) if graph else part(x))
         return value
 
     return replace(function, call=call)
+
+
+def again(part: Call, x: Tensor) -> Tensor:
+    """A part whose graph is made again on the way back; it is held where torch.func is at work in the network."""
+    try:
+        value: Tensor = checkpoint(part, x, use_reentrant=False)
+    except RuntimeError:
+        return part(x)
+    return value
 
 
 def taken(data: Data, rows: int | None, held_out: bool) -> Data:

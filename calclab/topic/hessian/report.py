@@ -124,6 +124,8 @@ def extremes(looked: Looked, pairs: Pairs) -> str:
 
 
 def conditions(edges: Ends, value: float) -> str:
+    if edges.scale == 0:
+        return "condition number infinite: singular"
     if edges.definite:
         return f"condition number {value:.6g} of |λ|, which is definite"
     return f"condition number of |λ| at least {edges.low:.2g}, of its positive part at least {edges.low_positive:.2g}"
