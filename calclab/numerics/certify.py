@@ -60,11 +60,12 @@ def derivative(
         ball = without_kinks(ball, exact.enclose(x, 1))
     sensitivity = Blur(exact, x, order, ball)
     form = exact.closed_form(x, order) if closed else None
-    references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL)]
+    width = len(x) if order == 1 else 0
+    references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL, width)]
     if form is not None:
         numbers = flat(form)
         exists = np.where(np.isnan(references[0].mid), nan, numbers)
-        references.append(Reference(exists, np.abs(numbers) * EPS / 2, sensitivity, CLOSED))
+        references.append(Reference(exists, np.abs(numbers) * EPS / 2, sensitivity, CLOSED, width))
     missing = np.flatnonzero(np.isnan(references[0].mid)).tolist()
     kinks = kink_notes(exact, x, order, missing, function.variables) if missing else {}
     judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))

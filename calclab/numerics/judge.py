@@ -1,9 +1,9 @@
 """Verdicts on numbers beside proven ones.
 
-certified: gap + radius <= tolerance · max(largest proven entry, scale). Where it is further off it is suspect, with
-the digits that floating point has kept; refuted, if autograd itself is right here and the number is not; undefined
-where the derivative does not exist. A truth that half an ulp in the inputs could turn to zero is zero to working
-precision, and there a gap of that size is certified too.
+certified: gap + radius <= tolerance · max(largest proven entry, scale); of a Jacobian, largest of the row. Where it is
+further off it is suspect, with the digits that floating point has kept; refuted, if autograd itself is right here and
+the number is not; undefined where the derivative does not exist. A truth that half an ulp in the inputs could turn to
+zero is zero to working precision, and there a gap of that size is certified too.
 """
 
 from __future__ import annotations
@@ -27,12 +27,19 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Reference:
-    """Proven numbers for a tensor, all flat: within ``rad`` of ``mid``, and what half an ulp of x does."""
+    """Proven numbers for a tensor, all flat: within ``rad`` of ``mid``, and what half an ulp of x does. Each ``width``
+    of them (0: all) are of one size: the row of a Jacobian is the gradient of one output."""
 
     mid: Numbers
     rad: Numbers
     sensitivity: Callable[[], Numbers]  # asked for only where the bound alone does not pass
     method: str
+    width: int = 0
+
+    def sizes(self) -> Numbers:
+        """The largest proven entry that each is held against."""
+        width = self.width or len(self.mid)
+        return np.repeat(largest(self.mid.reshape(-1, width)), width)
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,17 @@ class Judge:
         return self.evidence(quantity, ref, number, nan, nan, inf, 0.0, Verdict.UNDEFINED, "; ".join(notes))
 
     def worst(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
-        allowed = self.tolerance.certified * max(float(largest(ref.mid)), self.scale)
+        tolerances = self.tolerance.certified * np.maximum(ref.sizes()[index], self.scale)
         value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
         gaps, bounds = apart(value, mid, rad)
-        sensitive = np.zeros_like(mid) if (bounds <= allowed).all() else ref.sensitivity()[index]
+        sensitive = np.zeros_like(mid) if (bounds <= tolerances).all() else ref.sensitivity()[index]
         zero = (np.abs(mid) <= ZERO * sensitive) & (bounds <= ZERO * sensitive)
-        excess = np.where(zero, -1.0, bounds)  # entries that are zero to working precision fail least
+        with np.errstate(divide="ignore", invalid="ignore"):
+            excess = np.where(bounds == 0, 0.0, bounds / tolerances)
+        excess[zero] = -1.0  # entries that are zero to working precision fail least
         j = int(excess.argmax())
         number, truth, gap, bound = float(value[j]), float(mid[j]), float(gaps[j]), float(bounds[j])
+        allowed = float(tolerances[j])
         if not isfinite(float(rad[j])):
             note = "no finite bound could be proven here"
             return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.INCONCLUSIVE, note)

@@ -204,6 +204,17 @@ def test_jacobians_of_formulas() -> None:
     assert worst(check_jacobian(f, f.start, J * (1 + 1e-6), 0)) is Verdict.REFUTED
 
 
+def test_each_row_of_a_jacobian_is_judged_by_its_own_size() -> None:
+    """Cancellation in one output is not hidden by a large derivative of another."""
+    f = formula(expr=["sinh(x) - cosh(x)", "x"], at=[15.0])
+    J = dense_jacobian(f.call, f.start)
+    found = check_jacobian(f, f.start, J, 0)
+    assert worst(found) is Verdict.SUSPECT
+    assert "of 16 digits" in found[0].note
+    assert f.exact is not None
+    assert worst(check_jacobian(f, f.start, f.exact.enclose(f.start, 1).mid, 0)) is Verdict.CERTIFIED
+
+
 def test_many_points_are_judged_as_each_alone() -> None:
     """Points that pass, one at a kink, one where floats overflow, one at a zero gradient, and one gradient too long."""
     f = formula(expr="abs(x) + exp(y) - y", at=[1.0, 0.5])
