@@ -65,6 +65,15 @@ def whole_numbers(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (first.long(), *args[1:]) if isinstance(first, Tensor) and first.is_floating_point() else args
 
 
+def give_copies(module: nn.Module) -> None:
+    """From now on ``module``, which writes over its inputs, gets copies of them."""
+    module.register_forward_pre_hook(copies)
+
+
+def copies(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+
+
 def construct(builder: Callable[..., Any], data: Data) -> Any:
     """Call ``builder`` with what it asks for; UserError for knobs that it does not have or misses."""
     function = builder.func if isinstance(builder, functools.partial) else builder

@@ -16,9 +16,11 @@ from calclab.network.attention import Watch
 from calclab.network.build import brief
 
 
-def probe(module: nn.Module, data: Data) -> tuple[int, bool]:
-    """How many outputs a row has, and whether fused attention is called; UserError where module and data do not fit."""
-    inputs, shape = data.inputs[:2], tuple(data.inputs.shape[1:])
+def probe(module: nn.Module, data: Data) -> tuple[int, bool, bool]:
+    """How many outputs a row has, whether fused attention is called, and whether the module writes over its inputs;
+    UserError where module and data do not fit.
+    """
+    inputs, shape = data.inputs[:2].clone(), tuple(data.inputs.shape[1:])
     buffers = {name: buffer.clone() for name, buffer in module.named_buffers() if not nn.parameter.is_lazy(buffer)}
     hint = f"A row of {data.name} has the shape {shape}, and there are {len(data.classes)} outputs to give"
     try:
@@ -35,7 +37,7 @@ def probe(module: nn.Module, data: Data) -> tuple[int, bool]:
     if result.ndim == 0 or len(result) != len(inputs) or not result.is_floating_point() or result.numel() == 0:
         found = f"{tuple(result.shape)} of {result.dtype}"
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
-    return math.prod(result.shape[1:]), watch.fused
+    return math.prod(result.shape[1:]), watch.fused, inputs._version > 0
 
 
 def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:

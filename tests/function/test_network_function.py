@@ -294,6 +294,18 @@ def test_batch_statistics_in_eval_mode_are_noted() -> None:
     assert network(MLP, rows(), name="mlp").notes == ()
 
 
+def test_modules_that_write_over_their_inputs_get_copies() -> None:
+    """A network that begins with nn.ReLU(inplace=True) would else change the data, and could not be differentiated."""
+    data, linear = rows(), nn.Linear(5, 3).double()
+    before = data.inputs.clone()
+    over = network(nn.Sequential(nn.ReLU(inplace=True), linear), data, name="net")
+    beside = network(nn.Sequential(nn.ReLU(), linear), data, name="net")
+    for f, g in ((over.objective(), beside.objective()), (over.response(), beside.response())):
+        assert torch.equal(f.call(f.start), g.call(g.start))
+        assert torch.equal(*(torch.func.jacrev(h.call)(h.start) for h in (f, g)))
+    assert torch.equal(data.inputs, before)
+
+
 def test_one_logit_for_two_classes() -> None:
     net = network(nn.Linear(5, 1), rows(classes=2), name="net", train=50)
     assert (net.loss_name, net.outputs) == ("bce", ("c1",))

@@ -13,7 +13,7 @@ from calclab.errors import UserError
 from calclab.function.network.functions import Network
 from calclab.network import weights as weight_files
 from calclab.network.attention import make_plain
-from calclab.network.build import Builder, build, frozen_statistics, seeded
+from calclab.network.build import Builder, build, frozen_statistics, give_copies, seeded
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import choose
 from calclab.network.loss import own as own_loss
@@ -48,9 +48,11 @@ def network(
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
         own = build(module, data, dtype=dtype, device=device)
-        outputs, fused = probe(own, data)
+        outputs, fused, writes = probe(own, data)
         if fused:
             make_plain(own)
+        if writes:
+            give_copies(own)
         if weights is not None:
             weight_files.load(own, weights)
         if parameters:
