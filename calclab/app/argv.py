@@ -14,6 +14,14 @@ from collections.abc import Sequence
 from calclab.errors import UserError
 
 FORMULA_KEYS = ("function.expr", "function.links")
+TEXT_KEYS = (
+    "layer",
+    "target",
+    "data.target",
+    "data.na",
+    "data.separator",
+)  # texts that may look like numbers: layer=0, data.na=-999
+SWEEPS = r"(choice|range|interval|glob|shuffle|sort|tag|linspace|logspace)\(|[\[{]"
 FILE_KEYS = ("network.weights", "data.path")  # the folders of runs have commas and = in their names
 IMPLIED = {
     "function.expr": "function=formula",
@@ -55,16 +63,26 @@ def key_of(word: str) -> str:
 
 
 def quote(word: str) -> str:
-    """A formula, or the name of a file, in quotes, so that Hydra passes it on letter by letter; the rest as it is."""
+    """A formula, a text or the name of a file, in quotes, so that Hydra passes it on letter by letter; the rest as it
+    is."""
     key, equals, value = word.partition("=")
-    file = key.lstrip("+") in FILE_KEYS and os.path.exists(value)
-    if not equals or not (file or key.lstrip("+") in FORMULA_KEYS):
+    name = key.lstrip("+")
+    file = name in FILE_KEYS and os.path.exists(value)
+    if not equals or not (file or name in FORMULA_KEYS or (name in TEXT_KEYS and single(value))):
         return word
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return word  # already quoted, for Hydra or for a sweep over formulas
     # Hydra halves only the backslashes that stand before a quote
     escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value).replace("${", "\\${")
     return f'{key}="{escaped}"'
+
+
+def single(value: str) -> bool:
+    """Whether this is one text, and neither null nor several to sweep over: commas within parentheses are its own."""
+    flat, before = value, ""
+    while flat != before:
+        flat, before = re.sub(r"\([^()]*\)", "", flat), flat
+    return value == "," or (value not in ("", "null") and "," not in flat and not re.match(SWEEPS, value))
 
 
 def open_key(word: str, group: str, known: Sequence[str]) -> str:

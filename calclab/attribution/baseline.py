@@ -11,7 +11,7 @@ from torch import Tensor
 from calclab.attribution.model import Model
 from calclab.errors import UserError
 
-KINDS = "zeros, mean, row.0, class.0, training, or a tensor"
+KINDS = "zeros, mean, row.0, class.0, training, or numbers of your own"
 Given = Tensor | Sequence[Tensor]
 
 
@@ -48,7 +48,10 @@ def of_class(text: str, reference: Tensor, labels: Tensor | None, classes: Seque
     """The mean (d,) of the rows of a class, by name or number."""
     name = text.partition(".")[2]
     if labels is None or labels.ndim != 1 or labels.is_floating_point() or len(labels) != len(reference):
-        raise UserError(f"baseline={text} needs the class of each row of the reference. Give reference_labels=")
+        raise UserError(
+            f"baseline={text} needs the class of each row of the reference, and there are none here. "
+            "Type baseline=mean (in Python, give reference_labels=)"
+        )
     if name in classes:
         number = list(classes).index(name)
     elif name.isdigit():

@@ -56,8 +56,10 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
     """Values (b, d), error (b, d), and whether each row's error is below tol times its largest |value|.
 
     Each interval has its Kronrod value and what Gauss's rule differs by, feature by feature: that is the change shown
-    as the error (of the coarser rule; the finer one is better). While the changes of a row add up to more than the
-    tolerance, its intervals with more than their share are halved; rows that have converged are left alone.
+    as the error (of the coarser rule; the finer one is better); or what its values lack of the change of t from its
+    beginning to its end, where that is more: a ReLU may go on or off between the nodes and be seen by none. While the
+    changes of a row add up to more than the tolerance, its intervals with more than their share are halved; rows that
+    have converged are left alone.
     """
     b = len(path.end)
     eps = torch.finfo(q.rows.dtype).eps
@@ -98,10 +100,12 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
 
 
 def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """The value (i, d) of each interval, and |its change| from the coarser rule."""
+    """The value (i, d) of each interval, and |its change| from the coarser rule, or its gap where that is larger."""
     nodes, weights = kronrod(q.rows.dtype, q.rows.device)
+    ends = torch.tensor([[0.0], [1.0]], dtype=nodes.dtype, device=nodes.device)
+    eps = torch.finfo(nodes.dtype).eps
     found = []
-    size = max(1, q.points // len(nodes))
+    size = max(1, q.points // (len(nodes) + 2))
     for first in range(0, len(row), size):
         part = slice(first, first + size)
         r, h = row[part], width[part]
@@ -109,6 +113,12 @@ def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tenso
         points = torch.lerp(path.start[r], path.end[r], α[..., None])
         g = q.gradients(points, r + path.lot.start)
         both = (weights @ g.view(len(nodes), -1)).view(2, *g.shape[1:])
-        found.append(q.engine.pull(both).mul_(path.change[r]).mul_(h[:, None]))
+        moved = path.change[r]
+        value, change = q.engine.pull(both).mul_(moved).mul_(h[:, None])
+        α = low[part] + ends * h
+        first_t, last_t = q.values(torch.lerp(path.start[r], path.end[r], α[..., None]), r + path.lot.start)
+        rounding = 64 * eps * (first_t.abs() + last_t.abs())
+        gap = ((value.sum(1) - (last_t - first_t)).abs() - rounding).clamp(min=0)
+        found.append(torch.stack([value, torch.where(moved == 0, 0, torch.maximum(change.abs(), gap[:, None]))]))
     value, change = torch.cat(found, 1)
-    return value, change.abs_()
+    return value, change

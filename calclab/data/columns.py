@@ -24,6 +24,8 @@ DATE = re.compile(
     r"([ T,]+\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
     re.IGNORECASE,
 )
+COMMA = r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?"  # 3,5: a decimal comma
+THOUSANDS = r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"  # 1,234: a thousand, or one and a bit?
 COUNTERS = {"", "index", "id", "row", "rows", "rownames", "row names", "rowid", "row id", "rownum", "row number", "nr"}
 
 
@@ -111,6 +113,21 @@ def categorical(frame: pd.DataFrame, features: list[str], target: str, names: Se
     return frame
 
 
+def with_points(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The table with numbers for texts such as 3,5, and a note on that; 1,234, which may mean two things, stays."""
+    found = []
+    for name in frame.columns:
+        if kind_of(frame[name]) != "text" or str(frame[name].dtype) == "category":
+            continue
+        values = frame[name].dropna().astype(str)
+        meant = values.str.fullmatch(COMMA).all() and values.str.contains(",", regex=False).any()
+        if meant and not values.str.fullmatch(THOUSANDS).all():
+            numbers = frame[name].map(lambda value: float(str(value).replace(",", ".")), na_action="ignore")
+            frame = frame.assign(**{name: numbers.astype(float)})
+            found.append(str(name))
+    return frame, f"numbers with a decimal comma: {listed(found)}" if found else ""
+
+
 def counts_rows(column: pd.Series, name: str) -> bool:
     """Whether a column counts the rows, 0, 1, 2, ... or 1, 2, 3, ..., and is called like one that does."""
     plain = re.sub(r"[\W_]+", " ", name).strip().lower()
@@ -136,6 +153,8 @@ def unusable(column: pd.Series) -> str:
     if not meant and 2 * len(numbers) > len(values) > 2:
         odd = next((value for value in values if not is_number(value)), values[0])
         return f"holds numbers and texts such as {odd!r} (if that means missing, type data.na='{odd}')"
+    if len(values) > FEW and texts.str.fullmatch(THOUSANDS).all():
+        return f"holds numbers such as {values[0]!r}, whose comma may stand for thousands or decimals"
     if len(values) > MANY:
         return f"has {len(values)} different texts, too many for categories"
     if len(values) > FEW and 2 * len(values) > len(texts):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from calclab.data.columns import is_number
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +34,14 @@ def read(path: str, na: str | None = None, separator: str | None = None) -> pd.D
         else:
             marks = [] if na is None else [na]
             sep = separator or guess(file, inner == file)
-            frame = pd.read_csv(file, sep=sep, na_values=marks, skipinitialspace=True, encoding="utf-8-sig")
+            how: dict[str, Any] = {"sep": sep, "skipinitialspace": True, "encoding": "utf-8-sig"}
+            frame = stripped(pd.read_csv(file, na_values=marks, **how))
+            first = pd.read_csv(
+                file, header=None, nrows=1, dtype=str, **how
+            )  # names as they stand: pandas changes twins
+            names = [] if len(first.columns) != len(frame.columns) else [str(name).strip() for name in first.iloc[0]]
+    except UnicodeDecodeError as error:
+        raise UserError(f"data.path={path}: its text is not in UTF-8. Save the table as UTF-8") from error
     except Exception as error:  # whatever the readers raise, the file is at fault
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"data.path={path}: the file cannot be read as a table: {reason}") from error
@@ -41,12 +49,23 @@ def read(path: str, na: str | None = None, separator: str | None = None) -> pd.D
         raise UserError(f"data.path={path}: the table is empty ({len(frame)} rows, {len(frame.columns)} columns)")
     if not frame.index.equals(pd.RangeIndex(len(frame))) and inner.suffix.lower() not in PARQUET:
         raise UserError(f"data.path={path}: its rows have more fields than its first line has names. Name every column")
-    frame.columns = [str(name) for name in frame.columns]
-    if repeated := sorted({name for name in frame.columns if list(frame.columns).count(name) > 1}):
-        raise UserError(f"data.path={path}: two columns are called {repeated[0]}. Rename one of them")
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if inner.suffix.lower() in PARQUET:
+        names = list(frame.columns)
+    if repeated := sorted({name for name in names if names.count(name) > 1 and name != "nan"}):
+        advice = "Rename one of them"
+        if all(map(is_number, names)):
+            advice = "Its first line seems to hold numbers: give it a line of names before"
+        raise UserError(f"data.path={path}: two columns are called {repeated[0]}. {advice}")
     if na is not None and inner.suffix.lower() in PARQUET:
         frame = frame.mask(frame.astype(object) == na)
     return frame
+
+
+def stripped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Texts without the blanks around them, which would make two categories of one."""
+    texts = frame.select_dtypes(["object", "string"]).columns
+    return frame.assign(**{name: frame[name].map(lambda v: v.strip() if isinstance(v, str) else v) for name in texts})
 
 
 def guess(file: Path, plain: bool) -> str:

@@ -55,9 +55,9 @@ def table(
     wanted, counting = choose(names, target, features), ""
     if features is None:
         wanted, counting = without_counters(frame, wanted)
-    frame = frame[[*wanted, target]]
+    frame, commas = columns.with_points(frame[[*wanted, target]])
     frame, notes = missing_values.complete(frame, wanted, target, missing)
-    notes = [counting, *notes] if counting else notes
+    notes = [note for note in (counting, commas, *notes) if note]
     wanted = [name for name in wanted if name in frame.columns]
     frame = columns.categorical(frame, wanted, target, categories)
     inputs, labels, made_of = columns.encode(frame[wanted], target)
@@ -103,6 +103,8 @@ def choose(names: list[str], target: str, features: Sequence[str] | None) -> lis
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={names[0]}"
+            if all(map(columns.is_number, names)):
+                hint = "Its first line seems to hold numbers: give it a line of names before"
             raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
     if target in chosen:
         raise UserError(f"data.features holds the target {target} itself. Leave it out of data.features")
@@ -139,6 +141,11 @@ def to_targets(column: pd.Series, name: str, task: str) -> tuple[Tensor, list[st
     if len(different) > MANY:
         advice = "Group them first" if texts else "Type data.task=regression"
         raise UserError(f"data.target={name} has {len(different)} different values: too many for classes. {advice}")
+    if texts and len(different) > columns.FEW and 2 * len(different) > len(values):
+        raise UserError(
+            f"data.target={name} has {len(different)} different texts, such as {different[0]!r}, in {len(values)} "
+            "rows: hardly classes. Turn them into numbers, or group them first"
+        )
     numbers = np.searchsorted(different, values)
     return torch.from_numpy(numbers).long(), class_names(different, kind), True
 

@@ -65,3 +65,25 @@ def test_the_name_of_a_file_is_passed_letter_by_letter(tmp_path, monkeypatch) ->
     there = "network.weights=lr=0.1,a=b/weights.pt"
     assert prepare([there]) == ['network.weights="lr=0.1,a=b/weights.pt"']
     assert prepare(["data.path=a.csv,b.csv"]) == ["data.path=a.csv,b.csv"]  # no file of this name: a sweep
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "layer=0",
+        "target=log(exp(y0) + exp(y1))",
+        "target=max(y0, y1)",
+        "data.target=2020",
+        "data.na=-999",
+        "data.separator=;",
+        "data.separator=,",
+    ],
+)
+def test_a_text_that_looks_like_something_else_stays_a_text(word: str) -> None:
+    (override,) = OverridesParser.create().parse_overrides(prepare([word]))
+    assert override.value() == word.partition("=")[2]
+
+
+@pytest.mark.parametrize("word", ["layer=null", "target=output.0,output.1", "target=choice(a,b)", "data.na='?'"])
+def test_no_text_a_sweep_and_what_is_quoted_stay_as_they_are(word: str) -> None:
+    assert prepare([word]) == [word]

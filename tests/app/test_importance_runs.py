@@ -123,3 +123,19 @@ def test_the_units_of_a_layer_are_ranked(lab, penguins: Path) -> None:
     names = {path.name for path in folder(penguins).glob("*.png")}
     assert names >= {"importance.png", "importance_with_intervals.png", "shares_by_row.png", "randomisation_test.png"}
     assert "deletion.png" not in names
+
+
+def test_words_that_the_shell_passes_and_zeros_of_standardised_inputs(lab, tmp_path: Path) -> None:
+    rows = "\n".join(f"{i % 7},5;{i % 3};{i % 2}" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"a b;c;2020\n{rows}\n")
+    line = (
+        "topic=importance network=mlp network.width=4 data=table data.path=t.csv data.target=2020 train=5 trust=false"
+    )
+    result = lab(f"{line} data.separator=';' target='y1 - y0' method=gradient baseline=zeros figures=false")
+    assert result.status == 0, result.err
+    assert "mean |∂(y1 - y0)/∂x|" in result.out
+    assert "baseline=zeros is the mean here" in result.out
+    assert lab(f"{line} target=1 method=gradient figures=false").status == 0
+    refused = lab(f"{line} data.task=regression baseline=class.1 method=ablation figures=false")
+    assert refused.status == 2
+    assert "Type baseline=mean" in refused.err

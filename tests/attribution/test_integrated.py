@@ -186,3 +186,30 @@ def test_a_chain_and_autograd_agree(nets: SimpleNamespace) -> None:
             a = attribute(net, method, x, target=1, reference=x, **options).values
         b = attribute(Wrapped(net), method, x, target=1, reference=x, **options).values
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_a_step_between_the_nodes_is_found() -> None:
+    """It rises along 1/1000 of the path only: the change of t from end to end tells that something is missed."""
+
+    class Step(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (torch.sin(x[:, 0]) + 40 * torch.clamp(x[:, 0] - 0.37, 0, 0.001) + x[:, 1] ** 2)[:, None]
+
+    x = torch.tensor([[1.0, 0.7]], dtype=torch.float64)
+    found = attribute(Step(), "integrated_gradients", x, target=0, baseline="zeros", tol=1e-8, exact=False)
+    truth = torch.tensor([[torch.tensor(1.0).double().sin() + 0.04, 0.49]], dtype=torch.float64)
+    assert found.error is not None
+    torch.testing.assert_close(found.values, truth, rtol=0, atol=2e-8)
+    assert bool(((found.values - truth).abs() <= found.error + 1e-15).all())
+
+
+def test_tanh_and_relu_together_keep_the_tolerance() -> None:
+    for seed in range(6):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(8, 10), nn.Tanh(), nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 1)).double()
+        for p in net.parameters():
+            p.data *= 2
+        x = torch.randn(40, 8, dtype=torch.float64)
+        found = attribute(net, "integrated_gradients", x, target=0, baseline="zeros", tol=1e-8)
+        assert found.gap is not None
+        assert bool((found.gap.abs() <= 8 * 2e-8 * found.values.abs().amax(1)).all())

@@ -346,3 +346,45 @@ def test_penguins_as_recorded_are_refused_in_one_line() -> None:
 def test_doctor_visits() -> None:
     data = made(FILES / "randhie.csv", "mdvis")
     assert (data.classification, len(data.features), len(data.inputs)) == (False, 9, 1010)
+
+
+def test_twins_are_refused_though_pandas_renames_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two columns are called a"):
+        made(written(tmp_path, "a,a,price\n1,2,0.5\n3,4,1.5\n"))
+    with pytest.raises(UserError, match="first line seems to hold numbers"):
+        made(written(tmp_path, "1,1,2\n1,2,0.5\n3,4,1.5\n"))
+    with pytest.raises(UserError, match="first line seems to hold numbers"):
+        made(written(tmp_path, "1,3,2\n1,2,0.5\n3,4,1.5\n"))
+    assert made(written(tmp_path, "a,a.1,price\n1,2,0.5\n3,4,1.5\n")).features == ("a", "a.1")
+
+
+def test_blanks_around_names_and_texts_are_nothing(tmp_path: Path) -> None:
+    data = made(written(tmp_path, ' a , kind , price \n 1 , "x " , 0.5 \n 2 , " x" , 1.5 \n 3, y ,2.5\n'))
+    assert data.features == ("a", "kind=x", "kind=y")
+    assert data.inputs.tolist() == [[1, 1, 0], [2, 1, 0], [3, 0, 1]]
+
+
+def test_a_decimal_comma(tmp_path: Path) -> None:
+    data = made(written(tmp_path, "a;b;price\n1,5;7;-2,25\n-,5;8;1\n;9;3,5e2\n"), missing="mean")
+    assert data.inputs.tolist() == [[1.5, 7], [-0.5, 8], [0.5, 9]]
+    assert data.targets.tolist() == [[-2.25], [1], [350]]
+    assert any("decimal comma: a, price" in note for note in data.notes)
+
+
+def test_commas_that_may_mean_thousands_are_refused(tmp_path: Path) -> None:
+    rows = "\n".join(f"1,{i:03d};{i}" for i in range(30))
+    with pytest.raises(UserError, match="thousands or decimals"):
+        made(written(tmp_path, f"a;price\n{rows}\n"))
+
+
+def test_texts_that_are_hardly_classes_are_refused(tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},{i}%" for i in range(30))
+    with pytest.raises(UserError, match="hardly classes"):
+        made(written(tmp_path, f"a,price\n{rows}\n"))
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe,price\n1,2.5\n2,3.5\n".encode("latin-1"))
+    with pytest.raises(UserError, match="Save the table as UTF-8"):
+        made(path)

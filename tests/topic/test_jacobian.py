@@ -208,3 +208,57 @@ def test_rounding_at_a_minimum_refutes_nothing(walk, expr: str, dtype: torch.dty
     f = formula(name="f", expr=expr, at=at, dtype=dtype, device="cpu")
     found = walk(jacobian(subject=f))
     assert Verdict.REFUTED not in found.verdicts
+
+
+@pytest.mark.parametrize("way", ["auto", "forward", "reverse", "matrix_free"])
+@pytest.mark.parametrize(
+    ("expr", "at"),
+    [
+        (["exp(x)", "y"], (710.0, 1.0)),
+        (["log(sigmoid(x))", "log(1 - sigmoid(x))"], (40.0,)),
+        (["expm1(x)/x", "log1p(y)/y"], (1e-9, 1e-9)),
+        (["sqrt(x)", "y"], (1e-300, 1.0)),
+    ],
+)
+def test_what_overflows_or_loses_digits_is_not_refuted(walk, way, expr, at) -> None:
+    found = walk(jacobian(subject=f(expr, *at), way=way))
+    assert Verdict.REFUTED not in found.verdicts
+
+
+def test_a_large_singular_value_by_products_is_proven(walk) -> None:
+    for scale in ("1e-200", "1e200"):
+        found = walk(jacobian(subject=f([f"{scale}*x", f"2*{scale}*y"], 1.0, 1.0), way="matrix_free"))
+        assert float(found.answer.values["spectral_norm"]) == pytest.approx(2 * float(scale), rel=1e-12)
+        assert Verdict.CERTIFIED in found.verdicts
+    wrong = walk(jacobian(subject=f(["(1 - cos(x))/x**2"] * 2, 1e-6), way="matrix_free"))
+    assert wrong.verdicts == {Verdict.SUSPECT}
+
+
+@pytest.mark.parametrize(
+    ("expr", "at", "word"),
+    [
+        (["x", "1e-15*y", "1e15*z"], (1.0, 1.0, 1.0), "preserved"),
+        (["x + y", "x + 0.999999999999999*y"], (1.0, 2.0), "reversed"),
+        (["x + y", "2*x + 2*y"], (1.0, 2.0), "lost: singular to working precision"),
+    ],
+)
+def test_orientation_that_is_proven_is_not_lost(walk, expr, at, word) -> None:
+    found = walk(jacobian(subject=f(expr, *at)))
+    assert found.answer.values["orientation"] == word
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.act, self.b = nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(self.act(self.a(x)))
+
+
+@pytest.mark.parametrize("way", ["auto", "reverse"])
+def test_a_layer_that_is_written_over_later(walk, make_data, make_network, way) -> None:
+    net = make_network(InPlace, make_data(5, (3,), 2))
+    found = walk(jacobian(subject=net, layer="a", way=way))
+    torch.testing.assert_close(found.answer.values["jacobian"], net.parameters()["a.weight"])
+    assert found.verdicts == {Verdict.CONSISTENT}

@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import jacrev
 
 from calclab.core import Verdict
+from calclab.errors import UserError
 from calclab.network.cnn import Cnn
 from calclab.network.deep import deep
 from calclab.network.mlp import Mlp
@@ -81,3 +82,83 @@ def test_dead_units_make_it_singular(walk, make_data, make_network) -> None:
 
     found = walk(layers(subject=make_network(Dead, make_data(3, (3,), 3))))
     assert "singular to working precision" in found.answer.sentence
+
+
+class Squared(nn.Linear):
+    """Of a class derived from a linear layer, and no linear one."""
+
+    def forward(self, x):
+        return super().forward(x) ** 2
+
+
+class Scaled(nn.Module):
+    """More is done to the outputs after the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return 3 * self.b(torch.tanh(self.a(x))) + x[:, :2]
+
+
+class Louder(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        self[0].register_forward_hook(lambda module, args, output: 5 * output)
+
+
+ODD = {
+    "a subclass": lambda: nn.Sequential(Squared(3, 4), nn.Tanh(), Squared(4, 2)),
+    "something after the last layer": Scaled,
+    "in place": lambda: nn.Sequential(nn.Linear(3, 4), nn.Hardswish(inplace=True), nn.Linear(4, 2)),
+    "a hook": Louder,
+    "a weight that is computed": lambda: nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_layers_that_are_not_what_they_seem(walk, make_data, make_network, name) -> None:
+    net = make_network(ODD[name], make_data(5, (3,), 2))
+    found = walk(layers(subject=net, row=1))
+    assert Verdict.REFUTED not in found.verdicts
+    last = net.module.b if name.startswith("something") else net.module
+    σ = torch.linalg.svdvals(torch.func.jacrev(lambda x: outputs_of(net, last, x))(net.rows[1]))
+    torch.testing.assert_close(found.answer.values["condition"], σ[0] / σ[-1])
+    assert ("from the input to b " in found.answer.sentence) == name.startswith("something")
+
+
+def outputs_of(net, last: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    seen = []
+    handle = last.register_forward_hook(lambda module, args, output: seen.append(output))
+    net.module(x[None].clone())
+    handle.remove()
+    return seen[0][0]
+
+
+def test_layers_without_a_derivative_by_the_input_are_named(make_data, make_network) -> None:
+    class Rounded(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.round().detach())
+
+    with pytest.raises(UserError, match="none has a derivative by the input"):
+        layers(subject=make_network(lambda: Rounded(3, 2), make_data(5, (3,), 2)))
+
+
+def test_networks_without_a_row_of_its_own_are_refused(make_data, make_network) -> None:
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x - x.mean(dim=0))
+
+    mixing = make_network(Mixing, make_data(4, (3,), 2))
+    with pytest.raises(UserError, match="mixes rows"):
+        layers(subject=mixing, rows=2)
+    norm = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(UserError, match=r"takes no row by itself .* Type by=input batch=10"):
+        layers(subject=make_network(lambda: norm, make_data(4, (3,), 2)))

@@ -101,3 +101,55 @@ def test_programs_that_cannot_be_followed_and_layers_without_a_norm() -> None:
         assert found.constant == float("inf")
         assert text in found.missing[0]
     assert "cannot be followed" in bound(None, nn.Identity()).missing[0]
+
+
+class Followed(nn.Module):
+    """A convolution whose output is ``made`` something else of, before it is added to the input."""
+
+    def __init__(self, made) -> None:
+        super().__init__()
+        self.inner, self.made = nn.Conv2d(2, 2, 3, padding=1), made
+
+    def forward(self, x):
+        h = self.inner(x)
+        y = self.made(h)
+        return (x + h + y).flatten(1)
+
+
+def hooked() -> nn.Module:
+    net = Followed(torch.relu)
+    net.inner.register_forward_hook(lambda module, args, output: 30 * output)
+    return net
+
+
+def of_a_part(h):
+    h[:, :1].mul_(40.0)
+    return h
+
+
+FOLLOWED = {
+    "a hook": (hooked, False),
+    "a hook of the whole": (lambda: whole_hooked(), False),
+    "in place": (lambda: Followed(lambda h: h.mul_(40.0)), True),
+    "a part in place": (lambda: Followed(of_a_part), False),
+}
+
+
+def whole_hooked() -> nn.Module:
+    net = Followed(torch.relu)
+    net.register_forward_hook(lambda module, args, output: 30 * output)
+    return net
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_hooks_and_what_is_done_in_place_are_not_overlooked(name: str) -> None:
+    torch.manual_seed(0)
+    build, known = FOLLOWED[name]
+    net = build().double().eval()
+    x = torch.randn(2, 4, 4, dtype=torch.float64)
+    f = of_module(net, x)
+    found = bound(f.steps, net)
+    J = torch.func.jacrev(lambda z: net(z[None])[0])(x).detach().reshape(f.outputs, -1)
+    assert bool(found.missing) != known
+    assert found.constant >= float(torch.linalg.matrix_norm(J, 2)) or found.missing
+    assert (f.structure is not None) == known

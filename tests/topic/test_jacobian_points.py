@@ -213,3 +213,19 @@ def test_products_by_parameters_take_every_row_with_a_vector_of_its_own(make_dat
         torch.testing.assert_close(pushed[b], J @ V[b])
         torch.testing.assert_close(pulled[b], J.T @ U[b])
     assert scan.block > 1
+
+
+def test_points_where_the_function_is_undefined_have_no_jacobian(walk) -> None:
+    f = formula(name="f", expr=["log(x)", "sqrt(y)"], at=[1, 1], dtype=torch.float64, device="cpu")
+    for way in ("auto", "matrix_free"):
+        found = walk(Jacobian(subject=f, **{**jacobian.keywords, "points": [[-1, 2], [1, 1], [4, 1]], "way": way}))
+        assert float(found.values[0]["spectral_norm"]) != float(found.values[0]["spectral_norm"])
+        assert "not finite at 1" in found.answer.sentence
+        assert int(found.answer.values["largest_at"]) == 1
+        assert Verdict.REFUTED not in found.verdicts
+
+
+def test_condition_numbers_of_singular_jacobians_are_not_shown(walk) -> None:
+    κ, rank = torch.tensor([3.0, 1e17, 5.0]), torch.tensor([2.0, 1.0, 2.0])
+    assert measures.conditions(κ, rank, 2).tolist() == [3.0, 3.0, 3.0, 3.0, 5.0, 5.0, 5.0]
+    assert bool(measures.conditions(κ, torch.ones(3), 2).isinf().all())

@@ -21,15 +21,17 @@ def modules(network: Network) -> dict[str, nn.Module]:
 def activations(network: Network, inputs: Tensor, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph.
 
-    A module called several times is listed with its first call; of several outputs the first is taken.
+    A module called several times is listed with its first call; of several outputs the first is taken. A copy of the
+    output is handed on, so that what works in place does not write over what is listed.
     """
     found: dict[str, Tensor] = {}
 
     def hook(name: str) -> Any:
-        def note(module: nn.Module, args: Any, output: Any) -> None:
+        def note(module: nn.Module, args: Any, output: Any) -> Tensor | None:
             first = output[0] if isinstance(output, tuple | list) and output else output
             if isinstance(first, Tensor):
                 found.setdefault(name, first)
+            return output.clone() if isinstance(output, Tensor) else None
 
         return note
 

@@ -31,7 +31,8 @@ def sequence(module: nn.Module, run: Run, x: Tensor, until: str | None = None) -
     plain sequence. ``run`` calls the module on x (B, *shape).
     """
     hooked = any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())
-    if hooked or x.is_meta:
+    compiled = any(isinstance(inner, torch.jit.ScriptModule) for inner in module.modules())  # which take no hooks
+    if hooked or compiled or x.is_meta:
         return None
     watch = Watch(x, until)
     handles = [inner.register_forward_hook(watch.hook(name)) for name, inner in module.named_modules()]
@@ -86,6 +87,10 @@ class Watch:
 
     def same(self, tensor: Tensor, version: int) -> bool:
         """Whether this is what came last, written over no oftener than ``version`` says, maybe in another shape."""
+        if torch._C._functorch.is_functorch_wrapped_tensor(
+            tensor
+        ):  # the network calls torch.func: no memory of its own
+            return False
         last = self.last
         memory = tensor.numel() == last.numel() and tensor.data_ptr() == last.data_ptr() and len(tensor) == len(last)
         return memory and tensor.is_contiguous() and last.is_contiguous() and tensor._version == version

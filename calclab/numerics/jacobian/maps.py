@@ -113,7 +113,8 @@ def vectorised(call: Call, x: Tensor) -> Call | None:
 def of_module(module: nn.Module, x: Tensor, until: str | None = None) -> Map:
     """The map of a module (in eval mode, rows apart) from one row x (*shape) to its outputs, or to those of its
     submodule ``until``, where it is a plain sequence up to there."""
-    layers = sequence(module, module, x.detach()[None], until)
+    writes = any(getattr(inner, "inplace", False) for inner in module.modules())
+    layers = sequence(module, module, x.detach()[None].clone() if writes else x.detach()[None], until)
     if until is not None and layers is None:
         raise ValueError(f"{until} is not the end of a plain sequence of layers")
     upto: Callable[[Tensor], Tensor] = module if until is None or layers is None else through(layers)
@@ -121,7 +122,8 @@ def of_module(module: nn.Module, x: Tensor, until: str | None = None) -> Map:
 
     def rows(points: Tensor) -> Tensor:
         count = points.shape[0]
-        y = upto(points if len(shape) == 1 else points.reshape(count, *shape))
+        shaped = points if len(shape) == 1 else points.reshape(count, *shape)
+        y = upto(shaped.clone() if writes else shaped)
         return y if y.ndim == 2 else y.reshape(count, -1)
 
     with torch.no_grad():

@@ -34,6 +34,8 @@ def norm(layer: Layer) -> float | None:
     module = layer.module
     if passes(module):
         return 1.0
+    if differs(module):
+        return None
     slope = steepest(module)
     if slope is not None:
         return slope
@@ -55,6 +57,13 @@ def norm(layer: Layer) -> float | None:
         weight = module.weight
         return None if kept else (1.0 if weight is None else float(weight.detach().abs().max())) / module.eps**0.5
     return None
+
+
+def differs(module: nn.Module) -> bool:
+    """Whether the module is of a subclass that does something else than the layer of torch that it is derived from."""
+    base = next((kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules")), nn.Module)
+    names = ("forward", "_conv_forward")
+    return base is not nn.Module and any(getattr(type(module), n, None) is not getattr(base, n, None) for n in names)
 
 
 def steepest(module: nn.Module) -> float | None:

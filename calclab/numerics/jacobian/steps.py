@@ -56,6 +56,8 @@ def traced(module: nn.Module, x: Tensor) -> tuple[Step, ...] | None:
     """The steps of ``module`` (in eval mode) for a row x (*shape); None where its program cannot be followed."""
     from torch import fx
 
+    if hooked(module):  # tracing runs the hooks of what is within, not those of the whole
+        return None
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -63,6 +65,12 @@ def traced(module: nn.Module, x: Tensor) -> tuple[Step, ...] | None:
             return Follow(module, x.detach().expand(2, *x.shape).clone()).steps(graph)
     except (Exception, fx.proxy.TraceError):  # any program of the user's may raise anything
         return None
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether hooks may change what the module does; those of ``weight_norm`` only set its weight."""
+    before = [hook for hook in module._forward_pre_hooks.values() if type(hook).__name__ != "WeightNorm"]
+    return bool(before or module._forward_hooks)
 
 
 def Tracer() -> Any:  # noqa: N802  a class made when it is needed: torch.fx takes time to import
@@ -106,6 +114,7 @@ class Follow:
             return
         args, more = self.known(node.args), self.known(node.kwargs)
         target: Any = self.module.get_submodule(node.target) if node.op == "call_module" else node.target
+        versions = {source: self.values[source]._version for source in self.places}
         value = getattr(args[0], target)(*args[1:], **more) if node.op == "call_method" else target(*args, **more)
         self.values[node] = value
         sources = [source for source in node.all_input_nodes if source in self.places]
@@ -115,6 +124,11 @@ class Follow:
             raise ValueError("rows do not stay apart")
         self.found.append(self.step(node, target, sources, value))
         self.places[node] = len(self.found)
+        for source, version in versions.items():
+            if self.values[source]._version != version:  # written over: from now on it is this result
+                if self.values[source] is not value:
+                    raise ValueError("a part of a result is written over")
+                self.places[source] = len(self.found)
 
     def known(self, value: Any) -> Any:
         """Nodes by their values, in arguments of any nesting."""
@@ -136,7 +150,7 @@ class Follow:
             return replace(made("sum", None, factor), shift=shift)
 
         if node.op == "call_module":
-            single = len(node.args) == 1 and not node.kwargs
+            single = len(node.args) == 1 and not node.kwargs and not hooked(target)
             return made("layer" if single else "other", target, name=str(node.target))
         if target in ADDED and len(node.args) == 2 and not node.kwargs:
             if len(sources) == 2 and before == after == tuple(self.values[sources[1]].shape[1:]):

@@ -156,7 +156,7 @@ def verdict(found: Ranks, names: Sequence[str], over: str) -> str:
     single = [a for a, b in groups if a == b]
     level = f"{LEVEL:.0%} confidence, {over}"
     if len(groups) == C:
-        return f"all {C} ranks are distinguishable ({level})"
+        return f"{'both' if C == 2 else f'all {C}'} ranks are distinguishable ({level})"
     blurred = [span(a, b) for a, b in groups if b > a]
     if len(groups) == 1:
         known = "no rank is distinguishable"

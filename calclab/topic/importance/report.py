@@ -91,7 +91,8 @@ class Report:
             return "|∂f/∂x|"
         what = topic.asked.of_what(topic.head) if isinstance(topic.subject, Network) or topic.asked.outputs else "f"
         if topic.head in ("gradient", "neuron_gradient"):
-            return f"|∂{what}/∂x|"
+            formula = what == topic.asked.target and what not in topic.asked.outputs and not what.isalnum()
+            return f"|∂({what})/∂x|" if formula else f"|∂{what}/∂x|"
         if topic.head == "permutation":
             assert isinstance(topic.subject, Network)
             rise = {"loss": "rise of the loss", "accuracy": "fall of the accuracy", "r2": "fall of r²"}

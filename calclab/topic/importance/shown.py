@@ -22,6 +22,10 @@ def notes(topic: Importance) -> list[str]:
     if not isinstance(network, Network):
         return []
     found = mistakes.first_look(topic.asked)
+    units = network.data.units
+    if topic.asked.compared == "zeros" and units is not None and bool((units.shift != 0).any()):
+        also = "for zeros in your own units type data.standardize=false, or all numbers as baseline='[...]'"
+        found.append(f"baseline=zeros is the mean here, since inputs are standardised; {also}")
     if not topic.trust:
         return found
     if (why := trust.no_retraining(network)) and topic.retrains and len(network.rows) > 1:

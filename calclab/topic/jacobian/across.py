@@ -8,9 +8,10 @@ as come through the narrowest layer), ‖T_k‖ where the gradient vanishes or e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from calclab.numerics import operators
 from calclab.numerics.jacobian import Map, golub_kahan, jacobians, of_module, plan, products
 from calclab.numerics.jacobian.coloured import tangent
 from calclab.numerics.jacobian.layers import entrywise, passes, scale
+from calclab.numerics.jacobian.steps import hooked
 from calclab.numerics.verify import check_jacobian, identity
 from calclab.topic import words
 from calclab.topic.base import Method
@@ -48,11 +50,49 @@ class LayerScan(Method):
     @cached_property
     def tape(self) -> Tape:
         """The layers with what went in and out, for the rows looked at."""
-        with torch.no_grad():
-            tape, _ = record(self.subject, self.subject.parameters(), self.inputs)
+        x = self.inputs.detach().clone()
+        with torch.enable_grad():
+            tape, _ = self.recorded(x.requires_grad_() if x.is_floating_point() else x)
         if not tape.names:
-            raise UserError(f"{self.subject.name} has no layers that can be followed. Type by=input")
-        return tape
+            raise UserError(
+                f"{self.subject.name} has no layers that can be followed: none has a derivative by the input. "
+                "Type by=input or by=parameters"
+            )
+        inputs, outputs = ([t.detach() for t in part] for part in (tape.inputs, tape.outputs))
+        return replace(tape, inputs=inputs, outputs=outputs)
+
+    def recorded(self, x: Tensor) -> tuple[Tape, Tensor]:
+        """Of x (B, *shape) on the graph: the layers that take one tensor which depends on x, and the outputs (B, m)."""
+        tape, y = record(self.subject, self.subject.parameters(), x)
+        sides = zip(tape.inputs, tape.outputs, tape.alone, strict=True)
+        kept = [
+            i
+            for i, (z, a, alone) in enumerate(sides)
+            if alone and z.requires_grad and a.requires_grad and len(z) == len(a) == len(x)
+        ]
+        names = ("names", "paths", "modules", "inputs", "outputs", "alone")
+        parts: dict[str, Any] = {name: [getattr(tape, name)[i] for i in kept] for name in names}
+        return Tape(**parts, sequential=tape.sequential and len(kept) == len(tape.names)), y
+
+    @cached_property
+    def ends(self) -> bool:
+        """Whether the last layer gives the outputs, and nothing is done to them after it."""
+        last = self.tape.outputs[-1].flatten(1)
+        y = self.subject.evaluate(self.inputs)
+        return last.shape == y.shape and torch.equal(last, y)
+
+    def whole(self) -> Function:
+        """The first row to what the last layer gives."""
+        if self.ends:
+            return self.subject.row_response(self.row)
+        start, shape = self.inputs[0].detach().reshape(-1), self.inputs.shape[1:]
+
+        def call(x: Tensor) -> Tensor:
+            tape, _ = record(self.subject, self.subject.parameters(), x.reshape(1, *shape))
+            return tape.outputs[tape.names.index(self.tape.names[-1])].reshape(-1)
+
+        width = prod(self.tape.outputs[-1].shape[1:])
+        return Function(self.tape.names[-1], call, start, self.subject.data.features, words.count(width))
 
     @cached_property
     def weighted(self) -> list[int]:
@@ -78,7 +118,7 @@ class LayerScan(Method):
         """‖T_k‖_F (B,) of every layer, by one backward pass for each output."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, y = record(self.subject, self.subject.parameters(), x)
+            tape, y = self.recorded(x)
         squares = x.new_zeros(len(tape.outputs), len(x))
         for column in y.unbind(1):
             found = torch.autograd.grad(
@@ -160,11 +200,12 @@ class LayerScan(Method):
     def pushed(self, H: Tensor, b: int, k: int) -> Tensor:
         """J_k H for H (w, d) of row b: its columns as tangents through the layer."""
         module, z = self.tape.modules[k], self.tape.inputs[k][b : b + 1].detach()
-        if isinstance(module, nn.Linear) and z.ndim == 2:
+        if type(module) is nn.Linear and z.ndim == 2 and not hooked(module):
             return module.weight.detach() @ H
         t = H.T.reshape(H.shape[1], *z.shape[1:])
         local = (nn.Conv1d, nn.Conv2d, nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
-        if type(module) in local or entrywise(module) or passes(module) or scale(module) is not None:
+        known = type(module) in local or entrywise(module) or passes(module) or scale(module) is not None
+        if known and not hooked(module):
             with torch.no_grad():
                 return tangent(module, z, t)[1].reshape(len(t), -1).T
         f, flat = self.leaf(k)
@@ -174,7 +215,7 @@ class LayerScan(Method):
         """H_k by a backward pass from every entry of a_k."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, _ = record(self.subject, self.subject.parameters(), x)
+            tape, _ = self.recorded(x)
             a = tape.outputs[k].flatten(1)
         columns = a.sum(0).unbind()
         found = [operators.pullback(column, x)[0].flatten(1) for column in columns]
@@ -186,10 +227,10 @@ class LayerScan(Method):
         function = Function(name, f.call, z[0], words.count(f.inputs), words.count(f.outputs))
         rows = []
         if f.outputs * f.inputs <= FORMED:
-            J = jacobians(f, z[:1], plan(f, kept=True))[0]
+            J = jacobians(f, z[:1], plan(f, kept=True))[0].detach()
             rows += evidence.adjoint(function, J, k, self.seed)
         if k == self.steps and "head" in state:
-            whole, H = self.subject.row_response(self.row), state["head"][0]
+            whole, H = self.whole(), state["head"][0]
             auto = operators.dense_jacobian(whole.call, whole.start).reshape(H.shape)
             allowed = 2**13 * torch.finfo(H.dtype).eps * self.rounding()
             rows.append(
@@ -201,7 +242,7 @@ class LayerScan(Method):
     def rounding(self) -> float:
         """The size that rounding in the product of the layers is relative to: the largest ‖H_k‖ ‖T_k‖ on the way."""
         tails = float(self.init()["tails"][:, 0].max())
-        whole = self.subject.row_response(self.row)
+        whole = self.whole()
         return max(tails, float(operators.dense_jacobian(whole.call, whole.start).norm()))
 
     def answer(self, state: State) -> Answer:

@@ -73,11 +73,28 @@ def check_rows(network: Network, row: int, rows: int | None, batch: int | None) 
         raise UserError(f"batch={batch} and rows={rows}: batch looks at so many rows as one. Leave one out")
     wanted = batch or rows or 1
     if row + wanted > there:
+        fewer = f"batch={there}" if batch else f"rows={there}"
+        advice = f"row={there - wanted}" if wanted <= there else f"row=0 {fewer}"
         given = f"row={row}" + (f" batch={batch}" if batch else f" rows={rows}" if wanted > 1 else "")
-        raise UserError(
-            f"{given}: {data} has {there} rows, 0 to {there - 1}. Type for example row={max(0, there - wanted)}"
-        )
+        raise UserError(f"{given}: {data} has {there} rows, 0 to {there - 1}. Type for example {advice}")
+    if batch is None:
+        check_alone(network)
     return there - row if rows is None and batch is None else wanted
+
+
+def check_alone(network: Network) -> None:
+    """UserError where a network takes no row by itself."""
+    x = network.data.inputs
+    if x.is_meta:
+        return
+    try:
+        with torch.no_grad():
+            network.evaluate(x[:1])
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{network.name} takes no row by itself ({reason}). Type by=input batch=10 to look at so many rows as one"
+        ) from error
 
 
 def of_rows(network: Network, layer: str | None, row: int, count: int, layers: tuple[Layer, ...] | None) -> ByInput:

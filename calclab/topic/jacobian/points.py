@@ -136,6 +136,7 @@ class PointScan(Method):
         last = min(k + self.block, self.asked.count)
         if self.forms:
             value, J = self.asked.look(k, last, self.plan)
+            J = J.masked_fill_(value.isnan().unsqueeze(-1), torch.nan)  # where f is undefined, so is its derivative
             found = measures.of_matrices(J)
             new: State = {"value": value, "jacobian": J}
             if self.small:
@@ -158,7 +159,9 @@ class PointScan(Method):
         tol = TOL if x.dtype == torch.float64 else 1e-4
         σ = golub_kahan(made.push, made.pull, start, m, tol=tol)
         new: State = {"value": made.value, "left": σ.left[..., 0], "right": σ.right[..., 0]}
-        found: State = {"spectral_norm": σ.values[:, 0], "residual": σ.residuals[:, 0]}
+        undefined = made.value.isnan().any(1) | σ.values[:, 0].isnan()
+        names = {"spectral_norm": σ.values, "residual": σ.residuals}
+        found: State = {name: torch.where(undefined, torch.nan, all_[:, 0]) for name, all_ in names.items()}
         if self.plan.way == "coloured" and isinstance(self.asked, ByInput):
             parts = [compressed(self.asked.map, point) for point in self.asked.points[k:last]]
             found["frobenius_norm"] = torch.stack([part.norm() for part in parts])
@@ -169,7 +172,7 @@ class PointScan(Method):
         """Over all points: quantiles of the norms and of every singular value, and the root mean square of J."""
         values = {"spectral_norms": measures.quantiles(state["all.spectral_norm"])}
         if "all.condition" in state:
-            values["conditions"] = measures.quantiles(state["all.condition"])
+            values["conditions"] = measures.conditions(state["all.condition"], state["all.rank"], min(self.shape))
             σ = state["all.singular_values"]
             rows = measures.quantiles(σ)
             values |= {"spectrum_25": rows[2:3], "spectrum": rows[3:4], "spectrum_75": rows[4:5]}

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Ball, Function, State
+from calclab.core import Answer, Function, State
 from calclab.numerics.spectrum import condition_of_singular_values, rank
 from calclab.topic import words
 from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.jacobian import lipschitz, measures
+from calclab.topic.jacobian.evidence import proven
 
 if TYPE_CHECKING:
     from calclab.topic.jacobian.points import PointScan
@@ -34,7 +35,7 @@ def one(scan: PointScan, state: State) -> Answer:
         rest["weight"] = scan.blocks(scan.weight).reshape(array.shape)
     rest["way"] = scan.plan.way
     latex = [] if f.exact is None else f.exact.derivative_latex(1)
-    ball = proven(f)
+    ball = None if f.scalar else proven(f)
     if ball is None and not (bool(J.isfinite().all()) and exists(f)):
         values: Found = {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
         values["shape"] = words.shape(array)
@@ -55,6 +56,9 @@ def one(scan: PointScan, state: State) -> Answer:
     )
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
+        if found < len(J) and f.exact is not None and ball is not None:  # few digits are left, but a proof may do
+            known = measures.proven_sign(f.exact.enclose(f.start, 1), float((ball.mid - ball.rad).min()))
+            sign = sign if known is None else torch.tensor(known)
         values |= {"log_abs_det": state["own.log_abs_det"][0], "orientation": measures.orientation(sign)}
         text += f"; log|det| {words.number(state['own.log_abs_det'][0])}, orientation {measures.orientation(sign)}"
     text += bracket(scan, float(float_σ[0]), values)
@@ -75,9 +79,11 @@ def largest(scan: PointScan, state: State) -> Answer:
         "value": state["value"][0],
         "way": scan.plan.way,
     }
+    name = scan.asked.function(0).name
+    if not bool(σ.isfinite()):
+        return Answer(f"the Jacobian of {name}, of shape ({m}, {n}), is not finite at the point", values)
     text = (
-        f"the Jacobian of {scan.asked.function(0).name} has shape ({m}, {n}); largest singular value "
-        f"{words.number(σ)} ± {float(residual):.1g}"
+        f"the Jacobian of {name} has shape ({m}, {n}); largest singular value {words.number(σ)} ± {float(residual):.1g}"
     )
     if "own.frobenius_norm" in state:
         norm = state["own.frobenius_norm"][0]
@@ -111,8 +117,8 @@ def many(scan: PointScan, state: State) -> Answer:
     )
     if "all.condition" in state:
         κ, r = state["all.condition"], state["all.rank"]
-        conditions = measures.quantiles(κ)
         full = min(m_n)
+        conditions = measures.conditions(κ, r, full)
         deficient = int((r < full).sum())
         values |= {
             "conditions": conditions,
@@ -120,7 +126,7 @@ def many(scan: PointScan, state: State) -> Answer:
             "rank_deficient": torch.tensor(deficient),
         }
         values |= {"median_singular_values": measures.quantiles(state["all.singular_values"])[3]}
-        if full > 1:
+        if full > 1 and bool((r == full).any()):
             text += f"; condition number {words.number(conditions[0])} to {words.number(conditions[-1])}"
             text += f", median {words.number(conditions[3])}"
             ill = int(((κ > scan.threshold) & (r == full)).sum())
@@ -132,7 +138,8 @@ def many(scan: PointScan, state: State) -> Answer:
             values["preserved"], values["reversed"] = (sign > 0).sum(), (sign < 0).sum()
             text += f"; orientation preserved at {int((sign > 0).sum()):,} and reversed at {int((sign < 0).sum()):,}"
     else:
-        values["residual"] = state["all.residual"].max()
+        known = state["all.residual"]
+        values["residual"] = known[~known.isnan()].max() if bool((~known.isnan()).any()) else known[0]
         text += f"; residuals up to {float(values['residual']):.1g}"
     if "squares" in state:
         values["sensitivity"] = (state["squares"] / count).sqrt()
@@ -159,12 +166,6 @@ def bracket(scan: PointScan, seen: float, values: Found) -> str:
         values["lipschitz_high"] = torch.tensor(scan.stretch.constant, dtype=torch.float64)
         values["layer_norms"] = torch.tensor(list(scan.stretch.norms.values()), dtype=torch.float64)
     return f"; {lipschitz.sentence(seen, scan.stretch)}"
-
-
-def proven(f: Function) -> Ball | None:
-    """Proven singular values, where the function is a formula of several outputs and they could be proven."""
-    ball = None if f.exact is None or f.scalar else f.exact.singular_values(f.start)
-    return ball if ball is not None and bool((ball.mid.isfinite() & ball.rad.isfinite()).all()) else None
 
 
 def exists(f: Function) -> bool:

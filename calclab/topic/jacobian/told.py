@@ -21,7 +21,7 @@ def answer(scan: LayerScan, state: State) -> Answer:
     names, tails = scan.tape.names, state["seen.gradient_norm"]
     word, factor = word_of(scan.weighted, tails)
     values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
-    text = f"{len(names)} layers: the gradient is {word}"
+    text = f"{len(names)} layer{'s' * (len(names) > 1)}: the gradient is {word}"
     if factor is not None:
         first, last = scan.weighted[0], scan.weighted[-1]
         values["factor"] = factor
@@ -43,7 +43,7 @@ def answer(scan: LayerScan, state: State) -> Answer:
             "singular_values": σ.median(0).values,
         }
         text += (
-            f"; condition number from the input to the outputs {words.number(κ[-1])} "
+            f"; condition number from the input to {'the outputs' if scan.ends else names[-1]} {words.number(κ[-1])} "
             f"({verdict(float(κ[-1]), scan.threshold, σ)}), most of it lost at {names[at]} (a factor of "
             f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
         )

@@ -11,6 +11,7 @@ from calclab import schema
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.numerics.jacobian import maps
 from calclab.topic.base import Choice
 from calclab.topic.jacobian.across import LayerScan
 from calclab.topic.jacobian.knobs import asked, check_rows
@@ -73,6 +74,11 @@ class Jacobian(schema.topic.Jacobian, Choice):
         if self.way != "auto":
             raise UserError(f"by=layers way={self.way}: every layer has a way of its own. Leave way out")
         count = check_rows(self.subject, self.row, self.rows, None)
+        if count > 1 and not maps.apart(self.subject.batch_outputs, self.subject.rows[:2]):
+            raise UserError(
+                f"by=layers rows={self.rows}: {self.subject.name} mixes rows (batch statistics?), and no row is by "
+                "itself. Leave rows out"
+            )
         scan = LayerScan(self.subject, self.row, count, self.threshold, self.seed)
         scan.tape  # noqa: B018  a network without layers is refused now
         return scan

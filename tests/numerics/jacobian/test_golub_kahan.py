@@ -70,3 +70,23 @@ def test_float32_keeps_its_digits() -> None:
 def test_the_same_bits_each_time() -> None:
     A = torch.randn(4, 20, 15, dtype=torch.float64)
     assert torch.equal(run(A).values, run(A).values)
+
+
+@pytest.mark.parametrize("shape", [(9, 5), (5, 9)])
+def test_sizes_whose_squares_leave_the_range(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    A = torch.randn(4, *shape, dtype=torch.float64)
+    size = torch.tensor([1e-200, 1e200, 1.0, 1e-290], dtype=torch.float64)
+    found = run(A * size[:, None, None], tol=1e-10)
+    torch.testing.assert_close(found.values[:, 0], torch.linalg.svdvals(A)[:, 0] * size, rtol=1e-10, atol=0)
+    assert bool((found.residuals[:, 0] <= 1e-9 * found.values[:, 0]).all())
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+def test_one_that_is_not_finite_spoils_no_other(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    A = torch.randn(3, *shape, dtype=torch.float64)
+    A[1, 2, 3] = torch.nan
+    σ = run(A).values[:, 0]
+    assert bool(σ[1].isnan())
+    torch.testing.assert_close(σ[[0, 2]], torch.linalg.svdvals(A[[0, 2]])[:, 0])

@@ -105,3 +105,20 @@ def test_simple_ones_are_met() -> None:
 def test_what_is_not_known_is_not_made_up() -> None:
     assert norm(Layer("l", nn.LSTM(3, 4), (5, 3), (5, 4))) is None
     assert norm(Layer("b", nn.Bilinear(2, 2, 2), (2,), (2,))) is None
+
+
+class Standardised(nn.Conv2d):
+    """A kernel of its own."""
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, 10 * self.weight, self.bias)
+
+
+class Louder(nn.AvgPool2d):
+    def forward(self, x):
+        return 5 * super().forward(x)
+
+
+@pytest.mark.parametrize("module", [Standardised(2, 2, 3), Louder(2)])
+def test_nothing_is_claimed_of_a_subclass_that_does_something_else(module: nn.Module) -> None:
+    assert norm(layer(module, (2, 6, 6))) is None
