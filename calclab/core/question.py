@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -111,6 +111,7 @@ class Data:
     classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped. ``columns`` names for
     each input the column of a table that it was made of, where they differ: a column of texts becomes several inputs.
     ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
+    ``places`` (B,) says which row of the user's table each one is, from 0, where some were dropped, drawn or held out.
     """
 
     name: str
@@ -124,3 +125,10 @@ class Data:
     columns: tuple[str, ...] = ()
     units: Units | None = None
     target_units: Units | None = None
+    places: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Data:
+        """The rows numbered ``rows`` (b,) alone, and nothing held out."""
+        places, at = rows.cpu(), rows.to(self.inputs.device)
+        places = places if self.places is None else self.places[places]
+        return replace(self, inputs=self.inputs[at], targets=self.targets[at], places=places, held_out=None)

@@ -49,8 +49,7 @@ class Subject:
     def some(self, count: int) -> Subject:
         """The same over no more than ``count`` rows, spread evenly over all."""
         at = spread(len(self.data.inputs), count)
-        data = replace(self.data, inputs=self.data.inputs[at], targets=self.data.targets[at])
-        return replace(self, data=data)
+        return replace(self, data=self.data.take(torch.tensor(at)))
 
 
 def spread(total: int, count: int) -> list[int]:

@@ -42,12 +42,15 @@ def finish(
     notes: Sequence[str] = (),
     columns: Sequence[str] = (),
     gaps: Sequence[Gap] = (),
+    places: Tensor | None = None,
 ) -> Data:
     """Data from float64 inputs (B, *shape) and targets: (B,) class numbers, or (B, m) numbers to predict.
 
     ``columns`` names what the inputs were made of, where several were made of one; ``gaps`` are those in which values
-    are missing. What is held out is held out of everything: mean and variance, and what is put in for missing values,
-    are those of the rows to learn from.
+    are missing; ``places`` (B,) says which rows of the table these are, where some are left out already.
+
+    What is held out is held out of everything: mean and variance, and what is put in for missing values, are those of
+    the rows to learn from.
     """
     notes = list(notes)
     if rows is not None and rows < len(inputs):
@@ -55,6 +58,7 @@ def finish(
         chosen = torch.randperm(len(inputs), generator=generator)[:rows].sort().values
         notes.append(f"{rows} of {len(inputs)} rows, chosen by the seed")
         inputs, targets = inputs[chosen], targets[chosen]
+        places = chosen if places is None else places[chosen]
     parts = [torch.arange(len(inputs))]
     if held_out:
         parts = list(split(name, targets, held_out, classification=classification, seed=seed))
@@ -91,18 +95,12 @@ def finish(
         columns=tuple(columns),
         units=units,
         target_units=target_units,
+        places=places,
     )
-    return apart(whole, *parts) if held_out else whole
-
-
-def apart(data: Data, learned: Tensor, held: Tensor) -> Data:
-    """The rows numbered ``learned``, with those numbered ``held`` as its held-out rows."""
-
-    def take(chosen: Tensor) -> Data:
-        chosen = chosen.to(data.inputs.device)
-        return replace(data, inputs=data.inputs[chosen], targets=data.targets[chosen])
-
-    return replace(take(learned), held_out=replace(take(held), name=f"{data.name}, held out", notes=()))
+    if not held_out:
+        return whole
+    learned, held = map(whole.take, parts)
+    return replace(learned, held_out=replace(held, name=f"{name}, held out", notes=()))
 
 
 def _constant(x: Tensor) -> Tensor:

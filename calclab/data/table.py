@@ -46,7 +46,7 @@ def table(
     """
     if path is None:
         raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
-    frame = read(path, na, separator)
+    frame = read(path, na, separator).reset_index(drop=True)
     names = [str(name) for name in frame.columns]
     if target is None:
         raise UserError(
@@ -60,6 +60,7 @@ def table(
     notes = [note for note in (counting, commas, *notes) if note]
     wanted = [name for name in wanted if name in frame.columns]
     frame = columns.categorical(frame, wanted, target, categories)
+    kept = torch.from_numpy(frame.index.to_numpy().copy())
     inputs, labels, made_of = columns.encode(frame[wanted], target)
     targets, classes, classification = to_targets(frame[target], target, task)
     if task == "auto":
@@ -79,6 +80,7 @@ def table(
         notes=notes,
         columns=made_of,
         gaps=missing_values.gaps(frame[wanted], made_of),
+        places=kept,
         **common,
     )
 

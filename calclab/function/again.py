@@ -92,11 +92,6 @@ def folds(data: Data, count: int, seed: int) -> Tensor:
     return found
 
 
-def taken(data: Data, rows: Tensor) -> Data:
-    rows = rows.to(data.inputs.device)
-    return replace(data, inputs=data.inputs[rows], targets=data.targets[rows], held_out=None, notes=())
-
-
 def train(network: Network, data: Data, steps: int, seed: int) -> Network | None:
     """The network trained from other weights on ``data``; None where the loss left the finite numbers."""
     fresh = replace(with_new(network, None, seed), data=data)

@@ -388,3 +388,13 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes("größe,price\n1,2.5\n2,3.5\n".encode("latin-1"))
     with pytest.raises(UserError, match="Save the table as UTF-8"):
         made(path)
+
+
+@pytest.mark.parametrize("how", [{}, {"rows": 12}, {"held_out": 0.25}, {"rows": 12, "held_out": 0.25}])
+def test_rows_know_their_place_in_the_file(tmp_path: Path, how: dict[str, Any]) -> None:
+    lines = [f"{'' if i % 5 == 2 else i},{i * i}" for i in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,price", *lines]), encoding="utf-8")
+    data = made(tmp_path / "t.csv", **how)
+    for part in (data, *([data.held_out] if data.held_out else [])):
+        assert part.places is not None
+        assert part.places.tolist() == part.inputs[:, 0].tolist()  # x is the number of the row

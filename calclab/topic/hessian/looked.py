@@ -222,7 +222,7 @@ def taken(data: Data, rows: int | None, held_out: bool) -> Data:
         raise UserError(
             f"rows={rows}: there are {len(data.inputs)} rows. Type rows={len(data.inputs)}, or leave it out"
         )
-    return replace(data, inputs=data.inputs[:rows], targets=data.targets[:rows])
+    return data.take(torch.arange(rows))
 
 
 def restricted(function: Function, at: Tensor) -> Function:

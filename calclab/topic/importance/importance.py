@@ -109,6 +109,13 @@ class Importance(schema.topic.Importance, Method):
         return Asked(self.subject, self.methods, *asked)
 
     @cached_property
+    def places(self) -> list[int]:
+        """Which rows of the user's table are looked at, from 0."""
+        data = self.subject.data if isinstance(self.subject, Network) else None
+        known = None if data is None else data.places
+        return list(range(len(self.inputs))) if known is None else known[: len(self.inputs)].tolist()
+
+    @cached_property
     def inputs(self) -> Tensor:
         """The inputs, (N, d)."""
         return self.asked.reference[: self.rows]

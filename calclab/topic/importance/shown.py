@@ -53,7 +53,7 @@ def labels(topic: Importance) -> Labels:
     found["agreement"] = (topic.methods, topic.methods)
     found["shares"] = (topic.features, topic.methods)
     found["ranking"] = (topic.features, gathered.RANKED)
-    rows = tuple(f"row {int(i)}" for i in trust.evenly(max(1, topic.count), gathered.SHOWN))
+    rows = tuple(f"row {topic.places[int(i)]}" for i in trust.evenly(max(1, topic.count), gathered.SHOWN))
     found["rows"] = (rows, topic.features)
     return found
 

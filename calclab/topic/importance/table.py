@@ -1,4 +1,7 @@
-"""The tidy table: one line for each row of the data, each feature and each method, in the user's own units."""
+"""The tidy table: one line for each row of the data, each feature and each method, in the user's own units.
+
+Rows have the numbers that they have in the user's table, from 0, whatever was dropped, drawn or held out.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ Part = tuple[str, Tensor, Tensor, Sequence[str]]  # method, values (N, C), error
 
 def leave(topic: Importance, state: State, folder: Path) -> None:
     whole = [name for name in METHODS if name not in BY_ROW]
-    write(folder, parts(topic, state), topic.features, whole)
+    write(folder, parts(topic, state), topic.features, topic.places, whole)
 
 
 def parts(topic: Importance, state: State) -> list[Part]:
@@ -65,9 +68,12 @@ def targets(topic: Importance, method: str) -> list[str]:
     return [asked.of_what(method) if named else topic.subject.name] * count
 
 
-def write(folder: Path, parts: Iterable[Part], features: Sequence[str], whole: Sequence[str]) -> None:
-    """Whole or not at all. A cell is empty where there is no number: an error that is not known, a column that never
-    varies. The one row of methods that speak of the ``whole`` is called all."""
+def write(
+    folder: Path, parts: Iterable[Part], features: Sequence[str], places: Sequence[int], whole: Sequence[str]
+) -> None:
+    """Whole or not at all. ``places`` are the rows' in the user's table. A cell is empty where there is no number: an
+    error that is not known, a column that never varies. The one row of methods that speak of the ``whole`` is called
+    all."""
     path = folder / NAME
     temporary = path.with_suffix(".csv.part")
     with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -75,7 +81,7 @@ def write(folder: Path, parts: Iterable[Part], features: Sequence[str], whole: S
         for method, values, errors, targets in parts:
             words = [quoted(name) for name in features]
             for row, (numbers, bounds) in enumerate(zip(values.tolist(), errors.tolist(), strict=True)):
-                head = "all" if method in whole else str(row)
+                head = "all" if method in whole else str(places[row])
                 target = quoted(targets[row])
                 file.writelines(
                     f"{head},{name},{method},{target},{cell(value)},{cell(error)}\n"

@@ -45,9 +45,8 @@ def parted(network: Network, i: int, count: int, seed: int) -> tuple[Data, Data]
     data = network.data
     parts = parts_of(data, count)
     fold = again.folds(data, parts, seed)
-    return again.taken(data, (fold != i % parts).nonzero()[:, 0]), again.taken(
-        data, (fold == i % parts).nonzero()[:, 0]
-    )
+    within = fold == i % parts
+    return data.take((~within).nonzero()[:, 0]), data.take(within.nonzero()[:, 0])
 
 
 def parts_of(data: Data, count: int) -> int:
