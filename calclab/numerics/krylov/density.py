@@ -18,10 +18,10 @@ from calclab.numerics.krylov.student import Mean, mean
 
 @dataclass(frozen=True)
 class Inertia:
-    """Fractions of eigenvalues below, around and above zero, over probes, and where each lies for certain.
+    """Fractions of eigenvalues below, around and above zero, over probes, and where each lies.
 
-    ``low`` and ``high`` (3,) are what quadrature of this depth leaves open for the probes drawn (the inequalities of
-    Chebyshev, Markov and Stieltjes), averaged over them; the means' errors tell what other probes would change.
+    ``low`` and ``high`` (3,) take in what quadrature of this depth leaves open for the probes drawn (the inequalities
+    of Chebyshev, Markov and Stieltjes), and beyond it what other probes would change, at 95 %.
     """
 
     negative: Mean
@@ -107,8 +107,10 @@ class Density:
         middle = fractions(mass_below(ends[0], 0, closed=False), mass_below(ends[1], 0, closed=True))
         inner = fractions(mass_below(ends[0], -1, closed=False), mass_below(ends[1], 1, closed=True))
         outer = fractions(mass_below(ends[0], 1, closed=False), mass_below(ends[1], -1, closed=True))
-        low = torch.stack([inner[0], outer[1], inner[2]]).mean(1)
-        high = torch.stack([outer[0], inner[1], outer[2]]).mean(1)
+        least = [mean(row, self.pilot) for row in (inner[0], outer[1], inner[2])]
+        most = [mean(row, self.pilot) for row in (outer[0], inner[1], outer[2])]
+        low = torch.stack([m.value - m.half for m in least]).clamp(min=0)
+        high = torch.stack([m.value + m.half for m in most]).clamp(max=1)
         negative, zero, positive = (mean(row, self.pilot) for row in middle)
         return Inertia(negative, zero, positive, low, high)
 

@@ -163,9 +163,10 @@ ZERO = 1e-9  # of the largest |λ|: the least that is called zero, were the dens
 
 
 def norm(square: Mean) -> dict[str, Tensor | str]:
-    """‖A‖_F and its standard error, of tr A²."""
+    """‖A‖_F with its standard error and 95 % interval, of tr A²."""
     size = square.value.clamp(min=0).sqrt()
-    return {"frobenius": size, "frobenius_error": square.error / (2 * size)}
+    errors = {"error": square.error, "within": square.half}
+    return {"frobenius": size, **{f"frobenius_{name}": error / (2 * size) for name, error in errors.items()}}
 
 
 def distance(square: Mean, values: dict[str, Tensor | str]) -> dict[str, Tensor | str]:

@@ -136,15 +136,19 @@ def test_all_deflated() -> None:
     assert [float(part.value) for part in (inertia.negative, inertia.positive)] == pytest.approx([1 / 3, 2 / 3])
 
 
-def test_inertia_lies_where_quadrature_says() -> None:
-    H = symmetric(torch.cat([torch.linspace(-1, 3, 150), torch.zeros(50)]).double())
-    for depth in (5, 20, 60):
-        probes = Probes(operator(H), probes=8, depth=depth)
+@pytest.mark.parametrize("depth", [5, 20, 60])
+def test_inertia_lies_where_it_is_said_to(depth: int) -> None:
+    """In 95 of 100 runs at least, since what the quadrature leaves open comes on top."""
+    λ = torch.cat([torch.linspace(-1, 3, 150), torch.zeros(50)]).double()
+    H = operator(symmetric(λ))
+    truth = torch.stack([(λ < -1e-3).sum(), (λ.abs() <= 1e-3).sum(), (λ > 1e-3).sum()]) / len(λ)
+    inside = torch.zeros(3)
+    for seed in range(60):
+        probes = Probes(H, probes=8, depth=depth, seed=seed)
         inertia = probes.density(probes.run()).inertia(1e-3)
-        for i, part in enumerate((inertia.negative, inertia.zero, inertia.positive)):
-            truth = (38 / 200, 50 / 200, 112 / 200)[i]
-            assert inertia.low[i] - 5 * part.error - 0.05 <= truth <= inertia.high[i] + 5 * part.error + 0.05
         assert (inertia.low <= inertia.high).all()
+        inside += (inertia.low <= truth) & (truth <= inertia.high)
+    assert (inside >= 53).all(), inside  # of 60 at 95 %, fewer than 53 once in a hundred
 
 
 def test_the_sizes_of_all_eigenvalues() -> None:
