@@ -26,8 +26,10 @@ def refuse(asked: Asked) -> None:
     allowed = allowed or ["loss"]
     if asked.target not in (*allowed, *asked.outputs) and not is_formula(asked):
         more = ", or a formula in y0, y1, ..." if asked.outputs else ""
+        missing = network is None and asked.target == "loss"
+        which = "no target is given: " if missing else f"target={asked.target}: "
         raise UserError(
-            f"target={asked.target}: of {asked.subject.name} there is {words.listing(allowed, 14)}{more}. "
+            f"{which}of {asked.subject.name} there is {words.listing(allowed, 14)}{more}. "
             f"Type for example target={allowed[0]}"
         )
     asked.origin  # noqa: B018  (a wrong baseline is refused)
