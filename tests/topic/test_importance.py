@@ -113,7 +113,7 @@ def test_an_output_of_a_vector_formula(walk):
     found = walk(importance(subject=f, target="output.1"))
     assert Verdict.CERTIFIED in found.verdicts
     assert found.answer.values["importance"].tolist() == [2, 3]
-    with pytest.raises(UserError, match=r"target=loss.*output\.0, output\.1"):
+    with pytest.raises(UserError, match=r"no target is given.*output\.0, output\.1"):
         importance(subject=f)
 
 
