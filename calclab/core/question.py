@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from calclab.core.evidence import Ball
@@ -132,3 +133,8 @@ class Data:
         places, at = rows.cpu(), rows.to(self.inputs.device)
         places = places if self.places is None else self.places[places]
         return replace(self, inputs=self.inputs[at], targets=self.targets[at], places=places, held_out=None)
+
+    def some(self, count: int) -> Data:
+        """No more than ``count`` of the rows, spread evenly over all, the first and the last among them."""
+        few, last = min(len(self.inputs), count), len(self.inputs) - 1
+        return self.take(torch.tensor([round(i * last / max(1, few - 1)) for i in range(few)], dtype=torch.int64))

@@ -22,7 +22,7 @@ from calclab.curvature.capture import Seen, known_layers, row_gradients, watched
 from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator
 from calclab.curvature.graph import Subject, filled, pull, subject
-from calclab.curvature.rows import MEMORY, graph_bytes, mixes, plan
+from calclab.curvature.rows import MEMORY, graph_bytes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -43,7 +43,7 @@ def diagonal_gauss_newton(
 ) -> Tensor:
     """diag G (k,) by the chosen parameters, in float64; a mean or a sum over the rows, as the loss is."""
     own = network.data if data is None else data
-    if mixes(network, own):
+    if network.mixes(own):
         raise UserError(f"{network.name} mixes rows (batch statistics?): there is no derivative of a row by itself")
     names = choose(network, parameters)
     about = subject(network, own, at, names)

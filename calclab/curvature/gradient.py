@@ -10,7 +10,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.curvature.graph import Subject, pull, subject
-from calclab.curvature.rows import enough, graph_bytes, mixes, plan
+from calclab.curvature.rows import enough, graph_bytes, plan
 from calclab.curvature.subset import choose
 from calclab.function.network import Network
 from calclab.numerics.lanes import clock
@@ -51,7 +51,7 @@ def value_and_gradient(
 def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[slice]:
     count = len(about.data.inputs)
     sizes = graph_bytes(partial(forward, about), count)
-    mixed = mixes(about.network, about.data)
+    mixed = about.network.mixes(about.data)
     enough(sizes, count, memory, mixed)
     return plan(sizes, count, rows, memory, mixed).windows
 

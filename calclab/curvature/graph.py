@@ -48,14 +48,7 @@ class Subject:
 
     def some(self, count: int) -> Subject:
         """The same over no more than ``count`` rows, spread evenly over all."""
-        at = spread(len(self.data.inputs), count)
-        return replace(self, data=self.data.take(torch.tensor(at)))
-
-
-def spread(total: int, count: int) -> list[int]:
-    """No more than ``count`` of 0, ..., total - 1, evenly, the first and the last among them."""
-    count = min(total, count)
-    return [round(i * (total - 1) / max(1, count - 1)) for i in range(count)]
+        return replace(self, data=self.data.some(count))
 
 
 def subject(network: Network, data: Data, at: Tensor | None, names: tuple[str, ...]) -> Subject:

@@ -29,7 +29,7 @@ from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hes
 from calclab.curvature.kernels import QuickTwice
 from calclab.curvature.laned import laned_linear
 from calclab.curvature.r_operator import chain_graph
-from calclab.curvature.rows import Chunks, enough, graph_bytes, mixes, plan
+from calclab.curvature.rows import Chunks, enough, graph_bytes, plan
 from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -70,7 +70,7 @@ def curvature(
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     count = len(own.inputs)
-    mixed = mixes(network, own)
+    mixed = network.mixes(own)
     if mixed and kind != "hessian":
         raise UserError(
             f"{network.name} mixes rows (batch statistics?): a row has no gradient of its own, and there is no {kind}. "

@@ -9,16 +9,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from calclab.core import Data
-from calclab.curvature.graph import spread
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.saved import Computed
 
 MEMORY = 2e9  # bytes, where nobody says how many
 PIECES = 8  # of the memory, in chunks, where not all graphs fit: most are kept, the others built again
 PASS = 2**28  # bytes of the graph of one chunk, at most: of more, what passes through does not stay in the caches
-SEVERAL = 4  # rows that are looked at one by one and together
 PROBE = 4  # rows from which the bytes of a graph are told
 
 
@@ -110,17 +106,3 @@ def even(total: int, most: int) -> tuple[int, ...]:
     """Bounds of the fewest chunks with at most ``most`` rows, as equal as they can be."""
     count = -(-total // most)
     return tuple(round(i * total / count) for i in range(count + 1))
-
-
-def mixes(network: Network, data: Data) -> bool:
-    """Whether the outputs of a row depend on the other rows, as under batch statistics."""
-    inputs = data.inputs[spread(len(data.inputs), SEVERAL)]
-    if len(inputs) < 2:
-        return False
-    with torch.no_grad():
-        try:
-            alone = torch.cat([network.evaluate(inputs[i : i + 1]) for i in range(len(inputs))])
-            among = network.evaluate(inputs)
-        except (ValueError, RuntimeError):
-            return True
-    return not torch.allclose(alone, among, rtol=1e-4, atol=1e-6, equal_nan=True)

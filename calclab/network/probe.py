@@ -15,6 +15,8 @@ from calclab.errors import UserError
 from calclab.network.attention import Watch
 from calclab.network.build import brief
 
+SEVERAL = 4  # rows that are looked at one by one and together
+
 
 def probe(module: nn.Module, data: Data) -> tuple[int, bool, bool]:
     """How many outputs a row has, whether fused attention is called, and whether the module writes over its inputs;
@@ -48,6 +50,20 @@ def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:
     return tuple(f"output.{i}" for i in range(outputs))
 
 
+def mixes(evaluate: Callable[[Tensor], Tensor], data: Data) -> bool:
+    """Whether the outputs of a row depend on the other rows, as under batch statistics; a few rows tell."""
+    inputs = data.some(SEVERAL).inputs
+    if len(inputs) < 2:
+        return False
+    with torch.no_grad():
+        try:
+            alone = torch.cat([evaluate(inputs[i : i + 1]) for i in range(len(inputs))])
+            among = evaluate(inputs)
+        except (ValueError, RuntimeError):
+            return True
+    return not torch.allclose(alone, among, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
 def check(name: str, module: nn.Module, evaluate: Callable[[Tensor], Tensor], data: Data) -> tuple[str, ...]:
     """Notes on what is unusual; UserError where the network is no function of its parameters and input."""
     inputs = data.inputs[:2]
@@ -61,12 +77,7 @@ def check(name: str, module: nn.Module, evaluate: Callable[[Tensor], Tensor], da
                 f"{name} is random: two calls on the same rows differ. Draw nothing in eval mode: "
                 "use nn.Dropout, or pass training=self.training to functional.dropout"
             )
-        try:
-            alone = evaluate(inputs[:1])
-            mixed = not torch.allclose(alone, first[:1], rtol=1e-4, atol=1e-6, equal_nan=True)
-        except (ValueError, RuntimeError):
-            mixed = True
-    if mixed:
+    if mixes(evaluate, data):
         notes.append(f"{name} mixes rows (batch statistics?): the outputs for one row depend on the others")
     if not bool(first.isfinite().all()):
         notes.append(f"{name} gives outputs that are not finite on the first rows")

@@ -18,6 +18,7 @@ from calclab.function.network.layers import activations, entries, layers, module
 from calclab.function.scores import scores
 from calclab.network import weights as weight_files
 from calclab.network.loss import Loss
+from calclab.network.probe import mixes
 from calclab.network.stateless import Stateless
 
 Parameters = Mapping[str, Tensor]
@@ -104,6 +105,10 @@ class Network:
 
     def _shaped(self, rows: Tensor) -> Tensor:
         return rows.reshape(len(rows), *self.data.inputs.shape[1:])
+
+    def mixes(self, data: Data | None = None) -> bool:
+        """Whether the outputs of a row (of ``data``, or of its own) depend on the other rows."""
+        return mixes(self.evaluate, self.data if data is None else data)
 
     # --- functions ---
 

@@ -21,7 +21,6 @@ from calclab.curvature import (
 )
 from calclab.curvature.gradient import windows_of
 from calclab.curvature.graph import subject
-from calclab.curvature.rows import mixes
 from calclab.curvature.subset import layer_of
 from calclab.errors import UserError
 from calclab.function.distributed import Call, ranks
@@ -102,7 +101,7 @@ class Looked:
         network = self.network
         if network is None or not self.chunked or self.function.split is None:
             return False
-        return not mixes(network, network.data)
+        return not network.mixes()
 
     def exact_diagonal(self) -> Tensor:
         """diag G (n,)."""
