@@ -89,7 +89,10 @@ def chain(about: Subject) -> Chain | None:
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    layers = sequence(module, module, about.data.inputs[:1].clone())
+    try:
+        layers = sequence(module, module, about.data.inputs[:1].clone())
+    except (ValueError, RuntimeError):  # batch statistics of one row
+        return None
     if layers is None or any(len(shared) > 1 for shared in names.values()):
         return None
     before: list[nn.Module] = []

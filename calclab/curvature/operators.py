@@ -70,7 +70,8 @@ def curvature(
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     count = len(own.inputs)
-    mixed = network.mixes(own)
+    links = chain(about)
+    mixed = links is None and network.mixes(own)
     if mixed and kind != "hessian":
         raise UserError(
             f"{network.name} mixes rows (batch statistics?): a row has no gradient of its own, and there is no {kind}. "
@@ -81,7 +82,6 @@ def curvature(
         with torch.no_grad():
             y = about.outputs(about.leaves(), slice(0, 1))
         noise = outputs.noise(network.loss, count, y.shape[1], samples, y, seed)
-    links = None if mixed else chain(about)
     if links is None:
         build = partial(graph, about, kind, noise)
         sizes = graph_bytes(partial(build, many=False), count)
