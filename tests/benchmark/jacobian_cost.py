@@ -28,6 +28,7 @@ from calclab.network.cnn import Cnn
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
 from calclab.numerics.jacobian import Map, compressed, golub_kahan, jacobians, of_function, of_module, plan, products
+from calclab.numerics.jacobian.maps import has_convolutions
 
 Way = Callable[[], Tensor]
 
@@ -202,7 +203,7 @@ def by_parameters(title: str, module: nn.Module, x: Tensor) -> None:
         return result
 
     start = torch.cat([p.reshape(-1) for p in own.values()])
-    f = Map(call, start, len(call(start)))
+    f = Map(call, start, len(call(start)), convolves=has_convolutions(module))
     compare(
         f"{title} by its {len(start)} parameters",
         call,

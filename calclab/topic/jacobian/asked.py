@@ -13,7 +13,18 @@ from torch import Tensor, nn
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.function.network import Network
-from calclab.numerics.jacobian import Layer, Map, Plan, Products, chain, jacobians, of_function, plan, products
+from calclab.numerics.jacobian import (
+    Layer,
+    Map,
+    Plan,
+    Products,
+    chain,
+    jacobians,
+    maps,
+    of_function,
+    plan,
+    products,
+)
 
 
 class Asked(Protocol):
@@ -111,7 +122,8 @@ class ByParameters:
         return self.row(0)
 
     def row(self, k: int) -> Map:
-        return of_function(self.function(k), together=False)
+        f = of_function(self.function(k), together=False)
+        return replace(f, convolves=maps.has_convolutions(self.network.module))
 
     def function(self, k: int) -> Function:
         network, row = self.network, self.first + k
