@@ -14,13 +14,8 @@ from collections.abc import Sequence
 from calclab.errors import UserError
 
 FORMULA_KEYS = ("function.expr", "function.links")
-TEXT_KEYS = (
-    "layer",
-    "target",
-    "data.target",
-    "data.na",
-    "data.separator",
-)  # texts that may look like numbers: layer=0, data.na=-999
+# Texts that may look like something else: layer=0, target=true, data.na=-999, data.separator=;
+TEXT_KEYS = ("layer", "target", "data.target", "data.na", "data.separator")
 SWEEPS = r"(choice|range|interval|glob|shuffle|sort|tag|linspace|logspace)\(|[\[{]"
 FILE_KEYS = ("network.weights", "data.path")  # the folders of runs have commas and = in their names
 IMPLIED = {

@@ -55,6 +55,10 @@ class Exact(Protocol):
         """Singular values of the Jacobian of a vector function, descending, (min(m, n),)."""
         ...
 
+    def orientation(self, x: Tensor) -> float | None:
+        """The sign of det J of a vector function with as many outputs as variables; None where it cannot be proven."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Function:

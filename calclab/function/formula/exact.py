@@ -140,6 +140,11 @@ class FormulaExact:
         """Balls around the singular values of the Jacobian, descending, (min(m, n),)."""
         return self.spectrum(x, 1, (min(len(self.bound.tree.roots), len(x)),), spectra.singular_values)
 
+    def orientation(self, x: Tensor) -> float | None:
+        """The sign of det J, J square: 1, -1, or None where neither can be proven."""
+        ball = self.spectrum(x, 1, (1,), spectra.sign_of_determinant)
+        return float(ball.mid) if float(ball.rad) == 0 else None
+
     def spectrum(
         self, x: Tensor, order: int, shape: tuple[int, ...], values: Callable[[list[list[Any]]], list[Any]]
     ) -> Ball:

@@ -48,6 +48,12 @@ def singular_values(matrix: Matrix) -> list[Arb]:
     return [root(value) for value in reversed(squares)]
 
 
+def sign_of_determinant(matrix: Matrix) -> list[Arb]:
+    """1 or -1, or the ball from -1 to 1 where that is not certain at this precision."""
+    arb, det = flint().arb, flint().arb_mat(matrix).det()
+    return [arb(1) if det > 0 else arb(-1) if det < 0 else arb(0, 1)]
+
+
 def root(value: Arb) -> Arb:
     """√ of a number known not to be negative."""
     if value > 0:

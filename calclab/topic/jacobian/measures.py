@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import torch
 from torch import Tensor
 
-from calclab.core import Ball, State
+from calclab.core import State
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the quantiles over points
-EXACT = 16  # rows up to which the sign of a determinant is computed with fractions
 NAMES = ("least", "10 %", "25 %", "median", "75 %", "90 %", "largest")
 
 
@@ -62,27 +59,6 @@ def conditions(κ: Tensor, rank: Tensor, full: int) -> Tensor:
     none has it, they are infinite."""
     found = quantiles(torch.where(rank < full, torch.nan, κ))
     return torch.where((rank < full).all(), torch.inf, found)
-
-
-def proven_sign(J: Ball, least: float) -> float | None:
-    """The sign of det A for every A (n, n) in the ball ``J``, whose singular values are ``least`` or larger; None where
-    that does not show it. No matrix within ``least`` is singular, so that all there have the sign of the midpoint's
-    determinant, which is computed exactly."""
-    if len(J.mid) > EXACT or not least > float(J.rad.norm()):
-        return None
-    rows = [[Fraction(value) for value in row] for row in J.mid.tolist()]
-    sign = 1.0
-    for k in range(len(rows)):
-        at = max(range(k, len(rows)), key=lambda i: abs(rows[i][k]))
-        if not rows[at][k]:
-            return None
-        if at != k:
-            rows[k], rows[at], sign = rows[at], rows[k], -sign
-        sign = sign if rows[k][k] > 0 else -sign
-        for row in rows[k + 1 :]:
-            factor = row[k] / rows[k][k]
-            row[k:] = [a - factor * b for a, b in zip(row[k:], rows[k][k:], strict=True)]
-    return sign
 
 
 def orientation(sign: Tensor | float) -> str:

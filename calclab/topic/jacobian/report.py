@@ -56,8 +56,8 @@ def one(scan: PointScan, state: State) -> Answer:
     )
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
-        if found < len(J) and f.exact is not None and ball is not None:  # few digits are left, but a proof may do
-            known = measures.proven_sign(f.exact.enclose(f.start, 1), float((ball.mid - ball.rad).min()))
+        if found < len(J) and f.exact is not None:  # few digits are left, but a proof may do
+            known = f.exact.orientation(f.start)
             sign = sign if known is None else torch.tensor(known)
         values |= {"log_abs_det": state["own.log_abs_det"][0], "orientation": measures.orientation(sign)}
         text += f"; log|det| {words.number(state['own.log_abs_det'][0])}, orientation {measures.orientation(sign)}"
