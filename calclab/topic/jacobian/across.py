@@ -8,16 +8,14 @@ as come through the narrowest layer), ‖T_k‖ where the gradient vanishes or e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from calclab.core import Answer, Bars, Curves, Evidence, Function, Labels, Picture, State, Values
-from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics import operators
 from calclab.numerics.jacobian import Map, golub_kahan, jacobians, of_module, plan, products
@@ -28,7 +26,8 @@ from calclab.numerics.verify import check_jacobian, identity
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.jacobian import evidence, measures, told
-from calclab.topic.tape import Tape, record
+from calclab.topic.jacobian.followed import Followed
+from calclab.topic.tape import Tape
 
 FORMED = 2**22  # entries, of all rows together, up to which a layer's Jacobian is formed
 
@@ -48,51 +47,13 @@ class LayerScan(Method):
         return self.subject.data.inputs[self.row : self.row + self.rows]
 
     @cached_property
+    def followed(self) -> Followed:
+        return Followed(self.subject, self.row, self.inputs)
+
+    @property
     def tape(self) -> Tape:
         """The layers with what went in and out, for the rows looked at."""
-        x = self.inputs.detach().clone()
-        with torch.enable_grad():
-            tape, _ = self.recorded(x.requires_grad_() if x.is_floating_point() else x)
-        if not tape.names:
-            raise UserError(
-                f"{self.subject.name} has no layers that can be followed: none has a derivative by the input. "
-                "Type by=input or by=parameters"
-            )
-        inputs, outputs = ([t.detach() for t in part] for part in (tape.inputs, tape.outputs))
-        return replace(tape, inputs=inputs, outputs=outputs)
-
-    def recorded(self, x: Tensor) -> tuple[Tape, Tensor]:
-        """Of x (B, *shape) on the graph: the layers that take one tensor which depends on x, and the outputs (B, m)."""
-        tape, y = record(self.subject, self.subject.parameters(), x)
-        sides = zip(tape.inputs, tape.outputs, tape.alone, strict=True)
-        kept = [
-            i
-            for i, (z, a, alone) in enumerate(sides)
-            if alone and z.requires_grad and a.requires_grad and len(z) == len(a) == len(x)
-        ]
-        names = ("names", "paths", "modules", "inputs", "outputs", "alone")
-        parts: dict[str, Any] = {name: [getattr(tape, name)[i] for i in kept] for name in names}
-        return Tape(**parts, sequential=tape.sequential and len(kept) == len(tape.names)), y
-
-    @cached_property
-    def ends(self) -> bool:
-        """Whether the last layer gives the outputs, and nothing is done to them after it."""
-        last = self.tape.outputs[-1].flatten(1)
-        y = self.subject.evaluate(self.inputs)
-        return last.shape == y.shape and torch.equal(last, y)
-
-    def whole(self) -> Function:
-        """The first row to what the last layer gives."""
-        if self.ends:
-            return self.subject.row_response(self.row)
-        start, shape = self.inputs[0].detach().reshape(-1), self.inputs.shape[1:]
-
-        def call(x: Tensor) -> Tensor:
-            tape, _ = record(self.subject, self.subject.parameters(), x.reshape(1, *shape))
-            return tape.outputs[tape.names.index(self.tape.names[-1])].reshape(-1)
-
-        width = prod(self.tape.outputs[-1].shape[1:])
-        return Function(self.tape.names[-1], call, start, self.subject.data.features, words.count(width))
+        return self.followed.tape
 
     @cached_property
     def weighted(self) -> list[int]:
@@ -118,7 +79,7 @@ class LayerScan(Method):
         """‖T_k‖_F (B,) of every layer, by one backward pass for each output."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, y = self.recorded(x)
+            tape, y = self.followed.recorded(x)
         squares = x.new_zeros(len(tape.outputs), len(x))
         for column in y.unbind(1):
             found = torch.autograd.grad(
@@ -215,7 +176,7 @@ class LayerScan(Method):
         """H_k by a backward pass from every entry of a_k."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, _ = self.recorded(x)
+            tape, _ = self.followed.recorded(x)
             a = tape.outputs[k].flatten(1)
         columns = a.sum(0).unbind()
         found = [operators.pullback(column, x)[0].flatten(1) for column in columns]
@@ -230,7 +191,7 @@ class LayerScan(Method):
             J = jacobians(f, z[:1], plan(f, kept=True))[0].detach()
             rows += evidence.adjoint(function, J, k, self.seed)
         if k == self.steps and "head" in state:
-            whole, H = self.whole(), state["head"][0]
+            whole, H = self.followed.whole(), state["head"][0]
             auto = operators.dense_jacobian(whole.call, whole.start).reshape(H.shape)
             allowed = 2**13 * torch.finfo(H.dtype).eps * self.rounding()
             rows.append(
@@ -242,7 +203,7 @@ class LayerScan(Method):
     def rounding(self) -> float:
         """The size that rounding in the product of the layers is relative to: the largest ‖H_k‖ ‖T_k‖ on the way."""
         tails = float(self.init()["tails"][:, 0].max())
-        whole = self.whole()
+        whole = self.followed.whole()
         return max(tails, float(operators.dense_jacobian(whole.call, whole.start).norm()))
 
     def answer(self, state: State) -> Answer:

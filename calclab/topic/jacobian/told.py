@@ -42,8 +42,9 @@ def answer(scan: LayerScan, state: State) -> Answer:
             "median_singular_value": σ.median(),
             "singular_values": σ.median(0).values,
         }
+        end = "the outputs" if scan.followed.ends else names[-1]
         text += (
-            f"; condition number from the input to {'the outputs' if scan.ends else names[-1]} {words.number(κ[-1])} "
+            f"; condition number from the input to {end} {words.number(κ[-1])} "
             f"({verdict(float(κ[-1]), scan.threshold, σ)}), most of it lost at {names[at]} (a factor of "
             f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
         )
