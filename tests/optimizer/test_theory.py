@@ -136,7 +136,7 @@ def test_steps_of_gradient_descent_and_heavy_ball(κ: float) -> None:
 @settings(max_examples=60, deadline=None)
 @given(smallest, st.floats(1, 50), st.floats(0, 0.95), st.floats(0.05, 0.95))
 def test_the_count_is_what_two_directions_take(low: float, ratio: float, momentum: float, part: float) -> None:
-    λ = torch.tensor([low, low * ratio]).double()
+    λ = torch.tensor([low, low * ratio], dtype=torch.float64)
     for rule in rules(momentum):
         expected = known(rule, low, low * ratio)
         lr = part * expected.limit
