@@ -26,6 +26,7 @@ DATE = re.compile(
 )
 COMMA = r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?"  # 3,5: a decimal comma
 THOUSANDS = r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"  # 1,234: a thousand, or one and a bit?
+HEADERLESS = "Its first line seems to hold numbers: give it a line of names before"
 COUNTERS = {"", "index", "id", "row", "rows", "rownames", "row names", "rowid", "row id", "rownum", "row number", "nr"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calclab.data.columns import is_number
+from calclab.data.columns import HEADERLESS, is_number
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def read(path: str, na: str | None = None, separator: str | None = None) -> pd.D
             sep = separator or guess(file, inner == file)
             how: dict[str, Any] = {"sep": sep, "skipinitialspace": True, "encoding": "utf-8-sig"}
             frame = stripped(pd.read_csv(file, na_values=marks, **how))
-            first = pd.read_csv(
-                file, header=None, nrows=1, dtype=str, **how
-            )  # names as they stand: pandas changes twins
+            # names as they stand, where pandas changes twins
+            first = pd.read_csv(file, header=None, nrows=1, dtype=str, **how)
             names = [] if len(first.columns) != len(frame.columns) else [str(name).strip() for name in first.iloc[0]]
     except UnicodeDecodeError as error:
         raise UserError(f"data.path={path}: its text is not in UTF-8. Save the table as UTF-8") from error
@@ -55,7 +54,7 @@ def read(path: str, na: str | None = None, separator: str | None = None) -> pd.D
     if repeated := sorted({name for name in names if names.count(name) > 1 and name != "nan"}):
         advice = "Rename one of them"
         if all(map(is_number, names)):
-            advice = "Its first line seems to hold numbers: give it a line of names before"
+            advice = HEADERLESS
         raise UserError(f"data.path={path}: two columns are called {repeated[0]}. {advice}")
     if na is not None and inner.suffix.lower() in PARQUET:
         frame = frame.mask(frame.astype(object) == na)

@@ -106,7 +106,7 @@ def choose(names: list[str], target: str, features: Sequence[str] | None) -> lis
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={names[0]}"
             if all(map(columns.is_number, names)):
-                hint = "Its first line seems to hold numbers: give it a line of names before"
+                hint = columns.HEADERLESS
             raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
     if target in chosen:
         raise UserError(f"data.features holds the target {target} itself. Leave it out of data.features")

@@ -87,9 +87,7 @@ class Watch:
 
     def same(self, tensor: Tensor, version: int) -> bool:
         """Whether this is what came last, written over no oftener than ``version`` says, maybe in another shape."""
-        if torch._C._functorch.is_functorch_wrapped_tensor(
-            tensor
-        ):  # the network calls torch.func: no memory of its own
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # under torch.func: no memory of its own
             return False
         last = self.last
         memory = tensor.numel() == last.numel() and tensor.data_ptr() == last.data_ptr() and len(tensor) == len(last)
