@@ -121,18 +121,6 @@ def test_balls_contain_the_truth(name: str) -> None:
     assert float(spectrum.rad.max()) <= 1e-15 * float(spectrum.mid.abs().max())
 
 
-@pytest.mark.parametrize("name", [*SCALAR, *VECTOR])
-def test_closed_form_is_the_truth(name: str) -> None:
-    entry = SCALAR.get(name) or VECTOR[name]
-    f = build(entry)
-    assert f.exact is not None
-    keys = {1: "gradient", 2: "hessian"} if f.scalar else {1: "jacobian"}
-    for order, key in keys.items():
-        closed = f.exact.closed_form(f.start, order)
-        if closed is not None:
-            assert bool(((closed - tensor(entry[key])).abs() <= 2.0**-52 * closed.abs() + 1e-300).all())
-
-
 # The functions of the zoo that are those of the tables, where the name is another or the size is in it.
 RENAMED = {
     "rosenbrock2": "rosenbrock",

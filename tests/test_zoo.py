@@ -146,24 +146,6 @@ def test_derivatives_agree(name: str) -> None:
             assert relative(value, ball.mid) < 1e-11
 
 
-# SymPy takes its time: long formulas are left to the slow tests.
-LONG = [name for name in NAMES if len(str(CONFIGS[name]["expr"])) > 70]
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NAMES]
-)
-def test_closed_form(name: str) -> None:
-    f = load(name)
-    assert f.exact is not None
-    for order in (1, 2):
-        closed = f.exact.closed_form(f.start, order)
-        if closed is not None:
-            ball = f.exact.enclose(f.start, order)
-            half_ulp = 2.0**-53 * closed.abs()
-            assert bool(((closed - ball.mid).abs() <= ball.rad + half_ulp + 1e-300).all())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_kinks_are_named(name: str) -> None:
     expr = str(CONFIGS[name]["expr"])

@@ -32,11 +32,9 @@ class Exact(Protocol):
         ...
 
     def derivative_latex(self, order: int) -> list[str]:
-        """Closed forms to typeset, one equation a string (order 1 or 2); empty when they would be too long to read."""
-        ...
-
-    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
-        """The closed-form derivative evaluated at 50 digits, rounded to float64; None where there is none."""
+        """Closed forms to typeset, one equation a string (order 1 or 2); one line that says so where they would be too
+        long to read.
+        """
         ...
 
     def enclose(self, x: Tensor, order: int) -> Ball:

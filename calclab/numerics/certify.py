@@ -1,4 +1,4 @@
-"""Evidence for formulas: the number against a rigorous Arb ball, and against the closed form."""
+"""Evidence for formulas: the number against a rigorous Arb ball."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from calclab.numerics.kinks import kink_notes, without_kinks
 from calclab.numerics.tolerance import tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
-CLOSED = "closed form"
-EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass
@@ -46,12 +44,8 @@ def derivative(
     order: int,
     scale: float = 0.0,
     each: bool = False,
-    closed: bool = True,
 ) -> list[Evidence]:
-    """Evidence for the derivative of ``order`` 0, 1 or 2 of a formula; ``value`` has the shape of ``enclose``.
-
-    Against the ball always; against the closed form only when ``closed``, since it costs more and proves less.
-    """
+    """Evidence for the derivative of ``order`` 0, 1 or 2 of a formula; ``value`` has the shape of ``enclose``."""
     exact = function.exact
     assert exact is not None
     quantity = "jacobian" if order == 1 and not function.scalar else QUANTITIES[order]
@@ -59,21 +53,16 @@ def derivative(
     if order == 2:
         ball = without_kinks(ball, exact.enclose(x, 1))
     sensitivity = Blur(exact, x, order, ball)
-    form = exact.closed_form(x, order) if closed else None
     width = len(x) if order == 1 else 0
-    references = [Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL, width)]
-    if form is not None:
-        numbers = flat(form)
-        exists = np.where(np.isnan(references[0].mid), nan, numbers)
-        references.append(Reference(exists, np.abs(numbers) * EPS / 2, sensitivity, CLOSED, width))
-    missing = np.flatnonzero(np.isnan(references[0].mid)).tolist()
+    reference = Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL, width)
+    missing = np.flatnonzero(np.isnan(reference.mid)).tolist()
     kinks = kink_notes(exact, x, order, missing, function.variables) if missing else {}
     judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))
     numbers = flat(value)
     names = {quantity: np.arange(len(numbers))}
     if each and order == 1 and function.scalar:
         names = {f"∂f/∂{name}": np.array([i]) for i, name in enumerate(function.variables)}
-    return [row for ref in references for name, index in names.items() for row in judge.rows(name, numbers, ref, index)]
+    return [row for name, index in names.items() for row in judge.rows(name, numbers, reference, index)]
 
 
 def gradients(
@@ -101,7 +90,7 @@ def gradients(
         for value, truth, gap, bound, tolerance in zip(*(part.tolist() for part in (*shown, allowed)), strict=True)
     ]
     for i in np.flatnonzero(~passed).tolist():
-        rows[i] = derivative(function, x[i], values[i], step, order=1, scale=scales[i], closed=False)
+        rows[i] = derivative(function, x[i], values[i], step, order=1, scale=scales[i])
     return rows
 
 

@@ -1,6 +1,6 @@
 """Evidence for numbers that a topic reports: proofs where the function is a formula, estimates where it is not.
 
-A formula is held against its Arb ball and its closed form (``certify.py``); any other callable against Taylor's
+A formula is held against its Arb ball (``certify.py``); any other callable against Taylor's
 theorem, forward mode and Richardson differences (``estimate.py``), which can refute and support but never prove.
 """
 
@@ -30,21 +30,19 @@ def check_gradient(
     *,
     scale: float = 0.0,
     each: bool = False,
-    closed: bool = True,
 ) -> list[Evidence]:
     """Evidence for ∇f(x) (n,). Gaps are relative to the largest entry or to ``scale``, whichever is larger: the
-    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own;
-    ``closed`` holds it against the closed form too, where there is one.
+    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own.
     """
     if function.exact is not None:
-        return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each, closed=closed)
+        return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
     return estimate.gradient(function, x, gradient, step, scale=scale)
 
 
 def check_gradients(
     function: Function, x: Tensor, gradients: Tensor, step: int, scales: Sequence[float]
 ) -> list[list[Evidence]]:
-    """Evidence for ∇f at each of the points x (p, n), each with its scale; closed forms are not asked."""
+    """Evidence for ∇f at each of the points x (p, n), each with its scale."""
     if function.exact is not None:
         return certify.gradients(function, x, gradients, step, scales)
     looks = zip(x, gradients, scales, strict=True)

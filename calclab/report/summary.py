@@ -18,13 +18,14 @@ PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "pyth
 
 
 def markdown(run: Run, outcome: Outcome) -> str:
-    """Title, answer, formula, numbers, evidence, claims, how it ended, and how to run it again."""
+    """Title, answer, formula, closed forms, numbers, evidence, claims, how it ended, and how to run it again."""
     parts = [f"# {run.title}"]
     if outcome.answer is not None:
         parts.append(f"**{escape(outcome.answer.sentence)}**")
     if outcome.error:
         parts.append(f"**Failed:** {code(outcome.error)}")
-    parts += [code(text) for text in formulas(run)]
+    shown = () if outcome.answer is None else outcome.answer.latex[:ROWS]
+    parts += [code(text) for text in (*formulas(run), *shown)]
     values: Mapping[str, Any] = outcome.last if outcome.answer is None else outcome.answer.values
     if values:
         parts += ["## Numbers", table(("name", "value"), ((code(k), escape(quantity(v))) for k, v in values.items()))]

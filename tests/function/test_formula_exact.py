@@ -143,20 +143,6 @@ def test_latex() -> None:
     assert latex("+".join(["x"] * 900)) == r"f : \mathbb{R}^{1} \to \mathbb{R}"
 
 
-def test_closed_form() -> None:
-    f = formula(expr="0.1*x**2 + y", at=[3.0, 1.0])
-    assert f.exact is not None
-    assert f.exact.derivative_latex(1) == [
-        r"\frac{\partial f}{\partial x} = 0.2 x",
-        r"\frac{\partial f}{\partial y} = 1",
-    ]
-    assert f.exact.closed_form(f.start, 1).tolist() == [2 * 0.1 * 3.0, 1.0]  # type: ignore[union-attr]
-    long = formula(expr="sum(i, 0, n - 1, sin(x[i])**2)", n=200)
-    assert long.exact is not None
-    assert long.exact.closed_form(long.start, 1) is None
-    assert long.exact.derivative_latex(1) == []
-
-
 def test_a_large_hessian_is_sparse_work() -> None:
     f = formula(expr="sum(i, 0, n - 2, 100*(x[i + 1] - x[i]**2)**2 + (1 - x[i])**2)", at=[-1.2, 1.0], n=200)
     assert f.exact is not None

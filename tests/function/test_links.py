@@ -44,7 +44,6 @@ def test_long_chains_stay_small() -> None:
     f = links(links=["h0 = x", *[f"h{k} = h{k - 1}*h{k - 1}*0.5 + 0.5" for k in range(1, 60)]], at=1.0)
     assert f.exact is not None
     assert float(f.exact.enclose(f.start, 1).mid) == float(torch.func.grad(f.call)(f.start)) == 1
-    assert f.exact.closed_form(f.start, 1) is None
     assert len(f.exact.latex) < 100
 
 

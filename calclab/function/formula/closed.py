@@ -1,185 +1,161 @@
-"""Closed forms by SymPy, built from our own steps and never from text.
+"""Closed forms to show: the derivatives of a formula by the rules of calculus, typeset.
 
-Two expressions stand side by side: one shows number literals as typed (0.1), the other holds the exact doubles that
-the program uses, and is evaluated at 50 digits.
+They are shown and nothing is computed with them: that is for the balls (``balls.py``). Numbers stand as typed.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
-import torch
-from torch import Tensor
-
-from calclab.function.formula.typeset import symbol
+from calclab.function.formula.symbols import HALF, LONG, SIZE, Symbols, UnreadableError
+from calclab.function.formula.tree import Node
+from calclab.function.formula.typeset import (
+    ATOM,
+    NAMED,
+    POWER,
+    PRODUCT,
+    SUM,
+    Piece,
+    bracket,
+    number,
+    piece,
+    symbol,
+    times,
+)
 from calclab.function.formula.unroll import Steps
 
-Expression = Any  # sympy.Expr
 VARIABLES = 8
-SIZE = 300  # nodes written out as a tree
-WORK = 400  # nodes times second derivatives
 READABLE = 1500  # characters of LaTeX
-DIGITS = 50
+SQUARED = NAMED | {"log", "sigmoid", "gamma", "erf", "erfc", "digamma"}  # whose name takes the exponent
+Place = tuple[int, ...]
 
 
-def closed_form(steps: Steps, variables: Sequence[str], vector: bool, letter: str = "f") -> ClosedForm | None:
-    """The closed form, where the formula is short enough to differentiate in no time and to be read."""
-    sizes = steps.sizes()
-    if len(variables) > VARIABLES or sum(sizes[root] for root in steps.roots) > SIZE:
-        return None
-    return ClosedForm(steps, tuple(variables), vector, letter)
+def derivatives(steps: Steps, order: int) -> tuple[Symbols, dict[Place, int]]:
+    """For every entry (row, i) or (row, i, j), i <= j, its expression. Raises UnreadableError where they are too many
+    or together too long.
+    """
+    if steps.n > VARIABLES:
+        raise UnreadableError(LONG)
+    sizes, w = steps.sizes(), Symbols()
+    if sum(sizes[root] for root in steps.roots) > SIZE:
+        raise UnreadableError(LONG)
+    places: list[int] = []
+    for node in steps.nodes:
+        places.append(w.step(node.op, node.text, node.value, [places[a] for a in node.args]))
+    found: dict[Place, int] = {(row,): places[root] for row, root in enumerate(steps.roots)}
+    for _ in range(order):
+        before, found = found, {}
+        for at, root in before.items():
+            for i in range(at[-1] if len(at) > 1 else 0, steps.n):
+                found[*at, i] = w.derivative(root, i)
+                if sum(w.sizes[k] for k in found.values()) > 2 * SIZE:
+                    raise UnreadableError(LONG)
+    return w, found
 
 
-class ClosedForm:
-    def __init__(self, steps: Steps, variables: tuple[str, ...], vector: bool, letter: str = "f") -> None:
-        import sympy
-
-        self.steps = steps
-        self.variables = variables
-        self.vector = vector
-        self.letter = symbol(letter)
-        # Our own symbols: a user's name never reaches SymPy.
-        self.symbols = [sympy.Symbol(f"x_{k}", real=True) for k in range(len(variables))]
-        self.names = {s: symbol(name) for s, name in zip(self.symbols, variables, strict=True)}
-        sizes = steps.sizes()
-        self.size = sum(sizes[root] for root in steps.roots)
-        self.cache: dict[tuple[bool, int], list[tuple[tuple[int, ...], Expression]]] = {}
-
-    @cached_property
-    def shown(self) -> list[Expression]:
-        import sympy
-
-        return self.build(lambda text, value: sympy.Integer(text) if text.isdigit() else sympy.Float(text, 15))
-
-    @cached_property
-    def precise(self) -> list[Expression]:
-        import sympy
-
-        return self.build(lambda text, value: sympy.Rational(*value.as_integer_ratio()))
-
-    def build(self, literal: Callable[[str, float], Expression]) -> list[Expression]:
-        """The roots as SymPy expressions."""
-        values: list[Expression] = []
-        for node in self.steps.nodes:
-            args = [values[a] for a in node.args]
-            if node.op == "number":
-                values.append(literal(node.text, node.value))
-            elif node.op == "x":
-                values.append(self.symbols[int(node.value)])
-            else:
-                values.append(operation(node.op, node.text, args))
-        return [values[root] for root in self.steps.roots]
-
-    def derivatives(self, order: int, precise: bool) -> list[tuple[tuple[int, ...], Expression]]:
-        """(place, expression) for every entry; of a Hessian the upper triangle."""
-        known = self.cache.get((precise, order))
-        if known is None:
-            known = []
-            for row, root in enumerate(self.precise if precise else self.shown):
-                lead = (row,) if self.vector else ()
-                if order == 0:
-                    known.append((lead, root))
-                    continue
-                for i, u in enumerate(self.symbols):
-                    first = root.diff(u)
-                    if order == 1:
-                        known.append(((*lead, i), first))
-                    else:
-                        for j, v in list(enumerate(self.symbols))[i:]:
-                            known.append(((*lead, i, j), first.diff(v)))
-            self.cache[precise, order] = known
-        return known
-
-    def fits(self, order: int) -> bool:
-        return self.size * len(self.symbols) ** max(order - 1, 0) <= WORK
-
-    def latex(self, order: int) -> list[str]:
-        """One equation for each derivative, or none when together they are too long to read."""
-        import sympy
-
-        if not self.fits(order):
-            return []
-        lines = [
-            f"{self.left(place, order)} = {sympy.latex(value, symbol_names=self.names)}"
-            for place, value in self.derivatives(order, precise=False)
-        ]
-        return lines if sum(map(len, lines)) <= READABLE else []
-
-    def left(self, place: tuple[int, ...], order: int) -> str:
-        """f'(x), or ∂²f/∂x∂y."""
-        f = f"{self.letter}_{{{place[0]}}}" if self.vector else self.letter
-        by = [symbol(self.variables[i]) for i in place[-order:]]
-        if len(self.variables) == 1:
-            return f + "'" * order + rf"({by[0]})"
-        if order == 1:
-            return rf"\frac{{\partial {f}}}{{\partial {by[0]}}}"
-        below = rf"\partial {by[0]}^{{2}}" if by[0] == by[1] else rf"\partial {by[0]} \partial {by[1]}"
-        return rf"\frac{{\partial^{{2}} {f}}}{{{below}}}"
-
-    def value(self, x: Tensor, order: int) -> Tensor | None:
-        """The derivative tensor at x, evaluated at 50 digits and rounded; NaN where it is not a real number."""
-        import sympy
-
-        if not self.fits(order):
-            return None
-        point = {s: sympy.Rational(*float(v).as_integer_ratio()) for s, v in zip(self.symbols, x.tolist(), strict=True)}
-        shape = ((len(self.steps.roots),) if self.vector else ()) + (len(self.symbols),) * order
-        values = torch.empty(shape, dtype=torch.float64)
-        for place, expression in self.derivatives(order, precise=True):
-            entry = real(expression, point)
-            values[place] = entry
-            if order == 2:
-                values[(*place[:-2], place[-1], place[-2])] = entry
-        return values
-
-
-def real(expression: Expression, point: dict[Expression, Expression]) -> float:
-    """The value as a double; NaN where there is none."""
+def latex(steps: Steps, variables: Sequence[str], vector: bool, letter: str, order: int) -> list[str]:
+    """One equation for each derivative of ``order`` 1 or 2, or one line that says why there is none."""
     try:
-        # Piecewise conditions are decided by substitution, the rest by interval-checked evaluation.
-        value = expression.subs(point) if expression.has(piecewise()) else expression
-        number = value.evalf(DIGITS, subs=point, maxn=400)
-        return float(str(number)) if number.is_real else math.nan  # float(number) would truncate
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError, AttributeError):
-        return math.nan
+        w, found = derivatives(steps, order)
+        pieces = written(w, list(found.values()), variables)
+        lines = [f"{left(at, vector, letter, variables)} = {pieces[k][0]}" for at, k in found.items()]
+        if sum(map(len, lines)) > READABLE:
+            raise UnreadableError(LONG)
+    except UnreadableError as reason:
+        return [refusal(reason)]
+    return lines
 
 
-def piecewise() -> Any:
-    import sympy
+def refusal(reason: object) -> str:
+    """A line in the place of the equations."""
+    return rf"\text{{no closed form: {reason}}}"
 
-    return sympy.Piecewise, sympy.sign, sympy.Abs, sympy.Heaviside
+
+def left(at: Place, vector: bool, letter: str, variables: Sequence[str]) -> str:
+    """f'(x), or ∂²f/∂x∂y."""
+    row, *places = at
+    f = f"{symbol(letter)}_{{{row}}}" if vector else symbol(letter)
+    by = [symbol(variables[i]) for i in places]
+    if len(variables) == 1:
+        return f + "'" * len(by) + rf"({by[0]})"
+    if len(by) == 1:
+        return rf"\frac{{\partial {f}}}{{\partial {by[0]}}}"
+    below = rf"\partial {by[0]}^{{2}}" if by[0] == by[1] else rf"\partial {by[0]} \partial {by[1]}"
+    return rf"\frac{{\partial^{{2}} {f}}}{{{below}}}"
 
 
-def operation(op: str, text: str, args: list[Expression]) -> Expression:
-    """One step in SymPy."""
-    import sympy
+def written(w: Symbols, roots: Sequence[int], variables: Sequence[str]) -> dict[int, Piece]:
+    """The LaTeX of expressions and of all that is below them."""
+    pieces: dict[int, Piece] = {}
+    for k in w.below(roots):
+        node = w.nodes[k]
+        args = [pieces[a] for a in node.args]
+        match node.op:
+            case "x":
+                pieces[k] = symbol(variables[int(node.value)]), ATOM
+            case "sum":
+                pieces[k] = total([text for text, _ in args]), SUM
+            case "number" | "product":
+                pieces[k] = product(w, node.args or (k,), pieces)
+            case "power":
+                pieces[k] = product(w, (k,), pieces)
+            case "select":
+                test = piece(Node(node.text), args[:2])
+                pieces[k] = piece(Node("where"), [test, *args[2:]])
+            case _:
+                pieces[k] = piece(node, args)
+    return pieces
 
-    if op == "pi":
-        return sympy.pi
-    if op == "select":
-        left, right, then, otherwise = args
-        if text == ">" and right == 0 and then == left and otherwise == -left:
-            return sympy.Abs(left)
-        relation = {"<": sympy.Lt, "<=": sympy.Le, ">": sympy.Gt, ">=": sympy.Ge, "==": sympy.Eq, "!=": sympy.Ne}[text]
-        return sympy.Piecewise((then, relation(left, right)), (otherwise, True))
-    plain: dict[str, Callable[..., Expression]] = {
-        "add": lambda a, b: a + b,
-        "sub": lambda a, b: a - b,
-        "mul": lambda a, b: a * b,
-        "div": lambda a, b: a / b,
-        "pow": lambda a, b: a**b,
-        "neg": lambda a: -a,
-        "total": lambda *terms: sympy.Add(*terms),
-        "log2": lambda a: sympy.log(a) / sympy.log(2),
-        "log10": lambda a: sympy.log(a) / sympy.log(10),
-        "log1p": lambda a: sympy.log(1 + a),
-        "expm1": lambda a: sympy.exp(a) - 1,
-        "sigmoid": lambda a: 1 / (1 + sympy.exp(-a)),
-        "softplus": lambda a: sympy.log(1 + sympy.exp(a)),
-        "cbrt": lambda a: sympy.real_root(a, 3),
-        "lgamma": lambda a: sympy.loggamma(a),
-    }
-    return plain[op](*args) if op in plain else getattr(sympy, op)(*args)
+
+def total(terms: list[str]) -> str:
+    """Terms with their signs, one without a minus first."""
+    first, *rest = sorted(terms, key=lambda text: text.startswith("-"))
+    return first + "".join(f" - {text[1:]}" if text.startswith("-") else f" + {text}" for text in rest)
+
+
+def product(w: Symbols, factors: Sequence[int], pieces: Mapping[int, Piece]) -> Piece:
+    """Factors, those with negative exponents below a line."""
+    sign, above, below = "", [], []
+    for k in factors:
+        node, value = w.nodes[k], w.numbers.get(k)
+        if value is not None:
+            sign = "-" * (value < 0)
+            if isinstance(value, float):
+                above.append(number(f"{abs(value):.15g}"))
+            else:
+                p, q = abs(value.numerator), value.denominator
+                above += [number(str(p))] * (p != 1)
+                below += [number(str(q))] * (q != 1)
+            continue
+        base, exponent = node.args if node.op == "power" else (k, w.one)
+        e = w.numbers.get(exponent)
+        if e is None:
+            above.append((f"{bracket(pieces[base], ATOM)}^{{{pieces[exponent][0]}}}", POWER))
+        else:
+            (below if e < 0 else above).append(power(w, base, -e if e < 0 else e, pieces))
+    text, binds = joined(above)
+    if below:
+        text, binds = rf"\frac{{{text}}}{{{joined(below)[0]}}}", POWER
+    return (sign + bracket((text, binds), PRODUCT), SUM) if sign else (text, binds)
+
+
+def power(w: Symbols, base: int, exponent: Fraction | float, pieces: Mapping[int, Piece]) -> Piece:
+    text, binds = pieces[base]
+    if exponent == 1:
+        return text, binds
+    if exponent == HALF and isinstance(exponent, Fraction):
+        return rf"\sqrt{{{text}}}", POWER
+    written = str(exponent) if isinstance(exponent, Fraction) else number(f"{exponent:.15g}")[0]
+    if w.nodes[base].op in SQUARED:  # sin²(x)
+        return text.replace(r"\left(", rf"^{{{written}}}\left(", 1), POWER
+    return f"{bracket(pieces[base], ATOM)}^{{{written}}}", POWER
+
+
+def joined(factors: Sequence[Piece]) -> Piece:
+    if not factors:
+        return "1", ATOM
+    result = factors[0]
+    for factor in factors[1:]:
+        result = times(result, factor), PRODUCT
+    return result

@@ -20,6 +20,7 @@ from calclab.function.formula.degree import degree
 from calclab.function.formula.gradients import straight_rows
 from calclab.function.formula.rounding import PRECISIONS, SMALL, Found, arb, assemble, climb, unknown
 from calclab.function.formula.rules import flint, nan
+from calclab.function.formula.symbols import LONG
 from calclab.function.formula.unroll import TooLargeError, unroll
 
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
@@ -40,12 +41,6 @@ class FormulaExact:
     def latex(self) -> str:
         """The formula as LaTeX, for instance f(x) = x^{2}."""
         return typeset.formula(self.bound, self.vector, self.variables, self.letter)
-
-    @cached_property
-    def closed(self) -> closed.ClosedForm | None:
-        """The formula in SymPy, where it is short enough to read."""
-        tape = self.tape
-        return None if tape is None else closed.closed_form(tape.steps, self.variables, self.vector, self.letter)
 
     @cached_property
     def tape(self) -> Tape | None:
@@ -80,12 +75,10 @@ class FormulaExact:
         return math.inf if self.tape is None else degree(self.tape.steps)
 
     def derivative_latex(self, order: int) -> list[str]:
-        """Closed forms to typeset, one equation a string; empty where they would be too long to read."""
-        return [] if self.closed is None else self.closed.latex(order)
-
-    def closed_form(self, x: Tensor, order: int) -> Tensor | None:
-        """The closed form at 50 digits, rounded to float64; None where there is none."""
-        return None if self.closed is None else self.closed.value(x, order)
+        """Closed forms to typeset, one equation a string; where they would be too long to read, a line that says so."""
+        if self.tape is None:
+            return [closed.refusal(LONG)]
+        return closed.latex(self.tape.steps, self.variables, self.vector, self.letter, order)
 
     def enclose(self, x: Tensor, order: int) -> Ball:
         """Balls around the derivative tensor of ``order`` 0, 1 or 2 at x, whose entries are taken as exact."""

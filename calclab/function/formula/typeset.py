@@ -24,6 +24,8 @@ WRITTEN = {
     "gamma": r"\Gamma",
     "lgamma": r"\ln\Gamma",
     "atan2": r"\operatorname{atan2}",
+    "digamma": r"\psi",
+    "trigamma": r"\psi'",
 }
 RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 GREEK = {"alpha", "gamma", "delta", "epsilon", "eta", "theta", "kappa", "mu", "nu", "xi", "rho", "sigma", "tau", "phi"}

@@ -207,7 +207,7 @@ class Comparison(schema.topic.Comparison, Method):
         x, g = state["x"][i, b], state["gradient"][i, b]
         if bool(x.isfinite().all() & g.isfinite().all()):
             scale = float(walks.scale[1][b])
-            evidence += check_gradient(self.function, x, g, k, scale=scale, closed=k == 0)
+            evidence += check_gradient(self.function, x, g, k, scale=scale)
         return evidence
 
     def looked_at(self, state: State, i: int, k: int) -> list[int]:

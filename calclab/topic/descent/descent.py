@@ -207,7 +207,7 @@ class Descent(schema.topic.Descent):
         if not bool(torch.isfinite(x).all()):
             return []
         evidence = check_value(f, x, state["loss"], k) if k == 0 else []
-        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1], closed=k == 0)
+        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1])
 
     def verify_each(self, x: Tensor, g: Tensor, k: int, scales: Sequence[float]) -> Iterator[Sequence[Evidence]]:
         """What `verify` says of runs of this function at the points x (runs, n) of step k > 0, where g was found."""
