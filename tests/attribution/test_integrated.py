@@ -35,6 +35,41 @@ PIECEWISE = {
 }
 
 
+class Pooled(nn.Module):
+    """Max-pooling alone, and a number for each class from what it leaves."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool, self.out = pool, nn.LazyLinear(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.pool(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0)},
+        {"kernel_size": (2, 4), "stride": (2, 3), "padding": (0, 2)},
+        {"kernel_size": (2, 3), "stride": 1, "padding": (0, 1), "dilation": (3, 1)},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 2},
+    ],
+    ids=str,
+)
+def test_windows_that_are_not_square_are_exact_too(nets: SimpleNamespace, window: dict[str, object]) -> None:
+    """Along a segment each maximum is convex and piecewise linear: panels of autograd come near."""
+    net = Pooled(nn.MaxPool2d(**window)).double()
+    x, x0 = nets.rows(2, 1, 5, 6), nets.rows(1, 1, 5, 6, seed=4)
+    with torch.no_grad():
+        net(x)
+    found = attribute(nets.made(net), "integrated_gradients", x, target=1, baseline=x0, exact=True)
+    assert float(found.gap.abs().max()) < 1e-12
+    assert float(found.error.max()) < 1e-11
+    (values,) = found.parts()
+    assert float((values - by_panels(net, x, x0, 1, 400)).abs().max()) < 2e-2
+
+
 @pytest.mark.parametrize("name", PIECEWISE)
 def test_exact_where_piecewise_linear(nets: SimpleNamespace, name: str) -> None:
     net, shape = PIECEWISE[name](nets)

@@ -186,3 +186,48 @@ def test_accuracy_falls_to_chance() -> None:
     found = attribute(net, "permutation", x, labels=labels)
     assert float(found.values[0, 0]) == pytest.approx(0.5, abs=0.02)
     assert float(found.values[0, 1]) == 0
+
+
+def by_hand(net: nn.Module, x: Tensor, score, columns: list[int]) -> Tensor:
+    """The mean fall of a score over all orders of the rows, which so few rows have."""
+    with torch.no_grad():
+        before = score(net(x))
+        orders = list(itertools.permutations(range(len(x))))
+        falls = []
+        for order in orders:
+            other = x.clone()
+            other[:, columns] = x[list(order)][:, columns]
+            falls.append(before - score(net(other)))
+    return torch.stack(falls).mean(0)
+
+
+@pytest.mark.parametrize("kind", ["chain", "whole"])
+@pytest.mark.parametrize("score", ["r2", "accuracy", "sign", "loss", "own"])
+def test_permutation_importance_of_several_outputs_is_the_mean_over_all_orders(
+    nets: SimpleNamespace, kind: str, score: str
+) -> None:
+    outputs = 1 if score == "sign" else 3
+    net = nets.chain(nn.Tanh(), 3, 5, outputs, seed=3)
+    if kind == "whole":  # the same, as no chain is written
+        net = nn.Sequential(nn.Identity(), nn.Sequential(*net), nn.Softshrink(0.0)).double()
+    x = nets.rows(5, 3)
+    numbers = net(x).detach() + 0.3 * nets.rows(5, outputs, seed=7)
+    classes = torch.tensor([0, 2, 1, 1, 0]) if outputs > 1 else torch.tensor([0, 1, 1, 0, 1])
+    y = classes if score in ("accuracy", "sign") else numbers
+    squares = lambda o, t: (o - t).square().sum(1)  # noqa: E731
+    scores = {
+        "r2": lambda o: 1 - (o - y).square().sum() / (y - y.mean(0)).square().sum(),
+        "accuracy": lambda o: (o.argmax(1) == y).double().mean(),
+        "sign": lambda o: ((o[:, 0] > 0) == (y == 1)).double().mean(),
+        "loss": lambda o: -squares(o, y).mean(),
+        "own": lambda o: -(o - y).abs().max(),
+    }
+    given = {"loss": "loss", "own": lambda o, t: -(o - t).abs().max()}.get(score)
+    found = attribute(net, "permutation", x, labels=y, repeats=400, score=given, loss=squares)
+    truth = torch.stack([by_hand(net, x, scores[score], [j]) for j in range(3)])
+    assert float(((found.values[0] - truth) / (found.error[0] + 1e-12)).abs().max()) < 4
+    assert float(found.error.max()) < 0.1 * float(truth.abs().max()) + 1e-12  # 1/√400 is 0.05
+    pair = attribute(net, "permutation", x, labels=y, repeats=400, score=given, loss=squares, groups=[0, 1, 0])
+    assert float(pair.values[0, 0] + pair.values[0, 2]) == pytest.approx(
+        float(by_hand(net, x, scores[score], [0, 2])), abs=8 * float(pair.error.max()) + 1e-12
+    )

@@ -19,6 +19,7 @@ from calclab.curvature import (
     positions,
     trace_gauss_newton,
 )
+from calclab.curvature import diagonal
 from calclab.curvature.capture import known_layers
 from calclab.curvature.graph import subject
 from calclab.errors import UserError
@@ -80,6 +81,17 @@ def test_the_diagonal_is_that_of_the_dense_matrix(name: str) -> None:
     torch.testing.assert_close(
         diagonal_gauss_newton(net, parameters=some), expected[positions(net, some)], atol=1e-12, rtol=1e-8
     )
+
+
+@pytest.mark.parametrize("name", ["lstm", "bits", "mlp"])
+def test_the_same_in_no_memory_at_all(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One column of the root after another, one row after another, where there is no room for two."""
+    data = cases.data_of(cases.draw(8, 5, 4))
+    net = network(Bits, data, name=name, seed=1) if name == "bits" else cases.made(name)
+    monkeypatch.setattr(diagonal, "NUMBERS", 1)
+    expected = cases.dense_gauss_newton(net).diagonal()
+    for given in ({"memory": 1.0}, {"memory": 1.0, "rows": 3}):
+        torch.testing.assert_close(diagonal_gauss_newton(net, **given), expected, atol=1e-12, rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", [*cases.LOSSES, "bce", "half_mse"])

@@ -92,6 +92,28 @@ def test_no_point_stretches_more_than_the_norm(module: nn.Module, shape: tuple[i
             assert seen <= bound * (1 + 1e-10)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [(3, 2, 1, 7), (3, 1, 0, 6), (2, 1, 0, 5), (5, 2, 2, 9), ((3, 2), (2, 1), (1, 0), 8), (2, 2, 0, 6), (2, 3, 0, 7)],
+)
+def test_a_peak_in_several_windows_meets_the_norm_of_max_pooling(kernel, stride, padding, size) -> None:
+    """The largest pixel is copied once for each window that it lies in: the norm is the root of the most windows."""
+    made = layer(nn.MaxPool2d(kernel, stride, padding), (1, size, size))
+    copies = []
+    for at in range(size * size):
+        x = torch.zeros(1, size * size, dtype=torch.float64)
+        x[0, at] = 1
+        copies.append(float(made.module(x.view(1, 1, size, size)).sum()))
+    assert norm(made) == pytest.approx(max(copies) ** 0.5, rel=1e-12)
+
+
+def test_a_dilated_window_of_maxima_is_bounded() -> None:
+    made = layer(nn.MaxPool2d(2, stride=1, dilation=2), (1, 6, 6))
+    x = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
+    x[..., 2, 2] = 1
+    assert float(made.module(x).sum()) ** 0.5 <= norm(made)
+
+
 def test_simple_ones_are_met() -> None:
     """Means over windows that lie apart: 1/k. Normalisation of nearly constant inputs: γ / √ε. Softmax of two: 1/2."""
     assert norm(layer(nn.AvgPool2d(2), (1, 4, 4))) == pytest.approx(0.5)
