@@ -15,11 +15,11 @@ from calclab.curvature import (
     choose,
     curvature,
     curves_only_through_the_loss,
+    diagonal,
     diagonal_gauss_newton,
     positions,
     trace_gauss_newton,
 )
-from calclab.curvature import diagonal
 from calclab.curvature.capture import known_layers
 from calclab.curvature.graph import subject
 from calclab.errors import UserError
