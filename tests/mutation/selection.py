@@ -1,0 +1,91 @@
+"""Which tests execute a line: coverage's dynamic contexts, kept for each test file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import warm
+
+TESTS = ("numerics", "curvature", "attribution", "optimizer", "function", "topic", "archive", "test_*.py")
+
+
+@dataclass
+class Selection:
+    """``lines[file][line]`` are tests; line 0 stands for what every import executes."""
+
+    lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
+
+    def add(self, told: dict) -> None:
+        for file, lines in told["lines"].items():
+            there = self.lines.setdefault(file, {})
+            for line, tests in lines.items():
+                there.setdefault(int(line), set()).update(told["tests"][i] for i in tests)
+        self.seconds.update(told["seconds"])
+        self.failing.update(told["failing"])
+
+    def tests(self, file: str, lines: range) -> list[str]:
+        """The tests that execute one of the lines: those of the file's own folder first, then the quickest."""
+        there = self.lines.get(file, {})
+        found = set().union(*(there.get(line, set()) for line in lines))
+        found = found or set().union(*there.values(), set())  # lines of an import
+        mirror = "/".join(["tests", *Path(file).parts[1:-1]])
+        known = [test for test in found if test in self.seconds and test not in self.failing]
+        return sorted(known, key=lambda test: (not test.startswith(mirror), self.seconds[test], test))
+
+
+def covered(test: str, root: Path) -> dict:
+    """What the tests of one file execute (runs in a child)."""
+    import coverage
+
+    cover = coverage.Coverage(data_file=None, source=[str(root / "calclab")], config_file=False)
+    cover.start()
+    watched = warm.run([test], watched=warm.Watched(cover.switch_context))
+    cover.stop()
+    data = cover.get_data()
+    tests = sorted(watched.seconds)
+    number = {name: i for i, name in enumerate(tests)}
+    lines = {
+        str(Path(file).relative_to(root)): {
+            line: [number[name] for name in names if name in number]
+            for line, names in data.contexts_by_lineno(file).items()
+        }
+        for file in data.measured_files()
+    }
+    return {"tests": tests, "lines": lines, "seconds": watched.seconds, "failing": watched.failed}
+
+
+def select(root: Path, kept: Path, seconds: float = 900.0) -> Selection:
+    """The selection for the code under ``root``; what is known of a test file as it is now is read from ``kept``."""
+    code = digest(sorted((root / "calclab").rglob("*.py")))
+    files = [
+        path
+        for name in TESTS
+        for path in sorted((root / "tests").glob(name) if "*" in name else (root / "tests" / name).rglob("test_*.py"))
+    ]
+    selection = Selection()
+    for number, path in enumerate(files):
+        name = str(path.relative_to(root))
+        place = kept / f"{digest([path, *sorted(path.parent.glob('conftest.py'))], code)}.json"
+        if not place.exists():
+            print(f"\rwhich lines do tests execute: {number + 1} of {len(files)}, {name:60}", end="", flush=True)
+            told = warm.child(lambda name=name: covered(name, root), root, seconds)
+            if not isinstance(told, dict):
+                print(f"\n{name}: left out, {'it takes too long' if told is None else told[1]}")
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(told))
+            print(end="\r")
+        selection.add(json.loads(place.read_text()))
+    return selection
+
+
+def digest(files: list[Path], salt: str = "") -> str:
+    total = hashlib.sha256(salt.encode())
+    for path in files:
+        total.update(str(path.name).encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:24]
