@@ -119,11 +119,16 @@ class Inertia:
         return f"{sign} semidefinite" if self.zero else f"{sign} definite"
 
 
-def inertia(eigenvalues: Tensor) -> Inertia:
-    """Signs of the eigenvalues (n,); |λ| <= n eps max|λ| counts as zero (Weyl's bound on their error)."""
+def inertia(eigenvalues: Tensor, ball: Ball | None = None) -> Inertia:
+    """Signs of the eigenvalues (n,). Computed ones count as zero where |λ| <= n eps max|λ| (Weyl's bound on their
+    error), proven ones only where their ball holds zero, however small they are beside the others.
+    """
     n = len(eigenvalues)
-    zero = n * torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().max()
-    negative, positive = int((eigenvalues < -zero).sum()), int((eigenvalues > zero).sum())
+    if ball is not None:
+        values, zero = ball.mid, ball.rad
+    else:
+        values, zero = eigenvalues, n * torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().max()
+    negative, positive = int((values < -zero).sum()), int((values > zero).sum())
     return Inertia(negative, n - negative - positive, positive)
 
 

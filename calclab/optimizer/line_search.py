@@ -166,16 +166,18 @@ class Wolfe(Search, schema.line_search.Wolfe):
 
 def between(low: Trial, high: Trial) -> float:
     """The minimum of the cubic through both values and slopes (Nocedal and Wright, equation 3.59), where it lies well
-    inside; else the middle."""
-    middle = (low.t + high.t) / 2
+    inside; else the middle.
+
+    With s from 0 at ``low`` to 1 at ``high`` its slope is a s² - 2 b s + p. Of the two forms of the root where it
+    rises, (b + d) / a and p / (b - d), that one is taken in which nothing cancels.
+    """
     width = high.t - low.t
-    d1 = low.slope + high.slope - 3 * (low.value - high.value) / (low.t - high.t) if width else math.nan
-    square = d1 * d1 - low.slope * high.slope
+    middle = (low.t + high.t) / 2
+    p, q = low.slope * width, high.slope * width
+    d1 = p + q - 3 * (high.value - low.value)
+    a, b, square = p + q + 2 * d1, p + d1, d1 * d1 - p * q
     if not 0 <= square < math.inf:
         return middle
-    d2 = math.copysign(math.sqrt(square), width)
-    divisor = high.slope - low.slope + 2 * d2
-    if divisor == 0:
-        return middle
-    t = high.t - width * (high.slope + d2 - d1) / divisor
-    return t if 0.05 <= (t - low.t) / width <= 0.95 else middle
+    top, divisor = (b + math.sqrt(square), a) if b >= 0 else (p, b - math.sqrt(square))
+    s = top / divisor if divisor else math.nan
+    return low.t + s * width if 0.05 <= s <= 0.95 else middle

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -150,8 +150,10 @@ def test_trials_beyond_the_numbers_are_too_long(value: float) -> None:
         assert -1 <= float(move) < 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.1, 3), st.floats(-2, 2), st.floats(0.2, 4))
+@example(2, 1.5, 1.5, 0, 2)  # the divisor of equation 3.59 is 0 here, and its numerator too
+@example(0, 1, 1, 0, 2.5)  # a parabola
 def test_the_cubic_through_two_points_finds_the_minimum_of_a_cubic(
     a: float, b: float, c: float, t: float, w: float
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from calclab.app import catalogue
-from calclab.core import Heatmap, Verdict
+from calclab.core import Function, Heatmap, Verdict
 from calclab.errors import UserError
 from calclab.function.formula import formula
 from calclab.topic.hessian import Hessian
@@ -53,6 +54,54 @@ def test_the_kind_of_a_stationary_point(walk, expr, at, kind):
     values = walk(hessian(subject=f(expr, *at))).answer.values
     assert kind in values["kind"]
     assert "not stationary" not in values["kind"]
+
+
+@pytest.mark.parametrize("at", [1e9, -3.7e12, 2.0**60, 1e22])
+@pytest.mark.parametrize("expr", ["sin(x)", "cos(x) + 2", "sin(x)*cos(x)"])
+def test_no_x_is_so_large_that_a_slope_is_called_stationary(walk, expr, at):
+    """A callable has no proof, and is told the same."""
+    proven = f(expr, at)
+    assert abs(float(proven.exact.enclose(proven.start, 1).mid)) > 0.05
+    for subject in (proven, Function("f", proven.call, proven.start, ("x",))):
+        assert walk(hessian(subject=subject)).answer.values["kind"].startswith("not stationary")
+
+
+def test_a_steep_direction_excuses_no_slope_along_a_flat_one(walk):
+    """f = 1e20 (x - y)² + x has the slope 1 along (1, 1), where H is zero."""
+    assert walk(hessian(subject=f("1e20*(x-y)**2 + x", 1, 1))).answer.values["kind"].startswith("not stationary")
+    assert walk(hessian(subject=f("(x-1)**2 + cos(1e17*y)", 1, 1e-17))).answer.values["kind"].startswith("not")
+
+
+@pytest.mark.parametrize(
+    ("expr", "at", "kind"),
+    [("cos(x)", math.pi, "minimum"), ("(3*x-1)**2 - (y-0.1)**2", (1 / 3, 0.1), "saddle"), ("x**2", 0, "minimum")],
+)
+def test_the_float_nearest_to_a_stationary_point_is_stationary(walk, expr, at, kind):
+    at = at if isinstance(at, tuple) else (at,)
+    assert walk(hessian(subject=f(expr, *at))).answer.values["kind"] == kind
+
+
+def test_proven_signs_decide_inertia_and_kind(walk):
+    values = walk(hessian(subject=f("x**2 - 1e-17*y**2", 0, 0))).answer.values
+    assert values["inertia"] == "1 negative, 0 zero, 1 positive"
+    assert (values["kind"], values["curvature"]) == ("saddle", "indefinite")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_quadratics_of_known_signature(walk, seed):
+    """Σ d_i (l_i·x)² with independent integer forms l_i has the signs of d (Sylvester), from 1e-40 to 1e20."""
+    draw = random.Random(seed)
+    n = draw.randint(2, 4)
+    d = [draw.choice([-1, 0, 1]) * 10.0 ** draw.randint(-40, 20) for _ in range(n)]
+    rows = [[1 if i == j else draw.randint(-3, 3) * (j > i) for j in range(n)] for i in range(n)]
+    forms = ["+".join(f"({c})*x{j}" for j, c in enumerate(row)) for row in rows]
+    subject = f("+".join(f"({c!r})*({form})**2" for c, form in zip(d, forms, strict=True)), *[0.0] * n)
+    values = walk(hessian(subject=subject)).answer.values
+    signs = [sum(c < 0 for c in d), sum(c == 0 for c in d), sum(c > 0 for c in d)]
+    assert values["inertia"] == "{} negative, {} zero, {} positive".format(*signs)
+    words = {(True, True): "saddle", (True, False): "maximum", (False, True): "minimum", (False, False): "degenerate"}
+    word = words[signs[0] > 0, signs[2] > 0]
+    assert values["kind"] == ("degenerate" if signs[1] and word != "saddle" else word)
 
 
 def test_threshold_decides_the_word(walk):

@@ -4,6 +4,9 @@ Small matrices: Arb's own certified eigenvalues, which also hold for multiple on
 Larger ones, or where that fails: an approximate eigenvector basis Q in float64. With e >= ‖QᵀQ − I‖ < 1 the orthogonal
 polar factor U of Q is within e of Q, so the eigenvalues of H = those of UᵀHU lie within ‖H‖(2e + e²) + ‖off-diagonal of
 QᵀHQ‖ of the diagonal of QᵀHQ, in order (Weyl).
+
+No precision tells zero from a tiny number. Where a ball holds zero and every entry is an exact number, as of a
+quadratic, the eigenvalues are the roots of an integer polynomial: zero exactly, or with a sign that is certain.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ Arb = Any
 Matrix = list[list[Arb]]
 SMALL = 16  # rows up to which Arb's certified eigenvalues are quick
 LARGEST = 300  # rows beyond which nothing is enclosed
+BITS = 20_000  # rows times bits of an integer entry up to which a characteristic polynomial is formed
 
 
 def eigenvalues(matrix: Matrix) -> list[Arb]:
@@ -29,13 +33,30 @@ def eigenvalues(matrix: Matrix) -> list[Arb]:
     if is_diagonal(matrix):
         return ordered([matrix[i][i] for i in range(n)])
     symmetric = [[matrix[max(i, j)][min(i, j)] for j in range(n)] for i in range(n)]
-    if n <= SMALL:
-        try:
-            found = fl.acb_mat([[fl.acb(entry) for entry in row] for row in symmetric]).eig(multiple=True)
-            return ordered([value.real for value in found])
-        except ValueError:  # clusters that are not told apart at this precision
-            pass
-    return rotated(symmetric)
+    try:
+        found = [value.real for value in fl.acb_mat(symmetric).eig(multiple=True)] if n <= SMALL else []
+    except ValueError:  # clusters that are not told apart at this precision
+        found = []
+    if n <= SMALL and not (found and all(value > 0 or value < 0 for value in found)):
+        found = roots(symmetric) or found
+    return ordered(found) if found else rotated(symmetric)
+
+
+def roots(matrix: Matrix) -> list[Arb]:
+    """Eigenvalues of a symmetric matrix of exact numbers, each as often as it occurs: the roots of its characteristic
+    polynomial over the integers. Empty where an entry is not exact, or the integers would be too long.
+    """
+    fl = flint()
+    entries = [entry for row in matrix for entry in row]
+    if not all(entry.is_exact() and entry.is_finite() for entry in entries):
+        return []
+    parts = [tuple(int(part) for part in entry.man_exp()) for entry in entries]  # entry = p · 2^e
+    least = min((e for p, e in parts if p), default=0)
+    if len(matrix) * max((p.bit_length() + e - least for p, e in parts if p), default=0) > BITS:
+        return []
+    whole = fl.fmpz_mat(len(matrix), len(matrix), [p << (e - least) if p else 0 for p, e in parts])
+    unit = fl.arb(2) ** least
+    return [unit * fl.arb(root.real) for root, times in whole.charpoly().complex_roots() for _ in range(times)]
 
 
 def singular_values(matrix: Matrix) -> list[Arb]:

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from calclab.core import Columns, Function, Status
-from calclab.numerics.operators import dense_hessian
-from calclab.numerics.spectrum import eigenvalues_of, inertia, symmetric
+from calclab.numerics.operators import value_and_gradient
+from calclab.numerics.spectrum import inertia
+from calclab.numerics.stationary import Look, look, stationary
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
-from calclab.topic.descent.runaway import runs_away
+from calclab.topic.descent.runaway import RUNAWAY, runs_away
 
 FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
 DENSE = 200  # variables up to which the Hessian is formed to tell
+NEAR = 1e-2  # times 1 + ‖x‖: a stationary point within it is where the walk ended
 
 
 @dataclass(frozen=True)
@@ -63,53 +65,84 @@ def ending(
 ) -> Ending:
     """Where x is; ``scale`` is ‖g‖ at the start, at least 1.
 
-    Stationary: ‖g‖ < tol, or within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
+    Stationary: ‖g‖ < tol, with a stationary point near, or within rounding of one (`numerics.stationary`). Of
+    a formula the proven gradient and eigenvalues decide.
+    """
     if not bool(loss.isfinite() & gradient.isfinite().all() & x.isfinite().all()):
+        if torch.equal(x, function.start):
+            return Ending("nonfinite", "f or its gradient is not finite at the start: type another function.at=...")
         return Ending("nonfinite", f"it left the finite numbers; {smaller(forecast)}")
     if runaway:
-        return Ending("diverged", f"it runs away; {smaller(forecast)}")
+        return Ending("diverged", f"it runs away; {bottom(loss, forecast) or smaller(forecast)}")
     size = gradient.norm()
-    if bool(size > max(tol, FAR * scale)):
-        return Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
-    λ = curvatures(function, x) if len(x) <= DENSE else None
-    rounding = 0.0 if λ is None else torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
-    if not bool((size < tol) | (size <= rounding)):
-        return Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
-    if λ is None:
-        return Ending("stationary", "the gradient has vanished; topic=hessian on the saved weights tells what it is")
-    if not bool(λ.isfinite().all()):
-        return Ending("stationary", "the gradient has vanished where the Hessian does not exist: a kink")
-    found = inertia(λ)
-    listed = f"Hessian eigenvalues {words.ends(λ)}"
+    vanished = bool(size < tol)
+    moving = Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
+    if not vanished and bool(size > FAR * scale):
+        return moving
+    if len(x) > DENSE:
+        told = "the gradient has vanished; topic=hessian on the saved weights tells what it is"
+        return Ending("stationary", told) if vanished else moving
+    seen = look(function, x, gradient)
+    if not bool(seen.λ.isfinite().all()):
+        told = "the gradient has vanished where the second derivatives are not known"
+        return Ending("stationary", told) if vanished else moving
+    if not stationary(function, x, seen):
+        if not vanished:
+            return moving
+        if bool(seen.gradient.norm() >= tol):
+            true = words.number(seen.gradient.norm())
+            return Ending("moving", f"the float program's gradient has vanished, and the proven one has norm {true}")
+        if not near(function, x, seen):
+            told = "the gradient is below tol, and no stationary point is near: type a smaller tol"
+            return Ending("stationary", told)
+    found = inertia(seen.λ, seen.ball)
+    listed = f"Hessian eigenvalues {words.ends(seen.λ)}"
+    away = bottom(loss, forecast) or UPHILL
     match found.word:
         case "minimum":
             return Ending("minimum", f"it is a minimum ({listed})")
         case "maximum":
-            return Ending("maximum", f"it is a maximum ({listed}); {uphill}")
+            return Ending("maximum", f"it is a maximum ({listed}); {away}")
         case "saddle":
-            return Ending(
-                "saddle", f"it is a saddle ({listed}), {found.negative} of {len(x)} directions go down; {uphill}"
-            )
+            ways = f"{found.negative} of {len(x)} directions go down"
+            return Ending("saddle", f"it is a saddle ({listed}), {ways}; {away}")
     return Ending("flat", f"it is flat ({listed}): the second derivatives do not tell what the point is")
 
 
-uphill = "start elsewhere (function.at=...), or take a rule that only goes down (optimizer=gd, optimizer=damped_newton)"
+UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves saddles (optimizer=damped_newton)"
 
 
-def curvatures(function: Function, x: Tensor) -> Tensor:
-    """The Hessian's eigenvalues at x, ascending: proven where they can be, and zero where zero is within the bound."""
-    if function.exact is not None:
-        ball = function.exact.eigenvalues(x)
-        if bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
-            return torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid).to(x)
-    return eigenvalues_of(symmetric(dense_hessian(function.call, x)))
+def near(function: Function, x: Tensor, seen: Look) -> bool:
+    """Whether Newton's step is short and does what it promises: g falls by half at least, as towards t^k by
+    (1 - 1/(k-1))^(k-1) < 1/2."""
+    λ, V = seen.λ.to(x), seen.V.to(x)
+    zero = 0.0 if seen.ball is not None else len(x) * torch.finfo(x.dtype).eps * λ.abs().max()
+    move = V @ torch.where(λ.abs() > zero, -(seen.gradient.to(x) @ V) / λ, 0.0)
+    if not bool(move.norm() <= NEAR * (1 + x.norm())):
+        return False
+    g = value_and_gradient(function.call, x + move)[1]
+    return bool(g.norm() <= seen.gradient.norm() / 2)
+
+
+def bottom(loss: Tensor, forecast: Forecast | None) -> str:
+    """What to say where no rate would help: there is no lowest point to go to."""
+    if forecast is not None and forecast.bottomless:
+        return f"{forecast.fall}: it has no minimum and no stable lr"
+    if float(loss) < -RUNAWAY:
+        return f"f has fallen to {words.number(loss)} and has no lowest point on this way, whatever lr"
+    return ""
 
 
 def smaller(forecast: Forecast | None) -> str:
+    """What to try where steps were too long."""
     if forecast is None or forecast.limit is None:
         return "try a smaller lr or another start"
-    where = "" if forecast.quadratic else " at the start"
-    return f"the largest stable lr{where} is {words.number(forecast.limit)}: try lr={words.number(forecast.limit / 2)}"
+    limit, half = words.number(forecast.limit), words.number(min(forecast.limit, forecast.lr) / 2)
+    if forecast.quadratic:
+        return f"the largest stable lr is {limit}: try lr={half}"
+    if forecast.smallest < 0:
+        return f"at the start f also curves downwards, and steps overshoot beyond lr={limit}: try lr={half}"
+    return f"the largest stable lr at the start is {limit}: try lr={half}"
 
 
 def further(size: Tensor, contraction: Tensor, tol: float) -> str:
@@ -117,6 +150,8 @@ def further(size: Tensor, contraction: Tensor, tol: float) -> str:
     rate, norm = float(contraction), float(size)
     if tol == 0:
         return "tol=0 never ends a run"
+    if rate == 1:
+        return "the gradient did not change in the last step, as on a straight slope"
     if not 0 < rate < 1:
         return "the gradient grew in the last step; take more steps, or a smaller lr"
     more = (math.log(tol) - math.log(norm)) / math.log(rate)

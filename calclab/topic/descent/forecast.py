@@ -14,10 +14,12 @@ from torch import Tensor
 
 from calclab.core import Function, Rule
 from calclab.numerics.operators import dense_hessian, evaluate
-from calclab.numerics.spectrum import eigen, symmetric
+from calclab.numerics.spectrum import eigen, inertia, symmetric
 from calclab.topic import words
 
 ZERO = 1e-12  # an eigenvalue this much smaller than the largest is zero
+PROVEN = 16  # variables up to which the signs of a quadratic's eigenvalues are proven
+SLOW = 1e-6  # what grows by less a step is not said to run away
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Forecast:
     factor: float | None = None
     steps: float | None = None
     doomed: bool = False  # a quadratic, and the start is not on the stable directions
+    bottomless: bool = False  # a quadratic that falls for ever along some direction, and the rule follows it there
 
     def values(self) -> dict[str, float]:
         """What is known, by name."""
@@ -54,6 +57,9 @@ class Forecast:
 
     def notes(self) -> list[str]:
         """What to say before the run."""
+        if self.bottomless:
+            ends = "this run must diverge" if self.doomed else "this run may end at a saddle"
+            return [f"{self.fall}: it has no minimum and no stable learning rate, and {ends}"]
         if self.limit is None or self.lr <= self.limit:
             return []
         there = "everywhere" if self.quadratic else "at the start"
@@ -64,26 +70,36 @@ class Forecast:
             f"(λmax = {words.number(self.largest)}): {ends}. Type for example lr={words.number(self.limit / 2)}"
         ]
 
+    @property
+    def fall(self) -> str:
+        return f"a quadratic with a negative eigenvalue (λmin = {words.number(self.smallest)}) falls for ever"
+
 
 def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast | None:
     """None where the rule has no theory or the Hessian does not exist."""
     theory: Any = getattr(rule, "theory", None)
     if theory is None:
         return None
-    λ, V, g = at_start(function)
+    λ, V, g, falling = at_start(function)
     if not bool(λ.isfinite().all()):
         return None
     smallest, largest = float(λ[0]), float(λ[-1])
-    quadratic = function.exact is not None and function.exact.degree <= 2
+    quadratic = is_quadratic(function)
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(rule).__name__).lower()
+    along = (V.T @ g).abs()
+    steep = bool((along[λ > (1 - 1e-9) * largest] > ZERO * g.norm()).any())
+    if quadratic and falling and follows(theory, lr):
+        growth = theory(smallest, max(largest, 0.0) - 2 * smallest).ends(lr)[0].radius
+        leaves = growth > 1 + SLOW and bool(along[:falling].max() > tol)  # what only grows never falls below tol
+        doomed = leaves or (largest > 0 and steep and lr > theory(largest, largest).limit)
+        return Forecast(name, lr, quadratic, smallest, largest, doomed=doomed, bottomless=True)
     if largest <= 0:
         return Forecast(name, lr, quadratic, smallest, largest)
     flat = smallest <= ZERO * largest
     told = theory(largest if flat else smallest, largest)
     if told is None:
         return None
-    unstable = (V.T @ g).abs() > ZERO * g.norm()
-    doomed = quadratic and lr > told.limit and bool(unstable[λ > (1 - 1e-9) * largest].any())
+    doomed = quadratic and steep and lr > told.limit
     if flat:
         return Forecast(name, lr, quadratic, smallest, largest, told.limit, doomed=doomed)
     factor = float(told.factor(lr))
@@ -103,12 +119,33 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     )
 
 
-def at_start(function: Function) -> tuple[Tensor, Tensor, Tensor]:
-    """Eigenvalues and vectors of the Hessian at the start and the gradient, found once for all runs on one function."""
+def follows(theory: Any, lr: float) -> bool:
+    """Whether a rule runs away faster the more a direction curves down: Newton's method goes to the saddle."""
+    none = theory(1 / lr, 1 / lr)
+    if none is None:
+        return False
+    more, less = (theory(λ / lr, 3 / lr).ends(lr)[0].radius for λ in (-1.0, -0.5))
+    return bool(more > less)
+
+
+def is_quadratic(function: Function) -> bool:
+    return function.exact is not None and function.exact.degree <= 2
+
+
+def at_start(function: Function) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Eigenvalues and vectors of the Hessian at the start, the gradient, and how many eigenvalues are negative, which
+    is proven for a small quadratic: found once for all runs on one function."""
     if function not in KNOWN:
-        eigenvalues, V = eigen(symmetric(dense_hessian(function.call, function.start)))
-        KNOWN[function] = eigenvalues, V, evaluate(function, function.start)[1]
+        λ, V = eigen(symmetric(dense_hessian(function.call, function.start)))
+        ball = None
+        if function.exact is not None and is_quadratic(function) and len(λ) <= PROVEN:
+            ball = function.exact.eigenvalues(function.start)
+            if bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
+                λ = ball.mid.to(λ)
+            else:
+                ball = None
+        KNOWN[function] = λ, V, evaluate(function, function.start)[1], inertia(λ, ball).negative
     return KNOWN[function]
 
 
-KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor, Tensor]] = WeakKeyDictionary()
+KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor, Tensor, int]] = WeakKeyDictionary()

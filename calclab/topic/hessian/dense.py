@@ -23,7 +23,8 @@ from calclab.core import (
 )
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.operators import dense_hessian, value_and_gradient
-from calclab.numerics.spectrum import condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
+from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
+from calclab.numerics.stationary import look, stationary
 from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
@@ -164,8 +165,9 @@ class Dense(OneLook):
             λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_eigenvalues(λ, ball)
         values |= senses.condition_values(condition, self.knobs.threshold)
-        values |= {"kind": self.kind(state, λ), "eigenvalues": state["eigenvalues"]}
-        values |= {"inertia": self.signs(λ), "curvature": inertia(λ).curvature, **rest}
+        found = inertia(λ, ball)
+        values |= {"kind": self.kind(state, found), "eigenvalues": state["eigenvalues"]}
+        values |= {"inertia": self.signs(found), "curvature": found.curvature, **rest}
         values |= senses.condition_bounds(condition)
         values |= senses.of_matrix(λ, self.knobs.damping)
         text = (
@@ -208,18 +210,16 @@ class Dense(OneLook):
         f = self.function
         return f.exact is None or not bool(f.exact.enclose(f.start, 2).mid.isnan().any())
 
-    def signs(self, λ: Tensor) -> str:
-        found = inertia(λ)
+    def signs(self, found: Inertia) -> str:
         return f"{found.negative} negative, {found.zero} zero, {found.positive} positive"
 
-    def kind(self, state: State, λ: Tensor) -> str:
-        """What the point is. Stationary: the gradient is within rounding of zero, ‖g‖ <= √eps ‖H‖ (1 + ‖x‖)."""
-        found = inertia(λ)
+    def kind(self, state: State, found: Inertia) -> str:
+        """What the point is, decided by proven slopes and curvatures where there are such."""
         if not self.whole:
             return f"{self.looked.title}, {found.curvature}"
         x, g = self.function.start, state["gradient"]
-        rounding = torch.finfo(x.dtype).eps ** 0.5 * λ.abs().max() * (1 + x.norm())
-        return found.word if bool(g.norm() <= rounding) else f"not stationary, curvature {found.curvature}"
+        here = stationary(self.function, x, look(self.function, x, g, state["hessian"]))
+        return found.word if here else f"not stationary, curvature {found.curvature}"
 
     def labels(self) -> Labels:
         order = tuple(f"λ{i + 1}" for i in range(self.n))

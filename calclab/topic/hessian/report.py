@@ -9,6 +9,7 @@ from torch import Tensor
 
 from calclab.core import Answer, State
 from calclab.numerics.krylov import Mean, Pairs
+from calclab.numerics.stationary import ULPS
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.hessian import senses
@@ -132,11 +133,12 @@ def conditions(edges: Ends, value: float) -> str:
 
 
 def kind(looked: Looked, found: State, edges: Ends) -> str:
-    """What the point is, as far as it is certain; stationary as in the dense case."""
+    """What the point is, as far as it is certain. Stationary: the gradient is one that a move of x by a few units in
+    the last place changes by; a direction of small curvature is not looked at on its own, as it is with the matrix."""
     if looked.kind != "hessian":
         return f"{looked.title}, {edges.sign}"
     x, g = looked.function.start, found["point"]["gradient"]
-    rounding = torch.finfo(x.dtype).eps ** 0.5 * edges.scale * (1 + float(x.norm()))
+    rounding = ULPS * torch.finfo(x.dtype).eps * edges.scale * float(x.norm())
     if float(g.norm()) > rounding:
         return f"not stationary, curvature {edges.sign}"
     word = {"indefinite": "saddle", "positive definite": "minimum", "negative definite": "maximum"}
