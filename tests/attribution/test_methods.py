@@ -188,8 +188,8 @@ def test_accuracy_falls_to_chance() -> None:
     assert float(found.values[0, 1]) == 0
 
 
-def by_hand(net: nn.Module, x: Tensor, score, columns: list[int]) -> Tensor:
-    """The mean fall of a score over all orders of the rows, which so few rows have."""
+def by_hand(net: nn.Module, x: Tensor, score, columns: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and spread of the fall of a score over all orders of the rows, which so few rows have."""
     with torch.no_grad():
         before = score(net(x))
         orders = list(itertools.permutations(range(len(x))))
@@ -198,7 +198,8 @@ def by_hand(net: nn.Module, x: Tensor, score, columns: list[int]) -> Tensor:
             other = x.clone()
             other[:, columns] = x[list(order)][:, columns]
             falls.append(before - score(net(other)))
-    return torch.stack(falls).mean(0)
+    found = torch.stack(falls)
+    return found.mean(0), found.std(0, correction=0)
 
 
 @pytest.mark.parametrize("kind", ["chain", "whole"])
@@ -224,10 +225,50 @@ def test_permutation_importance_of_several_outputs_is_the_mean_over_all_orders(
     }
     given = {"loss": "loss", "own": lambda o, t: -(o - t).abs().max()}.get(score)
     found = attribute(net, "permutation", x, labels=y, repeats=400, score=given, loss=squares)
-    truth = torch.stack([by_hand(net, x, scores[score], [j]) for j in range(3)])
-    assert float(((found.values[0] - truth) / (found.error[0] + 1e-12)).abs().max()) < 4
-    assert float(found.error.max()) < 0.1 * float(truth.abs().max()) + 1e-12  # 1/√400 is 0.05
-    pair = attribute(net, "permutation", x, labels=y, repeats=400, score=given, loss=squares, groups=[0, 1, 0])
-    assert float(pair.values[0, 0] + pair.values[0, 2]) == pytest.approx(
-        float(by_hand(net, x, scores[score], [0, 2])), abs=8 * float(pair.error.max()) + 1e-12
+    truth, spread = (
+        torch.stack(part) for part in zip(*(by_hand(net, x, scores[score], [j]) for j in range(3)), strict=True)
     )
+    assert float(((found.values[0] - truth) / (found.error[0] + 1e-12)).abs().max()) < 4
+    torch.testing.assert_close(found.error[0], spread / 400**0.5, rtol=0.2, atol=1e-12)
+    pair = attribute(net, "permutation", x, labels=y, repeats=400, score=given, loss=squares, groups=[0, 1, 0])
+    both, spread_of_both = by_hand(net, x, scores[score], [0, 2])
+    assert float(pair.values[0, 0] + pair.values[0, 2]) == pytest.approx(
+        float(both), abs=4 * float(spread_of_both) / 20 + 1e-12
+    )
+
+
+def test_the_error_of_shapley_values_is_the_spread_of_its_pairs(nets: SimpleNamespace) -> None:
+    """Of four features there are twelve pairs of an order and its reverse: their spread over √pairs is the error."""
+    net = nets.chain(nn.ReLU(), 4, 12, 12, 2)
+    x, x0 = 2 * nets.rows(6, 4), nets.rows(1, 4, seed=5)
+    added = []
+    with torch.no_grad():
+        for order in itertools.permutations(range(4)):
+            point, before, found = x0.expand_as(x).clone(), net(x0.expand_as(x))[:, 1], torch.zeros_like(x)
+            for j in order:
+                point[:, j] = x[:, j]
+                after = net(point)[:, 1]
+                found[:, j], before = after - before, after
+            added.append((order, found))
+    reverse = dict(added)
+    pairs = torch.stack([(found + reverse[order[::-1]]) / 2 for order, found in added])
+    found = attribute(net, "shapley", x, target=1, baseline=x0, samples=1000)
+    torch.testing.assert_close(found.error, pairs.std(0, correction=0) / 500**0.5, rtol=0.15, atol=1e-12)
+    assert float(((found.values - pairs.mean(0)) / (found.error + 1e-12)).abs().max()) < 4.5
+
+
+def test_the_error_of_expected_gradients_is_the_spread_of_its_samples(nets: SimpleNamespace) -> None:
+    """(x - x₀) f'(x₀ + α (x - x₀)) over x₀ and α, squared and summed on a fine grid of both."""
+
+    class Cubes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x**3).sum(1, keepdim=True)
+
+    x, reference = nets.rows(4, 3), nets.rows(7, 3, seed=3)
+    α = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    step = x[:, None] - reference  # (4, 7, 3)
+    seen = step[:, :, None] * 3 * (reference[None, :, None] + α[:, None] * step[:, :, None]) ** 2
+    spread = seen.flatten(1, 2).std(1, correction=0)
+    found = attribute(Cubes(), "expected_gradients", x, reference=reference, samples=700)
+    torch.testing.assert_close(found.error, spread / 700**0.5, rtol=0.1, atol=0)
+    assert bool(((found.values - seen.flatten(1, 2).mean(1)).abs() <= 2 * found.error).all())

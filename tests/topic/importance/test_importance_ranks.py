@@ -81,6 +81,49 @@ def test_rank_sets_hold_as_often_as_they_say() -> None:
     assert hits >= 182
 
 
+def likely(held: int, of: int, share: float) -> bool:
+    """Whether so many of independent trials hold with this share, but for one chance in 10,000."""
+    low, high = stats.binom.interval(0.9999, of, share)
+    return bool(low <= held <= high)
+
+
+def test_intervals_hold_as_often_as_they_say_and_are_as_wide_as_that_takes() -> None:
+    """300 samples of 60 rows: 95 % less what the bootstrap's spread of N for N - 1 costs; the width of a normal's."""
+    truth, held, widths = torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64), torch.zeros(3), []
+    for trial in range(300):
+        found = ranks(truth + normal(60, 3, seed=trial), None, 400, seed=trial)
+        held += (found.low <= truth) & (truth <= found.high)
+        widths.append(found.high - found.low)
+    for count in held.tolist():
+        assert likely(int(count), 300, 0.945)
+    expected = 2 * stats.norm.ppf(0.975) / 60**0.5
+    torch.testing.assert_close(torch.stack(widths).mean(0), torch.full_like(truth, expected), rtol=0.04, atol=0)
+
+
+def test_two_equal_columns_are_told_apart_as_rarely_as_said_and_unequal_ones_when_they_can_be() -> None:
+    """At 95 % one pair of equal means in 20; of means five standard errors apart all but few, two apart about half."""
+    apart = {0.0: 0, 1.96: 0, 5.0: 0}
+    for trial in range(300):
+        rows = normal(80, 2, seed=trial)
+        for errors in apart:
+            shifted = rows + torch.tensor([errors * (2 / 80) ** 0.5, 0.0], dtype=torch.float64)
+            apart[errors] += bool(ranks(shifted, None, 300, seed=trial).above.any())
+    assert likely(apart[0.0], 300, 0.055)
+    assert likely(apart[1.96], 300, 0.5)
+    assert apart[5.0] >= 295
+
+
+def test_trainings_widen_an_interval_by_their_own_spread() -> None:
+    """Rows that agree leave Student's interval for the mean of the trainings' shares, brought to the rows' total."""
+    shares = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.45, 0.35, 0.2], [0.5, 0.25, 0.25]], dtype=torch.float64)
+    sizes = torch.tensor([[1.0], [10.0], [3.0], [0.5]], dtype=torch.float64)  # only shares are ranked
+    rows = torch.tensor([[5.0, 3.0, 2.0]], dtype=torch.float64).expand(20, 3)
+    found = ranks(rows, shares * sizes, 20_000, seed=0)
+    torch.testing.assert_close(found.high / 2 + found.low / 2, 10 * shares.mean(0), rtol=0.05, atol=0)
+    expected = 2 * stats.t.ppf(0.975, 3) * 10 * shares.std(0) / 2
+    torch.testing.assert_close(found.high - found.low, expected, rtol=0.1, atol=0)
+
+
 def test_a_training_that_disagrees_blurs_the_ranks() -> None:
     rows = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64) + 0.05 * normal(80, 3)
     alike = torch.tensor([[3.0, 2.0, 1.0], [3.1, 2.0, 0.9], [6.2, 4.2, 2.0]], dtype=torch.float64)
