@@ -39,6 +39,11 @@ class Asked:
         """The record of the run if it need not be computed; all ranks hear the same."""
         return ranks.agree(None if self.config["rerun"] else self.place.finished())
 
+    def settled(self, anew: bool) -> dict[str, Any] | None:
+        """The same for whoever holds the run: what was computed ``anew`` by a process since killed, is what
+        ``rerun=true`` asks for."""
+        return ranks.agree(self.place.finished() if anew or not self.config["rerun"] else None)
+
 
 def ask(
     config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Sequence[str], words: Sequence[str]
@@ -60,8 +65,8 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
     gc.enable()  # a single run has put it off
     if not ranks.first():
         return Attempt(folder, {"exit": ranks.follow(job)}, before=False)
-    with asked.place.held(), signals() as received:
-        if record := asked.finished():  # while we waited
+    with asked.place.held() as anew, signals() as received:
+        if record := asked.settled(anew):  # while we waited
             return Attempt(folder, record, before=True)
         from calclab.app.execute import execute
 

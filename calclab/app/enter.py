@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calclab import checkpoint
 from calclab.app.execute import conclude, told, write_down, write_log
 from calclab.app.job import Job
 from calclab.app.output import make_sinks
+from calclab.archive import own, swap
 from calclab.core import Columns, Scan
 from calclab.report.outcome import RECORD
 from calclab.sink.memory import MemorySink
@@ -36,36 +36,36 @@ def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
         error = told(crash)
         write_log(folder)
     seconds = time.perf_counter() - began
-    record = write_down(job, folder, conclude(job, scan, error, seconds, MemorySink()), sinks, scan.state)
+    outcome = conclude(job, scan, error, seconds, MemorySink())
+    record = write_down(job, folder, outcome, sinks, lambda: job.topic.leave(scan.state, folder))
+    own.put(folder, os.listdir(folder))
     show(folder, job.run.folder)
     return record
 
 
 def hidden(folder: Path, digest: str) -> Path:
     """An empty folder beside ``folder`` that nobody sees; what an attempt that was killed has left there is removed."""
-    made = folder.with_name(f".{digest}")
+    made = swap.hidden(folder, digest)
     try:
         os.mkdir(made)
     except FileNotFoundError:
         made.mkdir(parents=True)
     except FileExistsError:
-        checkpoint.clear(made)
+        empty(made)
     return made
 
 
 def show(made: Path, folder: Path) -> None:
-    """Give a hidden folder its name, in one step. Files of an earlier attempt give way to the new, the record last.
+    """Give a hidden folder its name, see `swap`. Without a record, which a full disk had no room for, there is nothing
+    to show."""
+    if (made / RECORD).is_file():
+        swap.show(made, folder)
+    else:
+        empty(made)
+        made.rmdir()
 
-    Without a record, which a full disk had no room for, there is nothing to show.
-    """
-    if not (made / RECORD).is_file():
-        checkpoint.clear(made)
-        made.rmdir()
-        return
-    try:
-        os.rename(made, folder)
-    except OSError:  # there is an earlier attempt
-        checkpoint.clear(folder)
-        for path in sorted(made.iterdir(), key=lambda path: path.name == RECORD):
-            os.replace(path, folder / path.name)
-        made.rmdir()
+
+def empty(made: Path) -> None:
+    """A hidden folder is the lab's with all that is in it."""
+    for path in made.iterdir():
+        path.unlink()

@@ -3,63 +3,97 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calclab import checkpoint
 from calclab.app.job import Job
+from calclab.app.ledger import Ledger, tell_moved
 from calclab.app.output import make_sinks
-from calclab.app.place import FINISHED, here
+from calclab.app.place import FINISHED, finished, here
 from calclab.app.ranks import agree, describe
 from calclab.app.status import exit_status
-from calclab.core import Outcome, Scan, Sink, State, Status
+from calclab.archive.own import blocked, own
+from calclab.archive.run import read_record
+from calclab.archive.seal import sealed
+from calclab.archive.swap import show
+from calclab.core import Outcome, Run, Scan, Sink, Status
 from calclab.drive import drive
 from calclab.function.distributed import alone
-from calclab.report.outcome import outcome_dict, plain, write_record
+from calclab.report.outcome import RECORD, outcome_dict, plain, write_record
 from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.sink.recorded import recorded
 from calclab.study.claims import check_claims
 
+AGAIN = ": the run is begun anew"
 HEARTBEAT = 5.0  # seconds between two signs of life in outcome.json
 
 
 def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False) -> dict[str, Any]:
     """Run the job, from its checkpoint if there is one; the record that outcome.json holds.
 
-    The caller holds the place. Every sink is closed and outcome.json written, however the run ends.
+    The caller holds the place. Every sink is closed and outcome.json written, however the run ends. What is computed
+    anew, is computed aside, and takes the place of the earlier result at its end.
     """
-    folder, config = job.run.folder, job.run.config
+    run = replace(job.run, folder=workplace(job))
+    folder, config = run.folder, run.config
     folder.mkdir(parents=True, exist_ok=True)
-    if config["rerun"]:
-        checkpoint.clear(folder)
-    memory = MemorySink()  # claims may look at every step
-    sinks = make_sinks(job.run, progress=progress) + ([memory] if config["claims"] else [])
-    pause = Pause(job, interrupted)
+    tell_moved(folder, blocked(folder))
+    memory, ledger = MemorySink(), Ledger()  # claims may look at every step
+    sinks = [ledger, *make_sinks(run, progress=progress), *([memory] if config["claims"] else [])]
+    pause = Pause(job, run, interrupted)
     scan: Scan | None = None
     error = ""
     try:
-        saved = checkpoint.load(folder, job.device)
+        saved = checkpoint.load(folder, job.device, own(folder), partial(tell, folder))
         scan, pause.spent = saved or (None, 0.0)
         for sink in sinks:
-            sink.open(job.run)
+            sink.open(run)
         if scan is not None:
-            recall(job, sinks)
+            recall(run, sinks, scan)
         pause.alive(scan)
         scan = drive(job.topic, sinks, agree(scan), pause, agree)
         if scan.status is Status.INTERRUPTED and scan.step >= 0:
-            checkpoint.save(folder, scan, pause.seconds)
+            pause.save(scan)
     except Exception as crash:
         scan, error = None, told(crash)
         write_log(folder)
     with alone():  # other ranks take no part in this
-        state = scan.state if scan is not None and scan.step >= 0 else None
-        return write_down(job, folder, conclude(job, scan, error, pause.seconds, memory), sinks, state)
+        outcome = conclude(job, scan, error, pause.seconds, memory)
+        state = scan.state if scan is not None else {}
+        record = write_down(job, folder, outcome, sinks, lambda: ledger.leave(job.topic, state))
+    if folder == job.run.folder:
+        return record
+    if record["status"] in FINISHED:
+        show(folder, job.run.folder)
+        return record
+    kept = "the earlier result is kept until this run has ended; the same command goes on with it"
+    return record | {"lines": [*record["lines"], ["note", kept, "yellow"]]}
+
+
+def workplace(job: Job) -> Path:
+    """Where the run is computed: aside while there is a result to be kept, otherwise in its place.
+
+    A run that ``rerun=true`` has begun goes on; what was begun without is begun anew.
+    """
+    folder = job.run.folder
+    if job.run.config["rerun"]:
+        if finished(folder) is not None or job.place.aside.is_dir():
+            return job.place.aside
+        begun = read_record(folder)
+        if begun is None or not (begun.get("config") or {}).get("rerun"):
+            checkpoint.clear(folder, own(folder))
+    elif (folder / RECORD).exists() and read_record(folder) is None:
+        tell(folder, f"{RECORD} is damaged" + ("" if (folder / checkpoint.NAME).exists() else AGAIN))
+    return folder
 
 
 def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: MemorySink) -> Outcome:
@@ -76,16 +110,21 @@ def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: Me
     return replace(outcome, answer=answer, claims=claims)
 
 
-def write_down(job: Job, folder: Path, outcome: Outcome, sinks: list[Sink], state: State | None) -> dict[str, Any]:
-    """Close the sinks and write outcome.json into ``folder``; a disk that is full must not hide the outcome."""
+def write_down(
+    job: Job, folder: Path, outcome: Outcome, sinks: list[Sink], leave: Callable[[], None]
+) -> dict[str, Any]:
+    """Close the sinks and write outcome.json into ``folder``; a disk that is full must not hide the outcome.
+
+    ``leave`` is what the topic does when the run has come to its end.
+    """
     record = outcome_dict(job.run, outcome) | identity(job) | {"exit": exit_status(outcome)}
     record["lines"] = list(lines(job.run, outcome))
     try:
         for sink in sinks:
             sink.close(outcome)
-        if record["status"] in FINISHED and state is not None:
-            job.topic.leave(state, folder)
-        write_record(folder, record)
+        if record["status"] in FINISHED:
+            leave()
+        write_record(folder, record, sealed)
         if record["status"] in FINISHED:
             checkpoint.finish(folder)
     except OSError as error:
@@ -101,11 +140,11 @@ def identity(job: Job) -> dict[str, Any]:
     return {"digest": job.place.digest, "config": plain(job.run.config), **asked}
 
 
-def recall(job: Job, sinks: list[Sink]) -> None:
-    """Tell the sinks that keep things in memory what was logged before."""
-    names = [claim["quantity"] for claim in job.run.config["claims"]]
-    names += [name for picture in job.run.pictures for name in picture.shows]
-    past = recorded(job.run.folder, names)
+def recall(run: Run, sinks: list[Sink], scan: Scan) -> None:
+    """Tell the sinks that keep things in memory what was logged before, bit for bit."""
+    names = [claim[key] for claim in run.config["claims"] for key in ("quantity", "same_as") if key in claim]
+    names += [name for picture in run.pictures for name in picture.shows]
+    past = recorded(run.folder, names, scan.last)
     for sink in sinks:
         if getattr(sink, "remembers", False):
             sink.write(past)
@@ -118,6 +157,11 @@ def told(crash: Exception) -> str:
     return describe(crash)
 
 
+def tell(folder: Path, text: str) -> None:
+    """What the user should know of a run that goes on, or does not."""
+    print(f"calclab: {folder}: {text}", file=sys.stderr)
+
+
 def write_log(folder: Path) -> None:
     """The traceback of a crash, in the run's own error.log."""
     with contextlib.suppress(OSError):  # the disk may be what the crash is about
@@ -127,8 +171,9 @@ def write_log(folder: Path) -> None:
 class Pause:
     """Between two blocks: save the scan when it is time, give a sign of life, and ask whether to stop."""
 
-    def __init__(self, job: Job, interrupted: Callable[[], bool]) -> None:
-        self.job, self.interrupted = job, interrupted
+    def __init__(self, job: Job, run: Run, interrupted: Callable[[], bool]) -> None:
+        self.job, self.run, self.interrupted = job, run, interrupted
+        self._marks: dict[str, checkpoint.Mark] = {}  # what was read of the files for checkpoints
         self.spent = 0.0  # seconds of earlier attempts
         self._began = time.perf_counter()
         self._saved = self._seen = self._began
@@ -139,17 +184,20 @@ class Pause:
 
     def __call__(self, scan: Scan) -> bool:
         now = time.perf_counter()
-        if scan.status is Status.INTERRUPTED and now - self._saved >= self.job.run.config["checkpoint_every"]:
-            checkpoint.save(self.job.run.folder, scan, self.seconds)
-            self._saved = time.perf_counter()
+        if scan.status is Status.INTERRUPTED and now - self._saved >= self.run.config["checkpoint_every"]:
+            self.save(scan)
         if now - self._seen >= HEARTBEAT:
             self.alive(scan)
         return self.interrupted()
 
+    def save(self, scan: Scan) -> None:
+        checkpoint.save(self.run.folder, scan, self.seconds, own(self.run.folder), self._marks)
+        self._saved = time.perf_counter()
+
     def alive(self, scan: Scan | None) -> None:
         """Write outcome.json as it stands: running, by whom, and when last seen."""
         self._seen = time.perf_counter()
-        run = self.job.run
+        run = self.run
         record: Mapping[str, Any] = {
             "topic": run.topic,
             "subject": run.subject,
@@ -160,4 +208,4 @@ class Pause:
             "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": plain(self.job.provenance),
         }
-        write_record(run.folder, {**record, **here(), **identity(self.job)})
+        write_record(run.folder, {**record, **here(), **identity(self.job)}, sealed)

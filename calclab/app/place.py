@@ -14,12 +14,14 @@ import os
 import platform
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calclab.archive.lock import claim, hold, lock_file
+from calclab.archive.run import read_record
+from calclab.archive.swap import hidden, pending, settle
 from calclab.errors import UserError
 
 LENGTH = 80  # of the readable part
@@ -28,6 +30,15 @@ PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an insta
 ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every")  # knobs that do not change what is computed
 FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
+CHECKPOINT = "checkpoint.pt"
+
+
+class BusyError(UserError):
+    """Another process computes the run: no mistake, and no failure."""
+
+    def __init__(self, text: str, folder: Path) -> None:
+        super().__init__(text)
+        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -40,34 +51,57 @@ class Place:
     folder: Path
     files: Mapping[str, str]
 
-    def record(self) -> dict[str, Any] | None:
-        """What outcome.json says; None where there is none that can be read."""
-        try:
-            return json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+    @property
+    def aside(self) -> Path:
+        """Where the run is computed anew while its result is kept."""
+        return hidden(self.folder, self.digest)
 
     def finished(self) -> dict[str, Any] | None:
-        """The record of a run that has come to an end of its own."""
-        record = self.record()
-        return record if record and record.get("status") in FINISHED else None
+        """The record of a run that has come to an end of its own, and that no newer result waits to replace."""
+        record = finished(self.folder)
+        if record is None or pending(self.aside, FINISHED):
+            return None
+        if (left := self.folder / CHECKPOINT).exists():  # by a process that was killed at its last breath
+            with suppress(OSError):
+                left.unlink()
+        return record
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the run; UserError says who has it. The lock goes with the process that holds it, however it ends."""
+    def held(self) -> Iterator[bool]:
+        """Hold the run; BusyError says who has it. The lock goes with the process that holds it, however it ends.
+
+        Yields whether the run had been computed anew by a process that was killed before it could show the result.
+        """
         path = lock_file(self.outputs, self.topic, self.digest)
         with hold(path, PATIENCE) as mine:
             if mine is None:
-                who = claim(path)
-                known = f"process {who['pid']} on {who['host']}" if who else "another process"
-                raise UserError(
-                    f"{self.folder} is being computed by {known}. Wait for it; the same command then shows its result."
+                raise BusyError(
+                    f"{self.folder} is being computed by {holder(path)}. Wait for it; the same command then shows its"
+                    " result.",
+                    self.folder,
                 )
-            other = self.folder.with_name(mine.before().get("folder", self.folder.name))
-            if other != self.folder and other.is_dir() and not self.folder.is_dir():
-                raise UserError(f"{other} is this run, begun meanwhile. The same command now finds it.")
+            other = self.folder.parent / told(mine.before().get("folder"))
+            if other.name[-DIGITS:] == self.digest and other.is_dir() and not self.folder.is_dir():
+                raise BusyError(f"{other} is this run, begun meanwhile. The same command now finds it.", other)
             mine.say({**here(), "folder": self.folder.name})
-            yield
+            yield settle(self.aside, self.folder, FINISHED)
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The record of the run in ``folder`` if that has come to an end of its own."""
+    record = read_record(folder)
+    return record if record and record.get("status") in FINISHED else None
+
+
+def holder(lock: Path) -> str:
+    """Who holds a lock, as it said of itself."""
+    who = claim(lock)
+    return f"process {who['pid']} on {who['host']}" if {"pid", "host"} <= who.keys() else "another process"
+
+
+def told(name: object) -> str:
+    """A name that can be a folder's in a claim; nothing where the claim is damaged."""
+    return name if isinstance(name, str) and not {"/", "\0"} & set(name) else ""
 
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:

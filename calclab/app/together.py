@@ -112,8 +112,8 @@ def written(
 ) -> Iterator[dict[str, Any]]:
     """The rows of runs that went together, each written down as the run that it is."""
     for walker, (scan, columns) in zip(walkers, walked, strict=True):
-        with row_for(walker.ticket) as row, walker.asked.place.held():
-            record = walker.asked.finished() or enter(walker.job, scan, columns)  # or by another process, meanwhile
+        with row_for(walker.ticket) as row, walker.asked.place.held() as anew:
+            record = walker.asked.settled(anew) or enter(walker.job, scan, columns)  # or by another process, meanwhile
             row |= told(Attempt(walker.asked.place.folder, record, before=False))
         yield row
         if received:

@@ -153,10 +153,12 @@ def claim(path: Path) -> dict[str, Any]:
 
 
 def said(text: bytes) -> dict[str, Any]:
+    """A claim; of one that is damaged nothing, or what is left."""
     try:
-        return json.loads(text)
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def fresh(heartbeat: object) -> bool:

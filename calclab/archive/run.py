@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from calclab.archive.disk import used
 from calclab.archive.lock import computing, lock_file
+from calclab.archive.seal import damaged
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -159,13 +160,14 @@ def read_run(folder: Path) -> Run:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What outcome.json holds; None where there is none, or none that can be read."""
+    """What outcome.json holds; None where there is none, or none that can be read and is as it was written."""
     try:
         with open(folder / "outcome.json", "rb") as file:
-            record = json.loads(file.read())
+            text = file.read()
+        record = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and not damaged(text) else None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

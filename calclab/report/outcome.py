@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,10 @@ def entries(value: Tensor) -> Any:
     return float(str(value.numpy()[()])) if value.ndim == 0 else [entries(row) for row in value]
 
 
-def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write outcome.json into ``folder``; a reader sees the whole file or none."""
+def write_record(folder: Path, record: Mapping[str, Any], seal: Callable[[bytes], bytes] = lambda text: text) -> Path:
+    """Write outcome.json into ``folder``, with a ``seal``; a reader sees the whole file or none."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return replace_file(folder / RECORD, orjson.dumps(record, option=options).decode())
+    return replace_file(folder / RECORD, seal(orjson.dumps(record, option=options)).decode())
 
 
 def replace_file(path: Path, text: str) -> Path:

@@ -22,13 +22,14 @@ from calclab.sink.appending import AppendingFile
 from calclab.sink.records import record, scalar_records
 
 VERSION = "brain.Event:2"
-PREFIX = "events.out.tfevents."
+PREFIX, OURS = "events.out.tfevents.", ".calclab"  # a user may write event files of his own
 Plain = bool | int | float | str
 
 
 def event_files(folder: Path) -> list[Path]:
-    """The event files of a run, oldest first."""
-    return sorted(folder / name for name in os.listdir(folder) if name.startswith(PREFIX))
+    """The lab's own event files of a run, oldest first."""
+    names = sorted(os.listdir(folder))
+    return [folder / name for name in names if name.startswith(PREFIX) and name.endswith(OURS)]
 
 
 class EventFile:
@@ -36,7 +37,7 @@ class EventFile:
 
     def __init__(self, folder: Path) -> None:
         self._last = time.time()
-        name = f"{PREFIX}{int(self._last):010d}.{platform.node()}.{os.getpid()}.0"
+        name = f"{PREFIX}{int(self._last):010d}.{platform.node()}.{os.getpid()}.0{OURS}"
         self.path = (event_files(folder) or [folder / name])[-1]
         self._stream = AppendingFile(self.path)
         self._ready: list[bytes | bytearray] = []  # records to be written by the next ``flush``
