@@ -14,8 +14,8 @@ class Status(Enum):
 
     COMPLETED = "took all its steps"
     CONVERGED = "converged: the gradient norm fell below tol"
-    DIVERGED = "diverged: the iterates run away; try a smaller lr"
-    NONFINITE = "left the finite numbers; try a smaller lr or another start"
+    DIVERGED = "diverged: the iterates run away"
+    NONFINITE = "left the finite numbers"
     INTERRUPTED = "was interrupted"
     FAILED = "failed"
 

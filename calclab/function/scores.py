@@ -18,8 +18,8 @@ ROWS = 1024  # and at most so many rows
 
 def scores(network: Network, θ: Tensor) -> dict[str, Tensor]:
     """Numbers () at θ (n,), detached: the loss over all rows, and of classes the fraction that is predicted right, of
-    numbers r² = 1 - Σ(y - t)² / Σ(t - mean t)²; each for the rows to learn from ("train_loss") and for those held out,
-    where there are any ("held_out_loss", "held_out_accuracy", "held_out_r2").
+    numbers r² = 1 - Σ(y - t)² / Σ(t - mean t)², NaN of constant ones; each for the rows to learn from ("train_loss")
+    and for those held out, where there are any ("held_out_loss", "held_out_accuracy", "held_out_r2").
     """
     parts = {"train": network.data, "held_out": network.data.held_out}
     return {
@@ -40,7 +40,9 @@ def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
         found["accuracy"] = right(network, outputs, data.targets).mean()
     elif data.targets.is_floating_point() and data.targets.shape == outputs.shape:
         spread = (data.targets - data.targets.mean(dim=0)).square().sum()
-        found["r2"] = 1 - (outputs - data.targets).square().sum() / spread
+        constant = (data.targets == data.targets[0]).all()
+        error = (outputs - data.targets).square().sum()
+        found["r2"] = torch.where(constant, torch.nan, 1 - error / spread)
     return found
 
 

@@ -12,7 +12,7 @@ from calclab.topic.descent.forecast import Forecast
 
 
 def answer(
-    function: Function, x: Tensor, loss: Tensor, size: Tensor, end: Ending, forecast: Forecast | None, *, listed: bool
+    function: Function, x: Tensor, loss: Tensor, size: Tensor, end: Ending, forecast: Forecast | None, listed: bool
 ) -> Answer:
     """At x (n,), which is written out where ``listed``, with f(x) and ``size`` = ‖∇f(x)‖."""
     values: dict[str, Tensor | str] = {"loss": loss, "gradient_norm": size}

@@ -38,6 +38,7 @@ from calclab.topic.descent.pictures import pictures
 from calclab.topic.descent.runaway import runs_away, scale_at_start
 from calclab.topic.descent.sharpness import random_direction, sharpness
 from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
+from calclab.topic.descent.walk import Walk
 
 POSITIONS = 100  # with more variables the position is not logged at every step
 PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
@@ -150,7 +151,9 @@ class Descent(schema.topic.Descent):
         x = self.function.start
         state = {"x": x, "move": torch.zeros_like(x), "gradient": torch.zeros_like(x), "rule": self.optimizer.init(x)}
         if self.sharpness["every"]:
-            state["direction"] = random_direction(x, self.seed)
+            state |= {"direction": random_direction(x, self.seed), "sharpness": x.new_tensor(torch.nan)}
+        if self.factor is not None:
+            state |= {"factor": x.new_tensor(1.0), "peak": x.new_tensor(0.0)}
         return state
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
@@ -161,6 +164,9 @@ class Descent(schema.topic.Descent):
             x = x + move
         loss, g = evaluate(self.seen(k), x)
         new = {**state, "x": x, "move": move, "rule": rule, "loss": loss, "gradient": g, "before": before}
+        if self.factor is not None and k > 0:
+            new["factor"] = factor = x.new_tensor(self.factor(k - 1))
+            new["peak"] = torch.maximum(state["peak"], factor)
         if self.short:
             values = {"loss": loss, "gradient": g, "move": move, "x": x}
         else:
@@ -174,7 +180,7 @@ class Descent(schema.topic.Descent):
         every = self.sharpness["every"]
         if every and k % every == 0:
             top = sharpness(self.function, x, state["direction"], self.seed + k)
-            new["direction"] = top.vector
+            new["direction"], new["sharpness"] = top.vector, top.value
             values |= {"sharpness": top.value, "sharpness_residual": top.residual}
         return new, values
 
@@ -217,13 +223,37 @@ class Descent(schema.topic.Descent):
         yield from (next(rows) if there else [] for there in finite)
 
     def answer(self, state: State) -> Answer:
+        walk = self.walk(state)
+        return answer(walk.function, walk.x, walk.loss, walk.gradient.norm(), ending(walk), self.forecast, self.short)
+
+    def walk(self, state: State) -> Walk:
+        """What is known of the walk at its end."""
         f, x, loss, g = self.function, state["x"], state["loss"], state["gradient"]
+        contraction = None
         if self.minibatches is not None:  # of all rows, at the end
             loss, g = evaluate(f, x)
-        size = g.norm()
-        runaway = bool(runs_away(loss, size, self.scale))
-        end = ending(f, x, loss, g, size / state["before"].norm(), self.tol, self.scale[1], runaway, self.forecast)
-        return answer(f, x, loss, size, end, self.forecast, listed=self.short)
+        elif "before" in state:
+            contraction = float(g.norm() / state["before"].norm())
+        return Walk(
+            subject=self.subject,
+            function=f,
+            rule=self.optimizer,
+            x=x,
+            move=state["move"],
+            loss=loss,
+            gradient=g,
+            contraction=contraction,
+            tol=self.tol,
+            lr=self.lr,
+            runaway=bool(runs_away(loss, g.norm(), self.scale)),
+            forecast=self.forecast,
+            scheduled=self.schedule is not None,
+            last=float(state.get("factor", 1.0)),
+            peak=float(state.get("peak", 1.0)),
+            batch=self.batch,
+            sharpness=float(state["sharpness"]) if "sharpness" in state else None,
+            seed=self.seed,
+        )
 
     def leave(self, state: State, folder: Path) -> None:
         """A network's weights, for ``network.weights=``."""

@@ -5,7 +5,6 @@ Descent stops where the gradient vanishes, which may be a saddle or a maximum: N
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,17 +15,24 @@ from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import inertia
 from calclab.numerics.stationary import Look, look, stationary
 from calclab.topic import words
-from calclab.topic.descent.forecast import Forecast
-from calclab.topic.descent.runaway import RUNAWAY, runs_away
+from calclab.topic.descent.advice import bottomless, further, learn, overshoots, smaller
+from calclab.topic.descent.chance import chance
+from calclab.topic.descent.lost import lost
+from calclab.topic.descent.runaway import runs_away
+from calclab.topic.descent.walk import Walk
 
 FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
+FAR_ABOVE = 1  # times the size of the loss at the start, above it: lost
+NEVER_NEGATIVE = ("cross_entropy", "bce", "mse", "half_mse", "mae", "huber")  # losses whose lowest value is 0
 DENSE = 200  # variables up to which the Hessian is formed to tell
 NEAR = 1e-2  # times 1 + ‖x‖: a stationary point within it is where the walk ended
 
 
 @dataclass(frozen=True)
 class Ending:
-    """``word``: minimum, saddle, maximum, flat, stationary (its kind not known), moving, diverged or nonfinite."""
+    """``word``: minimum, saddle, maximum, flat, stationary (its kind not known); moving, unstable (still moving, at a
+    rate beyond the largest stable one), risen (its loss far above where it began), chance (a network that tells no more
+    than a constant would); diverged, nonfinite."""
 
     word: str
     sentence: str
@@ -52,44 +58,48 @@ def ends(
     return [(steps[at], ways[way]) if at < len(steps) else None for at, way in found]
 
 
-def ending(
-    function: Function,
-    x: Tensor,
-    loss: Tensor,
-    gradient: Tensor,
-    contraction: Tensor,
-    tol: float,
-    scale: float,
-    runaway: bool,
-    forecast: Forecast | None,
-) -> Ending:
-    """Where x is; ``scale`` is ‖g‖ at the start, at least 1.
+def ending(walk: Walk) -> Ending:
+    """Where the walk is.
+
+    A network that has lost what it began with, or tells no more than a constant would, is not called stationary: where
+    units are dead or saturated the gradient vanishes too.
+    """
+    x = walk.x
+    if not bool(walk.loss.isfinite() & walk.gradient.isfinite().all() & x.isfinite().all()):
+        return Ending("nonfinite", lost(walk))
+    if walk.runaway:
+        return Ending("diverged", f"it runs away; {bottomless(walk) or smaller(walk)}")
+    if walk.network is not None:
+        if walk.rise > FAR_ABOVE:
+            return Ending("risen", f"it has lost what it began with: {walk.fell}; {smaller(walk)}")
+        if walk.network.loss_name in NEVER_NEGATIVE and float(walk.loss) <= torch.finfo(x.dtype).eps * walk.start[0]:
+            return Ending("minimum", "the loss is zero to working precision: there is nothing left to learn")
+        if found := chance(walk.network, x):
+            return Ending("chance", f"{found}; {learn(walk)}")
+    return kind_of_point(walk) or moving(walk)
+
+
+def kind_of_point(walk: Walk) -> Ending | None:
+    """What kind of stationary point x is; None where it is none.
 
     Stationary: ‖g‖ < tol, with a stationary point near, or within rounding of one (`numerics.stationary`). Of
     a formula the proven gradient and eigenvalues decide.
     """
-    if not bool(loss.isfinite() & gradient.isfinite().all() & x.isfinite().all()):
-        if torch.equal(x, function.start):
-            return Ending("nonfinite", "f or its gradient is not finite at the start: type another function.at=...")
-        return Ending("nonfinite", f"it left the finite numbers; {smaller(forecast)}")
-    if runaway:
-        return Ending("diverged", f"it runs away; {bottom(loss, forecast) or smaller(forecast)}")
-    size = gradient.norm()
-    vanished = bool(size < tol)
-    moving = Ending("moving", f"it is still moving: {further(size, contraction, tol)}")
-    if not vanished and bool(size > FAR * scale):
-        return moving
+    function, x, size = walk.function, walk.x, walk.gradient.norm()
+    vanished = bool(size < walk.tol)
+    if not vanished and bool(size > FAR * max(walk.start[1], 1.0)):
+        return None
     if len(x) > DENSE:
         told = "the gradient has vanished; topic=hessian on the saved weights tells what it is"
-        return Ending("stationary", told) if vanished else moving
-    seen = look(function, x, gradient)
+        return Ending("stationary", told) if vanished else None
+    seen = look(function, x, walk.gradient)
     if not bool(seen.λ.isfinite().all()):
         told = "the gradient has vanished where the second derivatives are not known"
-        return Ending("stationary", told) if vanished else moving
+        return Ending("stationary", told) if vanished else None
     if not stationary(function, x, seen):
         if not vanished:
-            return moving
-        if bool(seen.gradient.norm() >= tol):
+            return None
+        if bool(seen.gradient.norm() >= walk.tol):
             true = words.number(seen.gradient.norm())
             return Ending("moving", f"the float program's gradient has vanished, and the proven one has norm {true}")
         if not near(function, x, seen):
@@ -97,7 +107,7 @@ def ending(
             return Ending("stationary", told)
     found = inertia(seen.λ, seen.ball)
     listed = f"Hessian eigenvalues {words.ends(seen.λ)}"
-    away = bottom(loss, forecast) or UPHILL
+    away = bottomless(walk) or UPHILL
     match found.word:
         case "minimum":
             return Ending("minimum", f"it is a minimum ({listed})")
@@ -107,6 +117,16 @@ def ending(
             ways = f"{found.negative} of {len(x)} directions go down"
             return Ending("saddle", f"it is a saddle ({listed}), {ways}; {away}")
     return Ending("flat", f"it is flat ({listed}): the second derivatives do not tell what the point is")
+
+
+def moving(walk: Walk) -> Ending:
+    """Of a walk that has not settled."""
+    even = walk.network is None and walk.contraction is not None and 0 < walk.contraction < 1 and walk.rise <= 0
+    if not even and (walk.beyond or 0) > 1:
+        return Ending("unstable", overshoots(walk))
+    if walk.rise > FAR_ABOVE:
+        return Ending("risen", f"{walk.fell}; {smaller(walk)}")
+    return Ending("moving", f"it is still moving: {further(walk)}")
 
 
 UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves saddles (optimizer=damped_newton)"
@@ -122,39 +142,3 @@ def near(function: Function, x: Tensor, seen: Look) -> bool:
         return False
     g = value_and_gradient(function.call, x + move)[1]
     return bool(g.norm() <= seen.gradient.norm() / 2)
-
-
-def bottom(loss: Tensor, forecast: Forecast | None) -> str:
-    """What to say where no rate would help: there is no lowest point to go to."""
-    if forecast is not None and forecast.bottomless:
-        return f"{forecast.fall}: it has no minimum and no stable lr"
-    if float(loss) < -RUNAWAY:
-        return f"f has fallen to {words.number(loss)} and has no lowest point on this way, whatever lr"
-    return ""
-
-
-def smaller(forecast: Forecast | None) -> str:
-    """What to try where steps were too long."""
-    if forecast is None or forecast.limit is None:
-        return "try a smaller lr or another start"
-    limit, half = words.number(forecast.limit), words.number(min(forecast.limit, forecast.lr) / 2)
-    if forecast.quadratic:
-        return f"the largest stable lr is {limit}: try lr={half}"
-    if forecast.smallest < 0:
-        return f"at the start f also curves downwards, and steps overshoot beyond lr={limit}: try lr={half}"
-    return f"the largest stable lr at the start is {limit}: try lr={half}"
-
-
-def further(size: Tensor, contraction: Tensor, tol: float) -> str:
-    """How far it still has to go, if it goes on as in its last step."""
-    rate, norm = float(contraction), float(size)
-    if tol == 0:
-        return "tol=0 never ends a run"
-    if rate == 1:
-        return "the gradient did not change in the last step, as on a straight slope"
-    if not 0 < rate < 1:
-        return "the gradient grew in the last step; take more steps, or a smaller lr"
-    more = (math.log(tol) - math.log(norm)) / math.log(rate)
-    if more > 1e7:
-        return "the gradient hardly shrinks; take a larger lr, or another rule (optimizer=momentum, optimizer=lbfgs)"
-    return f"at the pace of its last step about {int(more) + 1} steps more would do"

@@ -22,13 +22,18 @@ def runs_away(loss: Tensor, norm: Tensor, scale: tuple[float | Tensor, float | T
     return (loss.abs() > RUNAWAY * scale[0]) | (norm > RUNAWAY * scale[1])
 
 
-def scale_at_start(function: Function) -> tuple[float, float]:
-    """Both sizes at the function's start, found once for all runs on it."""
+def at_start(function: Function) -> tuple[float, float]:
+    """f and ‖g‖ at the function's start, found once for all runs on it."""
     if function not in KNOWN:
         value, g = evaluate(function, function.start)
-        f0, g0 = sizes(value, g.norm())
-        KNOWN[function] = float(f0), float(g0)
+        KNOWN[function] = float(value), float(g.norm())
     return KNOWN[function]
+
+
+def scale_at_start(function: Function) -> tuple[float, float]:
+    """Both sizes at the function's start."""
+    f0, g0 = sizes(*(function.start.new_tensor(number) for number in at_start(function)))
+    return float(f0), float(g0)
 
 
 KNOWN: WeakKeyDictionary[Function, tuple[float, float]] = WeakKeyDictionary()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.numerics.lanczos import Ritz, largest
+from calclab.numerics.lanczos import PRODUCTS, Ritz, largest
 from calclab.numerics.operators import dense_hessian, hessian
 from calclab.numerics.spectrum import eigen, symmetric
 
@@ -15,13 +15,15 @@ TOLERANCE = 1e-3  # of the residual, relative to λmax
 ASIDE = 0.1  # how much of a random direction joins the last eigenvector
 
 
-def sharpness(function: Function, x: Tensor, start: Tensor, seed: int) -> Ritz:
+def sharpness(function: Function, x: Tensor, start: Tensor, seed: int, most: int = PRODUCTS) -> Ritz:
     """λmax at x, from ``start`` (n,), the eigenvector found before.
 
-    Something of a random direction, seeded by ``seed``, is added to it: another eigenvalue may have overtaken.
+    Something of a random direction, seeded by ``seed``, is added to it: another eigenvalue may have overtaken. Of many
+    variables ``most`` products are spent, and what they find is never above λmax.
     """
     if len(x) > DENSE:
-        return largest(hessian(function.call, x, lanes=1), start + ASIDE * random_direction(x, seed), TOLERANCE)
+        near = start + ASIDE * random_direction(x, seed)
+        return largest(hessian(function.call, x, lanes=1), near, TOLERANCE, most)
     H = symmetric(dense_hessian(function.call, x))
     λ, V = eigen(H)
     return Ritz(λ[-1], V[:, -1], (H @ V[:, -1] - λ[-1] * V[:, -1]).norm(), len(x))

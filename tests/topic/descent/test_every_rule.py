@@ -23,7 +23,7 @@ TRUTH = json.loads((Path(__file__).parents[2] / "truth" / "public_functions.json
 ITEMS: list[dict[str, Any]] = TRUTH["items"]
 RULES = [name for name in catalogue.options("optimizer") if name != "custom"]
 OF_NETWORKS = ("gauss_newton", "natural_gradient")
-WORDS = ("minimum", "saddle", "maximum", "flat", "stationary", "moving", "diverged", "nonfinite")
+WORDS = ("minimum", "saddle", "maximum", "flat", "stationary", "moving", "unstable", "risen", "diverged", "nonfinite")
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""Why a walk left the finite numbers: whether there were none to begin with, a step went too far, or lr had no part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from calclab.function.network import Network
+from calclab.function.scores import predictions
+from calclab.numerics.operators import evaluate
+from calclab.topic import words
+from calclab.topic.descent.advice import smaller
+from calclab.topic.descent.walk import Walk
+
+GROWN = 1e3  # times 1 + ‖x₀‖: a walk that has come so far has blown up
+SHORTER = (0.5, 0.1, 0.01)  # of the last step: whether one of them would have stayed among the numbers
+
+
+def lost(walk: Walk) -> str:
+    """In words, with what to do."""
+    f0, g0 = (torch.tensor(number) for number in walk.start)
+    if not bool(f0.isfinite()):
+        return f"there is no number to start from: {undefined(walk, walk.function.start, f0)}. lr is not the cause"
+    if not bool(g0.isfinite()):
+        return (
+            f"the loss is {words.number(f0)} at the start and its gradient is no number: a kink, or a pole of the "
+            f"derivative. lr is not the cause; {elsewhere(walk)}"
+        )
+    if not bool(walk.move.isfinite().all()):
+        return (
+            f"the last step of {type(walk.rule).__name__} is no number, though the gradient before it was one: "
+            "a singular matrix, or a division by zero in the rule. lr is not the cause; take another optimizer"
+        )
+    before = walk.x - walk.move
+    f, _ = evaluate(walk.function, before)
+    grown = float(f) - float(f0) > max(abs(float(f0)), 1.0)
+    if grown or bool(before.norm() > GROWN * (1 + walk.function.start.norm())):
+        way = f"after the loss went from {words.number(f0)} to {words.number(f)}"
+        return f"it left the finite numbers {way}; {smaller(walk)}"
+    if any(bool(evaluate(walk.function, before + t * walk.move)[0].isfinite()) for t in SHORTER):
+        return (
+            f"its last step, of length {words.number(walk.move.norm())}, led from the loss {words.number(f)} to where "
+            f"there is none: {undefined(walk, walk.x, walk.loss)}. A shorter step would have stayed: "
+            f"{smaller(walk)}, or keep to where it is a number by line_search=armijo"
+        )
+    return (
+        f"it came to the edge of where the loss is a number, {words.number(f)} there, and no step on, however short, "
+        f"is: {undefined(walk, walk.x, walk.loss)}. lr is not the cause; {elsewhere(walk)}"
+    )
+
+
+def elsewhere(walk: Walk) -> str:
+    if walk.network is not None:
+        return "start from other weights (seed=1), or take another loss"
+    return "start elsewhere (function.at=...)"
+
+
+def undefined(walk: Walk, x: Tensor, value: Tensor) -> str:
+    """What is no number at x."""
+    if walk.network is not None:
+        return culprit(walk.network, x)
+    what = "undefined" if bool(value.isnan()) else "beyond the largest number"
+    return f"{walk.function.name} is {what} there"
+
+
+def culprit(network: Network, θ: Tensor) -> str:
+    """The first on the way from data to loss that is no finite number."""
+    data = network.data
+    if not bool(θ.isfinite().all()):
+        return f"the weights hold numbers that are not finite, such as {network.variables[first(~θ.isfinite())]}"
+    for name, part in (("inputs", data.inputs), ("targets", data.targets)):
+        if (rows := bad(part.reshape(len(part), -1))) is not None:
+            return f"the {name} of {told(rows)} are not finite; leave them out"
+    outputs = predictions(network, θ, data.inputs)
+    if (rows := bad(outputs)) is not None:
+        return (
+            f"the outputs of {told(rows)} are not finite, though the weights and inputs are: something overflows, or "
+            "takes a logarithm or a root, inside the network (large inputs: data.standardize=true)"
+        )
+    with torch.no_grad():
+        losses = network.loss.rows(outputs, data.targets)
+    if (rows := bad(losses.reshape(len(losses), -1))) is not None:
+        return (
+            f"the outputs are numbers and the loss of {told(rows)} is not: {network.loss_name} does not take such "
+            "outputs (a logarithm of what is not positive, an overflow). Take another loss, or outputs that stay in "
+            "its domain"
+        )
+    return "outputs and losses are numbers, and what is made of them is not"
+
+
+def bad(values: Tensor) -> Tensor | None:
+    """The numbers of the rows of ``values`` (B, m) that are not finite; None where all are."""
+    rows = (~values.isfinite()).any(1).nonzero()[:, 0]
+    return rows if len(rows) else None
+
+
+def first(mask: Tensor) -> int:
+    return int(mask.nonzero()[0])
+
+
+def told(rows: Tensor) -> str:
+    listed = words.listing([str(int(row)) for row in rows[:5]])
+    return f"{len(rows)} rows ({listed}{', ...' if len(rows) > 5 else ''})" if len(rows) > 1 else f"row {listed}"
