@@ -20,7 +20,8 @@ def spectrum(picture: Spectrum, columns: Columns, title: str) -> SpectrumPanel |
     counted = columns.get(picture.outliers)
     told = counted is not None and bool(counted.data[-1].isfinite())
     outliers = int(counted.data[-1]) if told and counted is not None else 0
-    linear = min((abs(edge) for edge in (*low, *high) if edge), default=1.0)
+    around = [max(-a, b) for a, b in zip(low, high, strict=True) if a <= 0 <= b and a < b]  # the bins beside zero
+    linear = max(around, default=min((abs(edge) for edge in (*low, *high) if edge), default=1.0))
     used = [i for i, count in enumerate(counts) if count > 0]
     first, last = min(used), max(used)
     edges, counts = (*low[first : last + 1], high[last]), counts[first : last + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from calclab.drive import begin, drive
 from calclab.errors import UserError
 from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
+from calclab.numerics.krylov import Pairs
 from calclab.numerics.krylov.student import mean
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
@@ -455,3 +457,59 @@ def test_a_network_with_derivatives_in_it_goes_in_chunks() -> None:
     first, second = (free(subject=subject).answer(scan.state).values["eigenvalues"] for scan in scans)
     torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-6)
     assert {row.verdict for scan in scans for row in scan.evidence} <= GOOD
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("operator", ["hessian", "gauss_newton"])
+def test_no_eigenvalue_is_drawn_where_the_run_says_there_is_none(activation: str, operator: str) -> None:
+    """Against the matrix: nothing beyond its ends but for their residuals, and as many eigenvalues up to any place as
+    it has there, but for the resolution and what probes leave open."""
+    subject = net(activation, train=60)
+    scan, sink = carried(free(subject=subject, seed=0, operator=operator, probes=64, depth=12))
+    whole, _ = carried(dense(subject=subject, seed=0, operator=operator))
+    found, λ = scan.state["found"], whole.state["eigenvalues"]
+    residual = float(found["edges"]["pairs"]["residuals"].max())
+    table, density = (sink.columns[name].data[-1] for name in ("spectrum", "density"))
+    drawn = table[table[:, 2] > 0]
+    slack = residual + 1e-9 * float(λ.abs().max())
+    assert float(drawn[0, 0]) >= float(λ[0]) - slack
+    assert float(drawn[-1, 1]) <= float(λ[-1]) + slack
+    assert bool((density[:, 0] >= float(λ[0]) - slack).all())
+    assert float(torch.trapezoid(density[:, 1], density[:, 0])) == pytest.approx(1, abs=0.1)
+    assert float(table[:, 2].sum()) == pytest.approx(len(λ), rel=1e-6)
+    blur = float(torch.pi * (λ[-1] - λ[0]) / 24)
+    for edge, count in zip(table[:, 1].tolist(), table[:, 2].cumsum(0).tolist(), strict=True):
+        least, most = (int((λ < edge + shift).sum()) for shift in (-blur, blur))
+        assert least - 0.05 * len(λ) <= count <= most + 0.05 * len(λ)
+
+
+def test_bins_end_where_the_bounds_are() -> None:
+    """Values next to a bound are broadened to its inner side, and weigh as much; no bin has a width beyond."""
+    nodes = torch.tensor([0.0, 0.01, 1.0], dtype=torch.float64)
+    within = senses.Bounds(-0.02, 1.5, -0.01, 1.1)
+    table = senses.bins(torch.tensor([1.5], dtype=torch.float64), nodes, torch.ones(3), 0.3, within)
+    assert float(table[:, 2].sum()) == pytest.approx(4)
+    assert float(table[0, 0]) == -0.02
+    assert float(table[-1, 1]) == 1.5
+    beyond = (table[:, 1] <= -0.01) | ((table[:, 0] >= 1.1) & (table[:, 0] < 1.2))
+    assert float(table[beyond, 2].sum()) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("bound", ["top", "bottom", "settled"])
+def test_bounds_are_those_of_what_was_found(bound: str) -> None:
+    """Unbounded where nothing was looked for; what was not found is held to the innermost of what
+    was, where that has converged."""
+    values = torch.tensor([5.0, 3.0, -2.0], dtype=torch.float64)
+    made = {"vectors": torch.eye(3), "estimates": values.abs(), "products": torch.tensor(3)}
+    ends = {"upper": torch.tensor(torch.inf), "lower": torch.tensor(-torch.inf)}
+    converged = torch.tensor([True, bound == "settled", True])
+    pairs = Pairs(values=values, residuals=torch.full((3,), 0.5), converged=converged, top=2, **made, **ends)
+    if bound == "top":
+        pairs = replace(pairs, values=values[:2], residuals=pairs.residuals[:2], converged=converged[:2])
+    nodes = torch.tensor([-1.0, 3.4, 3.6], dtype=torch.float64)
+    found = senses.bounds(pairs, nodes, positive=False)
+    assert found.most == 5.5
+    assert found.high == (3.6 if bound == "settled" else 5.5)
+    assert found.least == (-torch.inf if bound == "top" else -2.5)
+    assert found.low == (-torch.inf if bound == "top" else -2.5)
+    assert senses.bounds(pairs, nodes.abs(), positive=True).least == 0

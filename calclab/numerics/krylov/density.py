@@ -8,7 +8,7 @@ Xiao 2019). Nodes are no eigenvalues: inside the spectrum nothing finer than abo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import inf, pi, sqrt
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ class Inertia:
 class Density:
     """``nodes``, ``weights`` (probes, j), each row summing to 1; ``known`` (k,) eigenvalues; ``share`` = (n - k)/n.
 
-    The density is share · mean over probes Σ weights δ(λ - nodes) + Σ δ(λ - known)/n.
+    The density is share · mean over probes Σ weights δ(λ - nodes) + Σ δ(λ - known)/n. Every eigenvalue lies within
+    ``least`` and ``most``, those that are not known between ``low`` and ``high``: broadening leads nothing beyond.
     """
 
     nodes: Tensor
@@ -44,6 +45,10 @@ class Density:
     share: float
     n: int
     pilot: int
+    least: float = -inf
+    most: float = inf
+    low: float = -inf
+    high: float = inf
 
     @property
     def resolution(self) -> Tensor:
@@ -71,7 +76,8 @@ class Density:
         return mean(self.n * self.share * drawn + self.known.abs().sum(), self.pilot)
 
     def on(self, grid: Tensor, width: float | Tensor | None = None) -> Mean:
-        """The density (g,) at ``grid`` (g,), broadened by a normal curve of standard deviation ``width``.
+        """The density (g,) at ``grid`` (g,), broadened by normal curves of standard deviation ``width`` that are cut
+        off at the bounds, each as heavy as before.
 
         Without a width it is the resolution, and no less than the grid's finest spacing.
         """
@@ -79,11 +85,14 @@ class Density:
             width = torch.maximum(self.resolution, (grid[1:] - grid[:-1]).min())
         σ = torch.as_tensor(width, dtype=grid.dtype)
 
-        def bump(distance: Tensor) -> Tensor:
-            return torch.exp(-((distance / σ) ** 2) / 2) / (σ * sqrt(2 * pi))
+        def bump(x: Tensor, a: float, b: float) -> Tensor:
+            x = x.clamp(a, b)
+            normal = torch.exp(-(((grid[:, None] - x) / σ) ** 2) / 2) / (σ * sqrt(2 * pi))
+            inside = ((grid >= a) & (grid <= b))[:, None]
+            return torch.where(inside, normal / share_between(x, σ, a, b), 0.0)
 
-        fixed = bump(grid[:, None] - self.known).sum(1) / self.n
-        rows = [bump(grid[:, None] - x) @ w for x, w in zip(self.nodes, self.weights, strict=True)]
+        fixed = bump(self.known, self.least, self.most).sum(1) / self.n
+        rows = [bump(x, self.low, self.high) @ w for x, w in zip(self.nodes, self.weights, strict=True)]
         return mean(self.share * torch.stack(rows) + fixed, self.pilot)
 
     def inertia(self, threshold: float = 0.0) -> Inertia:
@@ -113,6 +122,12 @@ class Density:
         high = torch.stack([m.value + m.half for m in most]).clamp(max=1)
         negative, zero, positive = (mean(row, self.pilot) for row in middle)
         return Inertia(negative, zero, positive, low, high)
+
+
+def share_between(x: Tensor, σ: Tensor, a: float, b: float) -> Tensor:
+    """How much of normal curves around x (m,), a <= x <= b, of standard deviation ``σ`` () lies between a and b."""
+    ends = [torch.special.ndtr((end - x) / σ) for end in (a, b)]
+    return (ends[1] - ends[0]).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 def quadrature(α: Tensor, β: Tensor) -> tuple[Tensor, Tensor]:

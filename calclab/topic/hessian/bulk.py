@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from calclab.core import State, Values
 from calclab.numerics.krylov import Density, Probes
 from calclab.numerics.operators import LinearOperator
-from calclab.topic.hessian.senses import bins
+from calclab.topic.hessian.senses import Bounds, bins, bounds
 from calclab.topic.hessian.stages import settled, told, unpacked
 
 GRID = 256  # points of the density
@@ -25,6 +25,7 @@ class Bulk:
     count: int
     depth: int
     seed: int
+    positive: bool = False  # no eigenvalue is negative
     name: str = "bulk"
 
     def probes(self, found: State) -> Probes:
@@ -40,8 +41,13 @@ class Bulk:
     def values(self, state: State, found: State) -> Values:
         if not bool(state["done"]):
             return {"depth": state["k"].double()}
-        density = self.probes(found).density(state)
+        density = self.within(self.probes(found).density(state), found)
         return {"depth": torch.tensor(float(self.depth), dtype=torch.float64), **drawn(density)}
+
+    def within(self, density: Density, found: State) -> Density:
+        """Held to what the search at both ends has found."""
+        pairs, nodes = unpacked(found["edges"]["pairs"]), density.nodes[density.weights > 0]
+        return replace(density, **vars(bounds(pairs, nodes, positive=self.positive)))
 
     def finish(self, state: State, found: State) -> State:
         probes = self.probes(found)
@@ -77,11 +83,12 @@ def drawn(density: Density) -> dict[str, Tensor]:
     used = used if len(used) else nodes.new_full((1,), torch.nan)  # of a matrix that is not finite there are none
     low, high = used.min(), used.max()
     margin = 3 * torch.maximum(density.resolution, (high - low) / GRID)
-    steps = torch.linspace(0, 1, GRID, dtype=torch.float64)
-    grid = low - margin + (high - low + 2 * margin) * steps
+    low, high = (low - margin).clamp(min=density.least), (high + margin).clamp(max=density.most)
+    grid = low + (high - low) * torch.linspace(0, 1, GRID, dtype=torch.float64)
     curve = density.on(grid)
     table = torch.stack([grid, curve.value, curve.error], 1)
-    spectrum = bins(density.known, inside, density.weights.reshape(-1) * share, float(density.resolution))
+    within = Bounds(density.least, density.most, density.low, density.high)
+    spectrum = bins(density.known, inside, density.weights.reshape(-1) * share, float(density.resolution), within)
     return {"spectrum": spectrum, "density": table}
 
 

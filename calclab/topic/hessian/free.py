@@ -77,7 +77,7 @@ class MatrixFree(Method):
         )  # fmt: skip
         stages: list[Stage] = [Point(looked), Edges(search, knobs.products, looked.classes, rounding)]
         if knobs.probes:
-            stages.append(Bulk(A, knobs.probes, knobs.depth, self.seed))
+            stages.append(Bulk(A, knobs.probes, knobs.depth, self.seed, positive=looked.kind != "hessian"))
         if knobs.trace_tol is not None:
             exact = looked.has_diagonal
             sampled = Trace(looked, knobs.trace_tol, knobs.products, knobs.diagonal, self.seed)

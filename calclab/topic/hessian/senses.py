@@ -8,6 +8,7 @@ basis which A shortens most gives κ >= max|λ| / ‖A v‖. An upper bound need
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from calclab.core import Spectrum
 from calclab.numerics.krylov import Pairs
+from calclab.numerics.krylov.density import share_between
 from calclab.numerics.spectrum import Condition
 
 Values = dict[str, Tensor | str]
@@ -162,19 +164,52 @@ def edges_of(scale: float, resolution: float) -> Tensor:
     return torch.cat([-side.flip(0), side.new_zeros(1), side])
 
 
-def bins(known: Tensor, values: Tensor, weights: Tensor, resolution: float) -> Tensor:
+@dataclass(frozen=True)
+class Bounds:
+    """All eigenvalues lie between ``least`` and ``most``, those that were not found one by one between ``low`` and
+    ``high``."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def bounds(pairs: Pairs, nodes: Tensor, *, positive: bool) -> Bounds:
+    """What the run says of both ends: λ ± ‖Av - λv‖ of the pairs found there, or further out where a node of the
+    density was (nodes (m,) are values of vᵀAv, and so within the spectrum). Unbounded where nothing was looked for."""
+    upper, lower = pairs.values + pairs.residuals, pairs.values - pairs.residuals
+    top, bottom = slice(None, pairs.top), slice(pairs.top, None)
+    least = float(lower[bottom].min()) if len(lower[bottom]) else -math.inf
+    most = float(upper[top].max()) if len(upper[top]) else math.inf
+    low = float(lower[bottom].max()) if bool(pairs.converged[bottom].all()) and math.isfinite(least) else least
+    high = float(upper[top].min()) if bool(pairs.converged[top].all()) and math.isfinite(most) else most
+    if positive:
+        least, low = max(least, 0.0), max(low, 0.0)
+    if len(nodes):
+        a, b = float(nodes.min()), float(nodes.max())
+        least, most, low, high = min(least, a), max(most, b), min(low, a), max(high, b)
+    return Bounds(least, most, low, high) if least < most and low < high else Bounds()
+
+
+def bins(known: Tensor, values: Tensor, weights: Tensor, resolution: float, within: Bounds | None = None) -> Tensor:
     """How many eigenvalues lie where, 50 rows (from, to, how many): those ``known`` (k,), and values (m,) that stand
-    for weights (m,) of them each, spread over the resolution as a normal curve of half its width."""
+    for weights (m,) of them each, spread over the resolution as a normal curve of half its width, but not beyond
+    what is known of all: no bin reaches there either (it then has no width)."""
+    within = within or Bounds()
     known, values, weights = (part.double().cpu() for part in (known, values, weights))
-    known = known[known.isfinite()]
+    known = known[known.isfinite()].clamp(within.least, within.most)
     keep = values.isfinite() & (weights > 0)
-    values, weights = values[keep], weights[keep]
+    values, weights = values[keep].clamp(within.low, within.high), weights[keep]
     every = torch.cat([known, values])
     edges = edges_of(float(every.abs().max()) if len(every) else 0.0, resolution)
     at = torch.bucketize(known, edges, right=True) - 1
     counts = edges.new_zeros(2 * SIDE).index_add_(0, at.clamp(0, 2 * SIDE - 1), torch.ones_like(known))
     if len(values):
-        below = torch.special.ndtr((edges[:, None] - values) / (resolution / 2)) @ weights
-        below[0], below[-1] = 0, weights.sum()  # nothing lies beyond the outermost edges
-        counts = counts + below.diff()
+        σ = edges.new_tensor(resolution / 2)
+        low, high = max(within.low, float(edges[0])), min(within.high, float(edges[-1]))
+        reached = edges.clamp(low, high)[:, None]
+        below = torch.special.ndtr((reached - values) / σ) - torch.special.ndtr((low - values) / σ)
+        counts = counts + (below / share_between(values, σ, low, high) @ weights).diff()
+    edges = edges.clamp(within.least, within.most)
     return torch.stack([edges[:-1], edges[1:], counts], 1)
