@@ -225,8 +225,8 @@ def test_downhill_without_end_is_not_blamed_on_the_rate(expr: str) -> None:
     word, sentence = ended(descent(f, 0.3, 5000))
     assert word in ("diverged", "nonfinite")
     if word == "diverged":
-        assert "No lr changes that" in sentence
-    assert "try lr=" not in sentence or word == "nonfinite"
+        assert "no minimum" in sentence or "no lowest value" in sentence
+        assert "try lr=" not in sentence
 
 
 def test_slow_is_told_a_larger_rate_only_where_there_is_room() -> None:
