@@ -20,7 +20,8 @@ def lost(walk: Walk) -> str:
     """In words, with what to do."""
     f0, g0 = (torch.tensor(number) for number in walk.start)
     if not bool(f0.isfinite()):
-        return f"there is no number to start from: {undefined(walk, walk.function.start, f0)}. lr is not the cause"
+        why = undefined(walk, walk.function.start, f0)
+        return f"there is no number to start from: {why}. lr is not the cause; {elsewhere(walk)}"
     if not bool(g0.isfinite()):
         return (
             f"the loss is {words.number(f0)} at the start and its gradient is no number: a kink, or a pole of the "
@@ -51,8 +52,8 @@ def lost(walk: Walk) -> str:
 
 def elsewhere(walk: Walk) -> str:
     if walk.network is not None:
-        return "start from other weights (seed=1), or take another loss"
-    return "start elsewhere (function.at=...)"
+        return "see to the rows, the weights or the loss named"
+    return "type another function.at=..."
 
 
 def undefined(walk: Walk, x: Tensor, value: Tensor) -> str:

@@ -65,10 +65,24 @@ WORDS = [
     ("x**2 - y**2", [1, 1], 0.1, 500, "diverged", "falls for ever: it has no minimum and no stable lr"),
     ("x**2 - y**2", [1, 1], 30.0, 500, "diverged", "falls for ever: it has no minimum and no stable lr"),
     ("-x**2", [1], 0.1, 500, "diverged", "no stable lr"),
-    ("x**3", [-1], 0.1, 500, "diverged", "has no lowest point on this way, whatever lr"),
-    ("log(x) + y**2", [1, 2], 5.0, 50, "nonfinite", "it left the finite numbers; at the start f also curves downwards"),
-    ("sqrt(x)", [0], 0.1, 5, "nonfinite", "not finite at the start: type another function.at"),
-    ("x**2*exp(1000*x)", [2], 0.1, 5, "nonfinite", "not finite at the start"),
+    ("x**3", [-1], 0.1, 500, "diverged", "has no lowest value on this way, whatever lr"),
+    (
+        "log(x) + y**2",
+        [1, 2],
+        5.0,
+        50,
+        "nonfinite",
+        "A shorter step would have stayed: at the start f also curves downwards",
+    ),
+    (
+        "sqrt(x)",
+        [0],
+        0.1,
+        5,
+        "nonfinite",
+        "its gradient is no number: a kink, or a pole of the derivative. lr is not the cause; type another function.at",
+    ),
+    ("x**2*exp(1000*x)", [2], 0.1, 5, "nonfinite", "lr is not the cause; type another function.at"),
 ]
 
 
