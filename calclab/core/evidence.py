@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from torch import Tensor
@@ -14,7 +15,7 @@ class Verdict(Enum):
     CERTIFIED = "certified: proven to lie within the bound"
     CONSISTENT = "consistent: independent estimates agree"
     INCONCLUSIVE = "inconclusive: the estimates are too rough to tell"
-    UNDEFINED = "undefined: the derivative does not exist here (a kink)"
+    UNDEFINED = "undefined: no such number exists here (a kink, a jump, a pole, outside the domain), or none is finite"
     SUSPECT = "suspect: floating point loses digits here"
     REFUTED = "refuted: independent evidence contradicts the number"
 
@@ -27,11 +28,14 @@ class Verdict(Enum):
 class Ball:
     """A rigorous enclosure: the true number lies within ``rad`` of ``mid`` (both float64, one shape).
 
-    ``rad`` is infinite where nothing could be proven, and ``mid`` is NaN where the number does not exist.
+    ``rad`` is infinite where nothing could be proven, and ``mid`` is NaN where the number does not exist. ``beyond``
+    holds, by flat index, numbers that are proven and outside the range of float64, in decimal: there ``mid`` is
+    infinite, or the smallest number of that sign.
     """
 
     mid: Tensor
     rad: Tensor
+    beyond: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

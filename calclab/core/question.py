@@ -41,6 +41,10 @@ class Exact(Protocol):
         """The derivative tensor of ``order`` 0, 1, 2: (), (n,), (n, n); with m outputs (m,), (m, n), (m, n, n)."""
         ...
 
+    def rounding(self, x: Tensor, order: int) -> Tensor:
+        """How far rounding every step once, in the dtype of x, can move the derivative tensor; inf: not known."""
+        ...
+
     def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The first partial derivatives from the left and from the right, each of the shape of order 1."""
         ...

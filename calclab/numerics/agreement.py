@@ -33,8 +33,9 @@ def compare(
     for a, b, loss in zip((float(t) for t in left), (float(t) for t in right), forgiven, strict=True):
         most, gap = max(abs(a), abs(b), size), abs(a - b)
         row = Evidence(step, quantity, method, a, b, gap, gap, rule.identity * most, Verdict.CONSISTENT)
-        if not isfinite(a) and not isfinite(b):
-            row = replace(row, bound=inf, verdict=Verdict.UNDEFINED, note="not finite either way")
+        if not (isfinite(a) and isfinite(b)):
+            note = "not finite" + (" one way" if isfinite(a) or isfinite(b) else " either way")
+            row = replace(row, gap=inf, bound=inf, verdict=Verdict.UNDEFINED, note=note)
         elif not gap <= max(rule.identity_suspect * most, loss):
             row = replace(row, verdict=Verdict.REFUTED, note="the two disagree")
         elif gap > row.tolerance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Ball, Evidence, Exact, Function, Verdict
 from calclab.numerics import operators
-from calclab.numerics.judge import BALL, Judge, Numbers, Reference, apart, flat, largest
+from calclab.numerics.judge import BALL, Judge, Numbers, Reference, apart, failing, flat, largest, sizes
 from calclab.numerics.kinks import kink_notes, without_kinks
 from calclab.numerics.tolerance import tolerance_of
 
@@ -20,18 +20,15 @@ QUANTITIES = ("value", "gradient", "hessian")
 
 
 @dataclass
-class Blur:
-    """What half an ulp of x does to a derivative, found once for whoever asks; None as long as nobody has."""
+class Once:
+    """Numbers that are computed when they are first asked for, once for all who ask."""
 
-    exact: Exact
-    x: Tensor
-    order: int
-    ball: Ball
+    make: Callable[[], Numbers]
     found: Numbers | None = None
 
     def __call__(self) -> Numbers:
         if self.found is None:
-            self.found = sensitivity_of(self.exact, self.x, self.order, self.ball)
+            self.found = self.make()
         return self.found
 
 
@@ -52,12 +49,13 @@ def derivative(
     ball = exact.enclose(x, order)
     if order == 2:
         ball = without_kinks(ball, exact.enclose(x, 1))
-    sensitivity = Blur(exact, x, order, ball)
-    width = len(x) if order == 1 else 0
-    reference = Reference(flat(ball.mid), flat(ball.rad), sensitivity, BALL, width)
+    rounding = Once(lambda: flat(exact.rounding(x, order)))
+    moved = Once(lambda: input_rounding(exact, x, order)) if order < 2 and not scale else None
+    shape = tuple(ball.mid.shape)
+    reference = Reference(flat(ball.mid), flat(ball.rad), BALL, rounding, moved, ball.beyond, shape)
     missing = np.flatnonzero(np.isnan(reference.mid)).tolist()
     kinks = kink_notes(exact, x, order, missing, function.variables) if missing else {}
-    judge = Judge(tolerance_of(x.dtype), scale, step, kinks, lambda: again(function, x, order))
+    judge = Judge(tolerance_of(x.dtype), scale, step, kinks, Once(lambda: again(function, x, order)))
     numbers = flat(value)
     names = {quantity: np.arange(len(numbers))}
     if each and order == 1 and function.scalar:
@@ -81,13 +79,13 @@ def gradients(
         np.stack([flat(part) for part in parts]) for parts in zip(*((b.mid, b.rad) for b in balls), strict=True)
     )
     gaps, bounds = apart(numbers, mid, rad)
-    allowed = tolerance_of(x.dtype).certified * np.maximum(largest(mid), scales)
-    passed = (bounds <= allowed[:, None]).all(-1)  # never where a number or a bound is not finite
-    worst = np.where((mid == 0) & (bounds == 0), -1.0, bounds).argmax(-1)[:, None]
-    shown = [np.take_along_axis(part, worst, -1)[:, 0] for part in (numbers, mid, gaps, bounds)]
+    allowed = tolerance_of(x.dtype).certified * sizes(mid, np.array(scales))
+    passed = ((bounds <= allowed) & np.isfinite(mid)).all(-1)  # never where a number or a bound is not finite
+    worst = failing(bounds, allowed, mid)[:, None]
+    shown = [np.take_along_axis(part, worst, -1)[:, 0] for part in (numbers, mid, gaps, bounds, allowed)]
     rows = [
         [Evidence(step, QUANTITIES[1], BALL, value, truth, gap, bound, tolerance, Verdict.CERTIFIED)]
-        for value, truth, gap, bound, tolerance in zip(*(part.tolist() for part in (*shown, allowed)), strict=True)
+        for value, truth, gap, bound, tolerance in zip(*(part.tolist() for part in shown), strict=True)
     ]
     for i in np.flatnonzero(~passed).tolist():
         rows[i] = derivative(function, x[i], values[i], step, order=1, scale=scales[i])
@@ -95,26 +93,22 @@ def gradients(
 
 
 def spectrum(function: Function, quantity: str, numbers: Tensor, ball: Ball, step: int) -> list[Evidence]:
-    """Evidence for eigenvalues or singular values against proven ones in the same order."""
-    mid = flat(ball.mid)
-    reference = Reference(mid, flat(ball.rad), lambda: np.zeros_like(mid), BALL)
-    return Judge(tolerance_of(numbers.dtype), 0.0, step, {}, None).rows(
-        quantity, flat(numbers), reference, np.arange(len(mid))
-    )
-
-
-def sensitivity_of(exact: Exact, x: Tensor, order: int, ball: Ball) -> Numbers:
-    """How far the true derivative moves when every input moves by half an ulp, to first order; flat.
-
-    Σ_j |∂/∂x_j of the derivative| ulp(x_j)/2, by the exact object itself or from the derivative one order higher.
+    """Evidence for eigenvalues or singular values (n,) against proven ones in the same order. Rounding moves them by
+    n eps times the largest (Weyl).
     """
-    own = getattr(exact, "sensitivity", None)
-    if own is not None:
-        return np.nan_to_num(flat(own(x, order)), nan=0.0, posinf=0.0)
-    if order > 1:
-        return np.zeros(ball.mid.numel())
+    mid, tolerance = flat(ball.mid), tolerance_of(numbers.dtype)
+    rounding = np.full(len(mid), len(mid) * tolerance.eps * float(largest(mid)))
+    reference = Reference(mid, flat(ball.rad), BALL, lambda: rounding, None, ball.beyond, (len(mid),))
+    return Judge(tolerance, 0.0, step, {}, None).rows(quantity, flat(numbers), reference, np.arange(len(mid)))
+
+
+def input_rounding(exact: Exact, x: Tensor, order: int) -> Numbers:
+    """How far the true derivative of ``order`` 0 or 1 moves when every input does by half an ulp, flat: to first order
+    Σ_j |∂/∂x_j of the derivative| ulp(x_j)/2; 0 where that is not known.
+    """
     higher = exact.enclose(x, order + 1).mid.detach().to("cpu", torch.float64)
-    half_ulp = x.detach().to("cpu", torch.float64).abs() * torch.finfo(x.dtype).eps / 2
+    size = x.detach().to("cpu").abs()
+    half_ulp = (torch.nextafter(size, torch.full_like(size, torch.inf)) - size).double() / 2
     return np.nan_to_num(flat(higher.abs() @ half_ulp), nan=0.0, posinf=0.0)
 
 

@@ -1,15 +1,16 @@
-"""Verdicts on numbers beside proven ones.
+"""Verdicts on numbers beside proven ones, entry by entry.
 
-certified: gap + radius <= tolerance · max(largest proven entry, scale); of a Jacobian, largest of the row. Where it is
-further off it is suspect, with the digits that floating point has kept; refuted, if autograd itself is right here and
-the number is not; undefined where the derivative does not exist. A truth that half an ulp in the inputs could turn to
-zero is zero to working precision, and there a gap of that size is certified too.
+certified: gap + radius <= tolerance · |proven|. A single answer has no other scale; a descent states one, its size at
+the start. A proven number that is exactly zero has no size: there a number certifies that is no more than the rounding
+of the terms it is made of. Otherwise: suspect, with the digits that floating point has kept and the proven value;
+refuted, where autograd itself is right and rounding does not explain the number; inconclusive, where the ball is too
+wide; undefined, where no such number exists. What the rounding of the inputs does is said beside, and excuses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf, isfinite, log10, nan
 
 import numpy as np
@@ -18,28 +19,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calclab.core import Evidence, Verdict
-from calclab.numerics.tolerance import ZERO, Tolerance
+from calclab.numerics.tolerance import ROUNDINGS, ZERO, Tolerance
 
 BALL = "Arb ball"
 Numbers = NDArray[np.float64]
 Index = NDArray[np.intp]
+RANKS = (Verdict.CERTIFIED, Verdict.INCONCLUSIVE, Verdict.SUSPECT, Verdict.REFUTED)
+GOOD, OPEN, SUSPECT, REFUTED = range(4)
+LARGE = 1e300
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Proven numbers for a tensor, all flat: within ``rad`` of ``mid``, and what half an ulp of x does. Each ``width``
-    of them (0: all) are of one size: the row of a Jacobian is the gradient of one output."""
+    """Proven numbers for a tensor of ``shape``, all flat: within ``rad`` of ``mid``; ``beyond`` as of a `Ball`.
+
+    ``rounding`` is how far the rounding of every step can move each, ``moved`` what half an ulp of the inputs changes:
+    both are asked for only where a number does not simply pass.
+    """
 
     mid: Numbers
     rad: Numbers
-    sensitivity: Callable[[], Numbers]  # asked for only where the bound alone does not pass
     method: str
-    width: int = 0
+    rounding: Callable[[], Numbers]
+    moved: Callable[[], Numbers] | None = None
+    beyond: Mapping[int, str] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
 
-    def sizes(self) -> Numbers:
-        """The largest proven entry that each is held against."""
-        width = self.width or len(self.mid)
-        return np.repeat(largest(self.mid.reshape(-1, width)), width)
+    def text(self, i: int) -> str:
+        """The proven number i in words."""
+        if i in self.beyond:
+            return f"{self.beyond[i]}, outside the range of float64"
+        mid, rad = float(self.mid[i]), float(self.rad[i])
+        return f"0 to within {rad:.2g}" if abs(mid) <= rad else f"{mid:.10g}"
 
 
 @dataclass(frozen=True)
@@ -65,60 +76,88 @@ class Judge:
     def undefined(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
         i = int(index[0])
         notes = list(dict.fromkeys(self.kinks.get(int(j), "not defined here") for j in index[:4]))
-        number = float(numbers[i])
-        return self.evidence(quantity, ref, number, nan, nan, inf, 0.0, Verdict.UNDEFINED, "; ".join(notes))
+        return Evidence(
+            *(self.step, quantity, ref.method, float(numbers[i]), nan, nan, inf, 0.0),
+            *(Verdict.UNDEFINED, "; ".join(notes)),
+        )
 
     def worst(self, quantity: str, numbers: Numbers, ref: Reference, index: Index) -> Evidence:
-        tolerances = self.tolerance.certified * np.maximum(ref.sizes()[index], self.scale)
         value, mid, rad = numbers[index], ref.mid[index], ref.rad[index]
+        allowed = self.tolerance.certified * sizes(mid, self.scale)
         gaps, bounds = apart(value, mid, rad)
-        sensitive = np.zeros_like(mid) if (bounds <= tolerances).all() else ref.sensitivity()[index]
-        zero = (np.abs(mid) <= ZERO * sensitive) & (bounds <= ZERO * sensitive)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            excess = np.where(bounds == 0, 0.0, bounds / tolerances)
-        excess[zero] = -1.0  # entries that are zero to working precision fail least
-        j = int(excess.argmax())
-        number, truth, gap, bound = float(value[j]), float(mid[j]), float(gaps[j]), float(bounds[j])
-        allowed = float(tolerances[j])
-        if not isfinite(float(rad[j])):
-            note = "no finite bound could be proven here"
-            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.INCONCLUSIVE, note)
-        if bool(zero[j]):
-            note = "" if bound <= allowed else "zero to working precision"
-            allowed = max(allowed, float(ZERO * sensitive[j]))
-            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.CERTIFIED, note)
-        if bound <= allowed:
-            return self.evidence(quantity, ref, number, truth, gap, bound, allowed, Verdict.CERTIFIED, "")
-        verdict, note = self.explain(number, truth, gap, allowed, int(index[j]))
-        return self.evidence(quantity, ref, number, truth, gap, bound, allowed, verdict, note)
+        ranks = np.where((bounds <= allowed) & np.isfinite(mid), GOOD, SUSPECT)
+        if ranks.any():
+            allowed, ranks = self.ranked(ref, index, gaps, bounds, allowed, ranks)
+        j = failing(bounds, allowed, mid, ranks)
+        i, rank = int(index[j]), int(ranks[j])
+        note = self.note(float(value[j]), float(gaps[j]), float(allowed[j]), ref, i, rank)
+        alike = int((ranks == rank).sum())
+        if rank != GOOD and len(index) > 1:
+            note += f" (at {list(map(int, np.unravel_index(i, ref.shape)))}; {alike} of {len(index)} entries)"
+        number, truth, gap, bound, most = (float(part[j]) for part in (value, mid, gaps, bounds, allowed))
+        return Evidence(self.step, quantity, ref.method, number, truth, gap, bound, most, RANKS[rank], note)
 
-    def explain(self, number: float, truth: float, gap: float, allowed: float, i: int) -> tuple[Verdict, str]:
-        """Suspect or refuted: floating point loses digits here, unless autograd, asked again, does not."""
-        if gap <= allowed:
-            return Verdict.INCONCLUSIVE, "the proven bound is wider than the tolerance"
-        if self.recompute is not None:
-            own = float(self.recompute()[i])
-            if abs(own - truth) <= min(allowed, gap / 100):
-                return Verdict.REFUTED, f"autograd gives {own:.10g} here, and the proven value is {truth:.10g}"
+    def ranked(
+        self, ref: Reference, index: Index, gaps: Numbers, bounds: Numbers, allowed: Numbers, ranks: Index
+    ) -> tuple[Numbers, Index]:
+        """What is allowed where zero is proven, or not excluded, and the ranks of all entries."""
+        mid, rad = ref.mid[index], ref.rad[index]
+        rounding = np.minimum(ref.rounding()[index], LARGE) * ROUNDINGS
+        zero = (np.abs(mid) <= rad) & np.isfinite(rad) & ~np.isin(index, list(ref.beyond))
+        slack = np.minimum(rounding, ZERO * self.tolerance.eps * max(1.0, float(largest(ref.mid))))
+        allowed = np.where(zero, np.maximum(allowed, slack), allowed)
+        proven = (mid == 0) & (rad == 0)
+        known = np.isfinite(rad) | np.isin(index, list(ref.beyond))
+        ranks = np.where(proven & (gaps <= allowed), GOOD, ranks)
+        unsure = ~known | ((gaps <= allowed) & np.isfinite(mid))
+        ranks = np.where((ranks == SUSPECT) & unsure, OPEN, ranks)
+        if self.recompute is not None and (ranks == SUSPECT).any():
+            away = apart(self.recompute()[index], mid, rad)[0]
+            wrong = (away <= np.minimum(allowed, gaps / 100)) & np.isfinite(gaps) & (gaps > rounding)
+            ranks = np.where((ranks == SUSPECT) & wrong, REFUTED, ranks)
+        return allowed, ranks
+
+    def note(self, number: float, gap: float, allowed: float, ref: Reference, i: int, rank: int) -> str:
+        mid, rad = float(ref.mid[i]), float(ref.rad[i])
+        if rank == GOOD:
+            return "proven to be zero" if mid == rad == 0 != number else ""
+        if rank == OPEN:
+            if not isfinite(rad):
+                return "no finite bound could be proven here"
+            if abs(mid) <= rad:
+                return f"proven to be within {abs(mid) + rad:.2g} of zero, but not which side of it"
+            return "the proven bound is wider than the tolerance"
+        if rank == REFUTED:
+            return f"autograd gives {self.again(i):.10g} here, and the proven value is {ref.text(i)}"
         kind = "float" + str({16: 64, 7: 32}.get(self.tolerance.digits, 16))
-        digits = kept(gap, truth, self.tolerance.digits)
+        digits = kept(gap, mid, self.tolerance.digits)
         what = f"keeps about {digits} of {self.tolerance.digits} digits" if digits else "keeps no digit"
         what = what if isfinite(number) else f"gives {number}"
-        return Verdict.SUSPECT, f"{kind} {what} here; proven value {truth:.10g}"
+        moved = 0.0 if ref.moved is None else float(ref.moved()[i])
+        note = f"{kind} {what} here; proven value {ref.text(i)}"
+        if moved > self.tolerance.certified * abs(mid):
+            note += f"; rounding the inputs to {kind} alone moves it by up to {moved:.2g}"
+        return note
 
-    def evidence(
-        self,
-        quantity: str,
-        ref: Reference,
-        value: float,
-        truth: float,
-        gap: float,
-        bound: float,
-        allowed: float,
-        verdict: Verdict,
-        note: str,
-    ) -> Evidence:
-        return Evidence(self.step, quantity, ref.method, value, truth, gap, bound, allowed, verdict, note)
+    def again(self, i: int) -> float:
+        assert self.recompute is not None
+        return float(self.recompute()[i])
+
+
+def sizes(mid: Numbers, scale: float | Numbers) -> Numbers:
+    """What gaps are relative to (..., n): each proven entry itself; beside a stated ``scale`` (...), the larger of it
+    and the largest entry.
+    """
+    least = np.asarray(scale)[..., None]
+    return np.where(least > 0, np.maximum(largest(mid)[..., None], least), np.abs(mid))
+
+
+def failing(bounds: Numbers, allowed: Numbers, mid: Numbers, ranks: Index | None = None) -> Index:
+    """The entry (...) of those (..., n) that fails most: by rank, then by how far it is beyond what is allowed."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.where(bounds == 0, np.where(mid == 0, -1.0, 0.0), bounds / allowed)
+    excess = np.nan_to_num(excess, nan=inf)
+    return (excess if ranks is None else np.where(ranks == ranks.max(), excess, -2.0)).argmax(-1)
 
 
 def kept(gap: float, truth: float, digits: int) -> int:

@@ -86,7 +86,7 @@ def not_finite(seen: Samples, row: Evidence) -> Evidence:
     variation = 0.0 if found is None else found.variation
     if isfinite(slope) and error <= 0.1 * max(abs(slope), ROUND * variation):
         note = f"not finite, and the function has a slope: about {slope:.6g} along a seeded direction"
-        return replace(row, reference=slope, gap=inf, verdict=Verdict.REFUTED, note=note)
+        return replace(row, reference=slope, gap=inf, verdict=Verdict.SUSPECT, note=note)
     return replace(row, verdict=Verdict.UNDEFINED, note="the gradient is not finite here")
 
 

@@ -18,8 +18,8 @@ from functools import cache
 import torch
 
 RICHARDSON = 10.0  # times its own error estimate: bounds the true error on 55 of 59 functions measured
-ZERO = 8.0  # times the sensitivity to half an ulp of the inputs: below it a reference is zero to working precision
-
+ROUNDINGS = 8.0  # times what rounding every step once can do: the most that rounding explains
+ZERO = 64.0  # eps, of 1 or the largest entry: the most that a number may be that is proven to be zero
 ROUND = 1e-4
 
 

@@ -7,7 +7,9 @@ theorem, forward mode and Richardson differences (``estimate.py``), which can re
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 
+import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
@@ -31,8 +33,9 @@ def check_gradient(
     scale: float = 0.0,
     each: bool = False,
 ) -> list[Evidence]:
-    """Evidence for ∇f(x) (n,). Gaps are relative to the largest entry or to ``scale``, whichever is larger: the
-    gradient's size at the start of a descent. ``each`` gives every partial derivative of a formula a row of its own.
+    """Evidence for ∇f(x) (n,). Gaps are relative to each proven entry of a formula; where a ``scale`` is stated, the
+    gradient's size at the start of a descent, to it or to the largest entry, whichever is larger. ``each`` gives every
+    partial derivative of a formula a row of its own.
     """
     if function.exact is not None:
         return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
@@ -90,29 +93,29 @@ def identity(
     """Two ways to one number: consistent when they agree within ``tolerance``, refuted otherwise.
 
     By default the tolerance is 2^13 eps times the largest entry, and a gap up to sqrt(eps) is called suspect:
-    rounding, magnified by an ill-conditioned problem.
+    rounding, magnified by an ill-conditioned problem. An infinite one says that nothing can be told. Entries that are
+    not finite on one side refute nothing: they are undefined, where the others agree.
     """
     given = tolerance_of(left.dtype)
     left, right = (side.detach().to("cpu", left.dtype).double().reshape(-1) for side in (left, right))
-    scale = float(left.abs().max().maximum(right.abs().max())) if left.numel() else 0.0
+    finite = left.isfinite() & right.isfinite()
+    scale = float(left[finite].abs().maximum(right[finite].abs()).max()) if bool(finite.any()) else 0.0
     allowed = given.identity * scale if tolerance is None else tolerance
     suspect = allowed if tolerance is not None else given.identity_suspect * scale
     if left.numel() == 0:
         return Evidence(step, quantity, method, 0.0, 0.0, 0.0, 0.0, allowed, Verdict.CONSISTENT, "no entries")
-    gaps = (left - right).abs()
-    same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN
-    if not bool((left.isfinite() & right.isfinite()).all()):
-        worst_entry = (
-            int((~same).double().argmax()) if not bool(same.all()) else int((~left.isfinite()).double().argmax())
-        )
-        verdict = Verdict.UNDEFINED if bool(same.all()) else Verdict.REFUTED
-        note = note or "not finite"
-        a, b = float(left[worst_entry]), float(right[worst_entry])
-        return Evidence(step, quantity, method, a, b, abs(a - b), float("inf"), allowed, verdict, note)
+    gaps = torch.where(finite, (left - right).abs(), 0.0)
     i = int(gaps.argmax())
     gap = float(gaps[i])
     verdict = Verdict.CONSISTENT if gap <= allowed else Verdict.SUSPECT if gap <= suspect else Verdict.REFUTED
-    return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, gap, allowed, verdict, note)
+    if allowed == inf:
+        verdict, note = Verdict.INCONCLUSIVE, note or "rounding can move these numbers by any amount"
+    if verdict is not Verdict.REFUTED and not bool(finite.all()):
+        same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN
+        i = int((finite if bool(same.all()) else same).double().argmin())
+        gap, verdict, note = abs(float(left[i] - right[i])), Verdict.UNDEFINED, note or "not finite"
+    bound = gap if bool(finite.all()) else inf
+    return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, bound, allowed, verdict, note)
 
 
 def worst(evidence: Iterable[Evidence]) -> Verdict:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.numerics import certify
-from calclab.numerics.tolerance import tolerance_of
+from calclab.numerics.tolerance import ROUNDINGS, tolerance_of
 
 
 def slack(function: Function, x: Tensor, derivative: Tensor, order: int, size: float | None = None) -> float | None:
@@ -14,16 +14,14 @@ def slack(function: Function, x: Tensor, derivative: Tensor, order: int, size: f
 
     Two programs for one derivative differ by their rounding errors, and on an ill-conditioned formula these can be of
     any size. There the error is known, since the proven value is: four times it comes on top of the usual tolerance,
-    which is relative to ``size``, by default the largest entry; and 16 times what half an ulp of the inputs changes,
-    since one program may be right by luck. That digits are lost is said by the proof's own row.
+    which is relative to ``size``, by default the largest entry; and what rounding every step can do, since one program
+    may be right by luck. That digits are lost is said by the proof's own row. Infinite: rounding may do anything.
     """
-    size = float(derivative.abs().max()) if size is None else size
-    usual = tolerance_of(derivative.dtype).identity * size
     if function.exact is None:
         return None
-    truth = function.exact.enclose(x, order).mid.reshape(derivative.shape)
-    error = (derivative.detach().to("cpu", truth.dtype) - truth).abs().max()
-    if not bool(error.isfinite()):
-        return None
-    blur = certify.sensitivity_of(function.exact, x, order, function.exact.enclose(x, order)).max()
-    return usual + (4 * float(error) + 16 * float(blur)) * derivative.numel() ** 0.5
+    numbers = derivative.detach().to("cpu", torch.float64)
+    truth = function.exact.enclose(x, order).mid.reshape(numbers.shape)
+    largest, error = (float(part.abs().nan_to_num(0, 0).max()) for part in (numbers, numbers - truth))
+    rounding = float(function.exact.rounding(x, order).max())
+    usual = tolerance_of(derivative.dtype).identity * (largest if size is None else size)
+    return usual + (4 * error + ROUNDINGS * rounding) * numbers.numel() ** 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import inf, nan
 
 import pytest
@@ -50,7 +51,10 @@ class Known:
         mid = self.tensor(x, order).clone()
         if self.kink and order == 1:
             mid[0] = nan
-        return Ball(mid, torch.full_like(mid, self.rad))
+        return Ball(mid, torch.where(mid == 0, 0, torch.full_like(mid, self.rad)))
+
+    def rounding(self, x: Tensor, order: int) -> Tensor:
+        return torch.finfo(x.dtype).eps * self.tensor(x, order).abs()
 
     def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.sides
@@ -115,24 +119,58 @@ def test_a_wide_ball_is_inconclusive() -> None:
     assert check_gradient(function(Known(rad=1e-3), X), X, G, 0)[0].verdict is Verdict.INCONCLUSIVE
 
 
-def test_zero_to_working_precision() -> None:
-    """At the float nearest to a root of the gradient, half an ulp of x is all that the gradient is."""
+def test_proven_zero_forgives_the_rounding_of_its_terms_and_nothing_else_does() -> None:
+    class Zero(Known):
+        """Slopes 0 and 1, the first the difference of terms of size one."""
 
-    class Shifted(Known):
         def tensor(self, x: Tensor, order: int) -> Tensor:
-            """x0² + 3 x1 less its tangent at x0: the true slope in x0 is 1e-16, and 3 x1 is gone."""
-            return [point(0)[0], point(1e-16, 0), torch.diag(point(2, 0))][order]
+            return [point(0)[0], point(0, 1), torch.zeros(2, 2, dtype=torch.float64)][order]
 
-    f = function(Shifted(), X)
-    row = check_gradient(f, X, point(3e-16, 0), 0)[0]
-    assert row.verdict is Verdict.CERTIFIED
-    assert row.note == "zero to working precision"
-    assert check_gradient(f, X, point(3e-14, 0), 0)[0].verdict is Verdict.SUSPECT
+        def rounding(self, x: Tensor, order: int) -> Tensor:
+            return torch.full_like(self.tensor(x, order), 2.0**-53)
+
+    class Near(Zero):
+        """... zero as far as 1e-250."""
+
+        def enclose(self, x: Tensor, order: int) -> Ball:
+            mid = super().enclose(x, order).mid
+            return Ball(mid, 1e-250 * (mid == 0).double())
+
+    proven, open_ = function(Zero(), X), function(Near(), X)
+    row = check_gradient(proven, X, point(2e-16, 1), 0)[0]
+    assert (row.verdict, row.note) == (Verdict.CERTIFIED, "proven to be zero")
+    assert check_gradient(proven, X, point(0, 1), 0)[0].note == ""
+    assert check_gradient(proven, X, point(2e-15, 1), 0)[0].verdict is Verdict.SUSPECT
+    row = check_gradient(open_, X, point(2e-16, 1), 0)[0]
+    assert row.verdict is Verdict.INCONCLUSIVE
+    assert "proven to be within 1e-250 of zero" in row.note
+    assert "proven value 0 to within 1e-250" in check_gradient(open_, X, point(2e-15, 1), 0)[0].note
+
+    class Tiny(Zero):
+        def tensor(self, x: Tensor, order: int) -> Tensor:
+            return super().tensor(x, order) + (point(1e-16, 0) if order == 1 else 0)
+
+    assert check_gradient(function(Tiny(), X), X, point(2e-16, 1), 0)[0].verdict is Verdict.SUSPECT
+
+
+def test_every_entry_is_judged_by_its_own_size() -> None:
+    f = function(Known(), X)
+    row = check_gradient(f, X, G + point(1e-8, 0), 0)[0]
+    assert row.verdict is Verdict.REFUTED
+    f = formula(expr="1e20*x + (1 - cos(y))/y**2", at=[1.0, 1e-9])
+    rows = check_gradient(f, f.start, value_and_gradient(f.call, f.start)[1], 0, each=True)
+    assert [row.verdict for row in rows] == [Verdict.CERTIFIED, Verdict.SUSPECT]
+    assert rows[1].reference == pytest.approx(-1e-9 / 12, rel=1e-8)
+    rows = check_hessian(f, f.start, dense_hessian(f.call, f.start), 0)
+    assert rows[0].verdict is Verdict.SUSPECT
+    assert rows[0].reference == pytest.approx(-1 / 12, rel=1e-8)
+    assert "at [1, 1]; 1 of 4 entries" in rows[0].note
 
 
 def test_spectra() -> None:
     f = function(Known(rad=1e-15), X)
-    assert worst(check_eigenvalues(f, X, point(0, 2), 0)) is Verdict.CERTIFIED
+    assert worst(check_eigenvalues(f, X, point(0, 2), 0)) is Verdict.INCONCLUSIVE  # 0 may be 1e-15
+    assert worst(check_eigenvalues(function(Known(), X), X, point(1e-16, 2), 0)) is Verdict.CERTIFIED
     assert worst(check_eigenvalues(f, X, point(0, 2.1), 0)) is Verdict.SUSPECT
     assert worst(check_singular_values(f, X, point(3, 1), 0)) is Verdict.CERTIFIED
 
@@ -183,11 +221,14 @@ def test_kinks_of_formulas() -> None:
     assert H[0].verdict is Verdict.UNDEFINED
 
 
-def test_stationary_floats_are_zero_to_working_precision_or_exactly_certified() -> None:
-    """The minimum of (x - 1/3)² + cos(y) near (1/3, π): the true gradient there is about an ulp, not 0."""
+def test_floats_beside_a_stationary_point_have_the_slope_they_have() -> None:
+    """(3x - 1)² + cos(y) near (1/3, π): the true slope in x is -3.3e-16, and the program says 0. That in y is right."""
     f = formula(expr="(3*x - 1)**2 + cos(y)", at=[1 / 3, 3.141592653589793])
-    rows = check_gradient(f, f.start, value_and_gradient(f.call, f.start)[1], 0)
-    assert worst(rows) is Verdict.CERTIFIED, rows
+    rows = check_gradient(f, f.start, value_and_gradient(f.call, f.start)[1], 0, each=True)
+    assert [row.verdict for row in rows] == [Verdict.SUSPECT, Verdict.CERTIFIED]
+    assert rows[0].reference == 6 * (Fraction(3) * Fraction(1 / 3) - 1)
+    assert "rounding the inputs to float64 alone moves it by up to 5e-16" in rows[0].note
+    assert rows[1].reference == pytest.approx(-1.2246467991473532e-16, rel=1e-15)
 
 
 def test_jacobians_of_formulas() -> None:

@@ -34,10 +34,13 @@ def test_not_finite() -> None:
     both = torch.tensor([nan, 1.0])
     assert identity("f", "m", both, both, 0).verdict is Verdict.UNDEFINED
     row = identity("f", "m", both, torch.tensor([2.0, 1.0]), 0)
-    assert row.verdict is Verdict.REFUTED
+    assert row.verdict is Verdict.UNDEFINED
     assert isnan(row.value)
     assert row.reference == 2
-    assert identity("f", "m", torch.tensor([inf]), torch.tensor([-inf]), 0).verdict is Verdict.REFUTED
+    assert identity("f", "m", torch.tensor([inf]), torch.tensor([-inf]), 0).verdict is Verdict.UNDEFINED
+    assert identity("f", "m", both, torch.tensor([nan, 1.1]), 0).verdict is Verdict.REFUTED
+    assert identity("f", "m", both, torch.tensor([2.0, 1.1]), 0, tolerance=inf).verdict is Verdict.UNDEFINED
+    assert identity("f", "m", both[1:], torch.tensor([1.1]), 0, tolerance=inf).verdict is Verdict.INCONCLUSIVE
     assert identity("f", "m", torch.zeros(0), torch.zeros(0), 0).verdict is Verdict.CONSISTENT
 
 

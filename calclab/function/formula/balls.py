@@ -3,19 +3,21 @@
 Every operation on balls encloses the true result (Johansson, "Arb: efficient arbitrary-precision midpoint-radius
 interval arithmetic", IEEE Trans. Computers 66, 2017), so what comes out is proven. Outside a domain a ball is NaN.
 
-At a kink (two sides of a comparison equal, or not told apart at this precision) every choice of sides is tried. If all
-choices agree on a derivative, the function has it: near the point it is, piecewise, one of these smooth functions. If
-they do not, the derivative does not exist as far as we know, and its ball is NaN.
+At a tie (two sides of a comparison equal, or not told apart at this precision; the cut of atan2) every choice of sides
+is tried. If all choices agree on the value and on a derivative, the function has it: near the point it is, piecewise,
+one of these smooth functions. If they do not, the derivative does not exist as far as we know, and its ball is NaN. A
+partial derivative sees only the ties whose comparison is written with its coordinate: along it the others stay equal.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any
 
-from calclab.function.formula.rules import FIRST, SECOND, VALUES, nan
+from calclab.function.formula.rules import FIRST, SECOND, VALUES, cut_side, nan, on_cut
 from calclab.function.formula.tree import Node
 from calclab.function.formula.unroll import Steps
 
@@ -36,6 +38,22 @@ class Tape:
         self.active = active
         self.leaf = {int(node.value): k for k, node in enumerate(self.nodes) if node.op == "x"}
 
+    @cached_property
+    def below(self) -> list[int]:
+        """The set of coordinates that each step is written with, as the bits of a number."""
+        below: list[int] = []
+        for node in self.nodes:
+            own = 1 << int(node.value) if node.op == "x" else 0
+            for a in node.args:
+                own |= below[a]
+            below.append(own)
+        return below
+
+    def compares(self, k: int) -> int:
+        """The coordinates that decide on the side of step k: those of what a select compares, and of the y of atan2."""
+        node = self.nodes[k]
+        return self.below[node.args[0]] | (self.below[node.args[1]] if node.op == "select" else 0)
+
     def users(self, chosen: Sequence[tuple[int, ...]]) -> list[list[tuple[int, int]]]:
         """For every step the (step, place) that it is an argument of."""
         users: list[list[tuple[int, int]]] = [[] for _ in self.nodes]
@@ -53,6 +71,7 @@ class Sweep:
     def __init__(self, tape: Tape, x: Sequence[Arb], choice: Choice | None = None, lose: bool = False) -> None:
         self.lose = lose  # give NaN at every kink instead of choosing
         self.tape = tape
+        self.x = x
         self.values: list[Arb] = []
         self.chosen: list[tuple[int, ...]] = []  # arguments that count: of a select the side taken
         self.ties: list[int] = []  # both sides equal, or not told apart
@@ -64,6 +83,8 @@ class Sweep:
                 value, args = x[int(node.value)], ()
             elif node.op == "select":
                 value, args = self.select(k, node, choice or {})
+            elif node.op == "atan2" and on_cut(self.values[node.args[0]], self.values[node.args[1]]):
+                value, args = self.cut(k, node, choice or {}), node.args
             else:
                 args = node.args
                 value = VALUES[node.op](node, [self.values[a] for a in args])
@@ -93,13 +114,27 @@ class Sweep:
         taken = then if yes else otherwise
         return self.values[taken], (taken,)
 
+    def cut(self, k: int, node: Node, choice: Choice) -> Arb:
+        """atan2 where it jumps from π to -π: on the side chosen; on the cut itself it is π."""
+        y, x = (self.values[a] for a in node.args)
+        decided = y.is_zero()
+        if not decided:
+            self.undecided.append(k)
+        if not decided or self.tape.active[node.args[0]]:
+            self.ties.append(k)
+            if self.lose:
+                self.lost.add(k)
+        return nan() if self.lose and not decided else cut_side(y, x, choice.get(k, True))
+
     def first(self, k: int) -> list[Arb]:
         """The partial derivatives of a step by its arguments."""
         found = self.partials[k]
         if found is None:
             node = self.tape.nodes[k]
-            if node.op == "select":
-                found = [nan() if k in self.lost else 1] * len(self.chosen[k])
+            if k in self.lost:
+                found = [nan()] * len(self.chosen[k])
+            elif node.op == "select":
+                found = [1]
             else:
                 args = self.chosen[k]
                 live = [self.tape.active[a] for a in args]
@@ -182,26 +217,43 @@ class Sweep:
         return change
 
 
-def choices(tape: Tape, x: Sequence[Arb], smooth: bool) -> list[Sweep]:
+def choices(sweep: Sweep, smooth: int) -> list[Sweep]:
     """The sweeps of which all must agree: one where nothing is in doubt, else one for each combination of sides.
 
-    For values (``smooth`` false) two equal sides are no doubt; for derivatives they are.
+    ``smooth`` is the set of coordinates, as bits, along which one looks: two equal sides are a doubt where they are
+    written with one of these. Sides that are not told apart always are.
     """
-    sweep = Sweep(tape, x)
-    doubts = set(sweep.ties if smooth else sweep.undecided)
+    doubts = doubtful(sweep, smooth)
     if not doubts:
         return [sweep]
+    tape, x = sweep.tape, sweep.x
     # Choosing a side may bring new doubts to light further on: extend until there are none.
     while len(doubts) <= TIES:
         sweeps = [
             Sweep(tape, x, dict(zip(doubts, sides, strict=True)))
             for sides in product((True, False), repeat=len(doubts))
         ]
-        fresh = {k for s in sweeps for k in (s.ties if smooth else s.undecided)} - doubts
+        fresh = {k for s in sweeps for k in doubtful(s, smooth)} - doubts
         if not fresh:
             return sweeps
         doubts |= fresh
     return [Sweep(tape, x, lose=True)]
+
+
+def doubtful(sweep: Sweep, smooth: int) -> set[int]:
+    """The steps whose side is in doubt along the coordinates ``smooth``."""
+    return {*sweep.undecided, *(k for k in sweep.ties if smooth & sweep.tape.compares(k))}
+
+
+def lines(sweep: Sweep) -> list[int]:
+    """The coordinates, in sets (as bits) along which the same sides are in doubt."""
+    if not sweep.ties:
+        return [(1 << sweep.tape.steps.n) - 1]
+    found: dict[frozenset[int], int] = {}
+    for i in range(sweep.tape.steps.n):
+        doubts = frozenset(doubtful(sweep, 1 << i))
+        found[doubts] = found.get(doubts, 0) | 1 << i
+    return list(found.values())
 
 
 COMPARED: dict[str, Callable[[int], bool]] = {

@@ -14,7 +14,7 @@ from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.function.formula import closed, spectra, typeset
 from calclab.function.formula.adjoint import VARIABLES, straight
-from calclab.function.formula.balls import Sweep, Tape, choices
+from calclab.function.formula.balls import Sweep, Tape, choices, lines
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.degree import degree
 from calclab.function.formula.gradients import straight_rows
@@ -24,6 +24,7 @@ from calclab.function.formula.symbols import LONG
 from calclab.function.formula.unroll import TooLargeError, unroll
 
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
+LINES = 16  # sets of coordinates with ties of their own; beyond, all ties count for all
 NEAR = (200, 400, 800)  # one-sided derivatives are taken 2^-200 away, and so near to see whether they grow
 NEAR_PRECISION = 4000
 
@@ -60,13 +61,7 @@ class FormulaExact:
         """Which coordinates each output is written with, so that the others' derivatives are zero; None: too large."""
         if self.tape is None:
             return None
-        steps = self.tape.steps
-        below: list[int] = []  # sets of coordinates as the bits of a number
-        for node in steps.nodes:
-            own = 1 << int(node.value) if node.op == "x" else 0
-            for a in node.args:
-                own |= below[a]
-            below.append(own)
+        steps, below = self.tape.steps, self.tape.below
         return [[j for j in range(steps.n) if below[root] >> j & 1] for root in steps.roots]
 
     @cached_property
@@ -89,18 +84,17 @@ class FormulaExact:
         point = x.detach().double().tolist()
         return climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape))
 
-    def sensitivity(self, x: Tensor, order: int) -> Tensor:
-        """The radius of the derivative tensor when every coordinate is only known to half a unit in its last place, in
-        the dtype of x.
+    def rounding(self, x: Tensor, order: int) -> Tensor:
+        """How far the rounding of every step can move the derivative tensor, in numbers of the dtype of x: the radius
+        of balls of that precision. Infinite where they know nothing.
         """
-        tape = self.tape
+        tape, shape = self.tape, self.shape(order)
         if tape is None:
-            return unknown(self.shape(order)).rad
-        point = x.detach().double().tolist()
-        with flint().ctx.workprec(PRECISIONS[1]):
-            coarse = torch.finfo(x.dtype).eps / torch.finfo(torch.float64).eps
-            blurred = [flint().arb(v, 0.5 * math.ulp(v) * coarse) for v in point]
-            return assemble(self.entries(tape, blurred, order), self.shape(order)).rad
+            return unknown(shape).rad
+        digits = round(1 - math.log2(torch.finfo(x.dtype).eps))
+        with flint().ctx.workprec(digits):
+            ball = assemble(self.entries(tape, [arb(v) for v in x.detach().double().tolist()], order), shape)
+        return ball.rad.nan_to_num(nan=math.inf)
 
     def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The limits of the first partial derivatives from the left and the right: at x ± 2^-200 e_i, and infinite
@@ -166,20 +160,53 @@ class FormulaExact:
 
     def entries(self, tape: Tape, x: Sequence[Any], order: int) -> Found:
         """The entries of the derivative tensor that are not 0 by structure, at the precision of the moment."""
-        sweeps = choices(tape, x, smooth=order > 0)
-        values = agree([self.order(tape, s, 0, []) for s in sweeps])
+        sweep = Sweep(tape, x)
+        values = agree([self.order(tape, s, 0, []) for s in choices(sweep, 0)])
         if order == 0:
             return values
         broken = {at[:1] if self.vector else () for at, value in values.items() if not value.is_finite()}
-        first = agree([self.order(tape, s, 1, []) for s in sweeps])
+        along = lines(sweep)
+        if len(along) > LINES:
+            along = [(1 << self.bound.n) - 1]
+        first: Found = {}
+        for line in along:
+            first |= self.along(sweep, line, line)[0]
         if order == 1:
             return self.spoil(first, broken, 1)
-        second = agree([self.order(tape, s, 2, tape.users(s.chosen)) for s in sweeps])
+        second: Found = {}
+        for k, line in enumerate(along):
+            for other in along[k:]:
+                second |= self.along(sweep, line, other, 2)[1]
         for at, slope in first.items():
             if not slope.is_finite():  # and so its own derivatives do not exist
                 for j in range(self.bound.n):
                     second[(*at, j)] = second[(*at[:-1], j, at[-1])] = nan()
         return self.spoil(second, broken, 2)
+
+    def along(self, sweep: Sweep, line: int, other: int, order: int = 1) -> tuple[Found, Found]:
+        """First derivatives by the coordinates of ``line`` (sets, as bits), and of ``order`` 2 the second ones by one
+        of ``line`` and one of ``other``, both ways; where the function or a slope jumps there, they are NaN.
+        """
+        tape, sweeps = sweep.tape, choices(sweep, line | other)
+        firsts = agree([self.order(tape, s, 1, []) for s in sweeps])
+        if len(sweeps) > 1:
+            values = agree([self.order(tape, s, 0, []) for s in sweeps])
+            jumps = {at for at, value in values.items() if value.is_nan()}
+            for lead in jumps:
+                firsts |= {(*lead, i): nan() for i in range(self.bound.n)}
+        first = {at: value for at, value in firsts.items() if line >> at[-1] & 1}
+        if order == 1:
+            return first, {}
+        seconds = agree([self.order(tape, s, 2, tape.users(s.chosen)) for s in sweeps])
+        for at, slope in firsts.items():
+            if slope.is_nan():
+                for j in range(self.bound.n):
+                    seconds[(*at, j)] = seconds[(*at[:-1], j, at[-1])] = nan()
+        return first, {
+            at: value
+            for at, value in seconds.items()
+            if (line >> at[-2] & 1 and other >> at[-1] & 1) or (other >> at[-2] & 1 and line >> at[-1] & 1)
+        }
 
     def order(self, tape: Tape, sweep: Sweep, order: int, users: list[list[tuple[int, int]]]) -> Found:
         found: Found = {}

@@ -18,6 +18,8 @@ from calclab.function.formula.rules import flint
 
 PRECISIONS = (106, 212, 424, 848)  # bits
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
+ACCURATE = 40  # bits that a number beyond float64 must have
+TINY = 5e-324  # the smallest float64
 Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
@@ -27,7 +29,10 @@ def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> 
     for precision in precisions:
         with flint().ctx.workprec(precision):
             ball = balls()
-        if (ball.rad.numpy() <= SMALL * np.abs(ball.mid.numpy())).all():
+        size = np.abs(ball.mid.numpy()).reshape(-1)
+        reached = (ball.rad.numpy().reshape(-1) <= SMALL * size) & (size < math.inf)
+        reached[list(ball.beyond)] = True
+        if reached.all():
             break
     assert ball is not None
     return ball
@@ -45,18 +50,26 @@ def unknown(shape: tuple[int, ...]) -> Ball:
 def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
     """Balls of Arb as float64 midpoints and radii, rounded outward."""
     mid, rad = np.zeros(shape), np.zeros(shape)
+    beyond: dict[int, str] = {}
     for at, value in found.items():
-        mid[at], rad[at] = outward(value)
-    return Ball(torch.from_numpy(mid), torch.from_numpy(rad))
+        mid[at], rad[at] = middle, radius = outward(value)
+        if radius >= abs(middle) and radius > 0 and value.is_finite() and value.rel_accuracy_bits() > ACCURATE:
+            place = int(np.ravel_multi_index(at, shape)) if shape else 0
+            beyond[place] = value.str(7, radius=False)
+    return Ball(torch.from_numpy(mid), torch.from_numpy(rad), beyond)
 
 
 def outward(ball: Any) -> tuple[float, float]:
-    """(midpoint, radius) in float64 that contain the ball: the radius includes the rounding of the midpoint."""
+    """(midpoint, radius) in float64 that contain the ball: the radius includes the rounding of the midpoint. What is
+    too small for float64 keeps its sign, what is too large has an infinite radius.
+    """
     if ball.is_nan():
         return math.nan, math.inf
     middle = float(ball.mid())
     if not math.isfinite(middle):
         return middle, math.inf
+    if middle == 0 and (ball > 0 or ball < 0):
+        middle = math.copysign(TINY, 1 if ball > 0 else -1)
     away = abs(ball - arb(middle))
     if away.is_zero():
         return middle, 0.0

@@ -68,6 +68,17 @@ def lgamma(x: Arb) -> Arb:
     return x.lgamma() if x > 0 else abs(x.gamma()).log()
 
 
+def on_cut(y: Arb, x: Arb) -> bool:
+    """Whether atan2(y, x) may be on its cut, where y = 0 and x < 0: there it jumps from π to -π."""
+    return x < 0 and not (y > 0 or y < 0) and not y.is_nan()
+
+
+def cut_side(y: Arb, x: Arb, above: bool) -> Arb:
+    """atan2(y, x) near its cut, as it goes on from above (y >= 0) or from below."""
+    π = flint().arb.pi()
+    return (y / x).atan() + (π if above else -π)
+
+
 def total(args: Sequence[Arb]) -> Arb:
     value = args[0]
     for arg in args[1:]:
