@@ -12,10 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "calclab"
 ALLOWED = {
     "errors": set(),
-    "schema": {"errors"},
+    "text": set(),
+    "schema": {"errors", "text"},
     "core": {"errors"},
     "numerics": {"core", "errors"},
-    "data": {"core", "errors", "schema"},
+    "data": {"core", "errors", "schema", "text"},
     "network": {"errors", "schema", "core"},
     "optimizer": {"core", "errors", "schema", "numerics"},
     "function": {"core", "errors", "schema", "network"},
@@ -25,12 +26,12 @@ ALLOWED = {
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},
     "checkpoint": {"core"},
-    "archive": {"errors"},
-    "runs": {"errors", "archive"},
-    "sink": {"core", "errors", "figure", "report"},
+    "archive": {"errors", "text"},
+    "runs": {"errors", "archive", "text"},
+    "sink": {"core", "errors", "figure", "report", "text"},
     "figure": {"core"},
-    "report": {"core", "errors"},
-    "study": {"core", "errors", "function"},
+    "report": {"core", "errors", "text"},
+    "study": {"core", "errors", "function", "text"},
 }
 FOREIGN = {  # which libraries only some packages may know
     "hydra": {"app"},

@@ -10,15 +10,22 @@ import sys
 from collections.abc import Sequence
 
 from calclab.errors import UserError
+from calclab.text import printable, quoted, shortened
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, the user's share of it is, or the file is too large
+
+PLACE = (  # what a folder or a file says that is not there, not the user's, or of another kind
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ESTALE,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the question in ``argv`` (default: the process's own arguments) and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.path.insert(0, os.getcwd())  # a user's own my.module.Net is found, also by the console script
     try:
+        check_readable(words)
+        sys.path.insert(0, here())  # a user's own my.module.Net is found, also by the console script
         if "-h" in words or "--help" in words:
             from calclab.app.help import page
 
@@ -29,14 +36,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return ranks.together(lambda: run(words))
     except UserError as mistake:
-        print(f"calclab: {mistake}", file=sys.stderr)
-        return 2
+        return say(str(mistake), 2)
     except BrokenPipeError:  # whoever reads, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is told at exit
         return 0
     except OSError as trouble:  # of the disk, before a run has begun or after it has ended
-        if trouble.errno not in DISK:
-            raise
         where = f": {trouble.filename}" if trouble.filename else ""
-        print(f"calclab: {trouble.strerror}{where}. Make room; the same command goes on from there", file=sys.stderr)
-        return 1
+        if trouble.errno in DISK:
+            return say(f"{trouble.strerror}{where}. Make room; the same command goes on from there", 1)
+        if trouble.errno in PLACE:
+            return say(f"{trouble.strerror}{where}. Name a place of your own: outputs=<folder>, data.path=<file>", 2)
+        raise
+
+
+def say(message: str, status: int) -> int:
+    """One line to stderr, and the exit status that goes with it."""
+    print(f"calclab: {printable(message)}", file=sys.stderr)
+    return status
+
+
+def check_readable(words: Sequence[str]) -> None:
+    """UserError for bytes that are no text."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"cannot read {shortened(quoted(word))}: it is not in UTF-8. Type it in UTF-8") from None
+
+
+def here() -> str:
+    """The current folder; UserError where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise UserError(f"the current folder cannot be used ({error.strerror}). Type cd, to another one") from None

@@ -18,6 +18,7 @@ FORMULA_KEYS = ("function.expr", "function.links")
 TEXT_KEYS = ("layer", "target", "data.target", "data.na", "data.separator")
 SWEEPS = r"(choice|range|interval|glob|shuffle|sort|tag|linspace|logspace)\(|[\[{]"
 FILE_KEYS = ("network.weights", "data.path")  # the folders of runs have commas and = in their names
+FOLDER = "outputs"  # any text, in which a reference stays one: outputs='${oc.env:HOME}/my runs'
 IMPLIED = {
     "function.expr": "function=formula",
     "function.links": "function=links",
@@ -62,14 +63,20 @@ def quote(word: str) -> str:
     is."""
     key, equals, value = word.partition("=")
     name = key.lstrip("+")
-    file = name in FILE_KEYS and os.path.exists(value)
-    if not equals or not (file or name in FORMULA_KEYS or (name in TEXT_KEYS and single(value))):
+    file = name in FILE_KEYS and os.path.exists(os.path.expanduser(value))
+    folder = name == FOLDER and value not in ("", "null") and not re.match(SWEEPS, value)
+    if not equals or not (file or folder or name in FORMULA_KEYS or (name in TEXT_KEYS and single(value))):
         return word
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return word  # already quoted, for Hydra or for a sweep over formulas
-    # Hydra halves only the backslashes that stand before a quote
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value).replace("${", "\\${")
-    return f'{key}="{escaped}"'
+    letters = text(value)
+    return f"{key}={letters}" if folder else f"{key}={letters}".replace("${", "\\${")
+
+
+def text(value: str) -> str:
+    """A text as Hydra reads it letter by letter; it halves only the backslashes that stand before a quote."""
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value)
+    return f'"{escaped}"'
 
 
 def single(value: str) -> bool:

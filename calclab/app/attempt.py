@@ -36,8 +36,12 @@ class Asked:
     place: Place
 
     def finished(self) -> dict[str, Any] | None:
-        """The record of the run if it need not be computed; all ranks hear the same."""
-        return ranks.agree(None if self.config["rerun"] else self.place.finished())
+        """The record of the run if it need not be computed; all ranks hear the same. UserError where a run that is to
+        be computed could not be written down."""
+        record = None if self.config["rerun"] else self.place.finished()
+        if record is None:
+            self.place.check_writable()
+        return ranks.agree(record)
 
     def settled(self, anew: bool) -> dict[str, Any] | None:
         """The same for whoever holds the run: what was computed ``anew`` by a process since killed, is what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from calclab.schema import Knob
 
 PARTS = ("function", "network", "data", "optimizer", "line_search", "schedule")  # what a run is made of
 GROUPS = ("topic", *PARTS, "experiment")
-LISTED = 24  # names, at most, in one message
+LISTED, LENGTH = 24, 400  # names and characters of names, at most, in one message
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -34,7 +35,7 @@ def folders(group: str) -> list[Path]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group, by name: "rosenbrock"; of studies "notebook/cubic"."""
+    """The options of a group, by name: "rosenbrock"; of studies "notebook/cubic"; of one of Hydra's, the lab's own."""
     found = {
         str(path.relative_to(folder).with_suffix("")) for folder in folders(group) for path in folder.rglob("*.yaml")
     }
@@ -51,13 +52,16 @@ def description(group: str, option: str) -> str:
     place = path(group, option)
     if place is None:
         return ""
-    with place.open(encoding="utf-8") as lines:
-        for line in lines:
-            text = line.strip()
-            if not text.startswith("#"):
-                return ""
-            if not text.lstrip("# ").startswith("@package"):
-                return text.lstrip("# ").rstrip(".")
+    try:
+        lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # another user's study
+        return ""
+    for line in lines:
+        text = line.strip()
+        if not text.startswith("#"):
+            return ""
+        if not text.lstrip("# ").startswith("@package"):
+            return text.lstrip("# ").rstrip(".")
     return ""
 
 
@@ -71,6 +75,8 @@ def values(group: str, option: str) -> dict[str, Any]:
 
 
 def knobs(group: str, option: str) -> dict[str, Knob]:
+    if group == "function":  # of the zoo: its knobs are those of what it is written as
+        option = str(values(group, option).get("_target_", option)).rpartition(".")[2]
     return {knob.name: knob for knob in schema.find(group, option).values()}
 
 
@@ -87,8 +93,15 @@ def nearest(wrong: str, allowed: Sequence[str], listed: str = "--help") -> str:
     close = difflib.get_close_matches(wrong, allowed, n=3, cutoff=0.6)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    shown = ", ".join(allowed[:LISTED]) + (f", ... (all with {listed})" if len(allowed) > LISTED else "")
+    length = itertools.accumulate(len(name) + 2 for name in allowed)
+    few = [name for name, until in zip(allowed, length, strict=True) if until <= LENGTH][:LISTED]
+    shown = ", ".join(few) + (f", ... (all with {listed})" if len(allowed) > len(few) else "")
     return f"There are: {shown}." if allowed else ""
+
+
+def named(group: str, given: object) -> str:
+    """What is to be typed where ``given`` is not the name of an option."""
+    return f"{group} is chosen by a name. {nearest(str(given), options(group), f'--help {group}')}"
 
 
 def unknown(group: str, option: str) -> str:
@@ -104,5 +117,5 @@ def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:
         own = ", ".join(knobs("topic", topic)) or "none of its own"
         return f"{key}: topic={topic} has none; it is a knob of topic={' and '.join(others)}. Knobs of {topic}: {own}."
     if "." in key and (group := key.partition(".")[0]) in GROUPS:
-        return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}"
+        return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}".rstrip()
     return f"{key}: there is no such knob. {nearest(key, mine)}"

@@ -6,39 +6,68 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
-from hydra.errors import HydraException
 
 from calclab.app import catalogue, extras
-from calclab.app.compose import compose, explain, plain
+from calclab.app.compose import compose, plain
+from calclab.app.words import read
 from calclab.errors import UserError
+from calclab.schema import Knob
+from calclab.schema.knob import written
 
 
 def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> None:
-    """Every knob of a composed configuration has its type and lies in its range; UserError names the first that not."""
+    """Every knob of a composed configuration has its type and lies in its range; UserError names the first that not.
+
+    A knob that nobody would read, or one that was taken away, is refused too.
+    """
     topic = choices["topic"] or ""
-    for name, knob in catalogue.root_knobs(topic).items():
-        if name in config:
-            knob.check(config[name])
+    known = catalogue.root_knobs(topic)
+    for name in config:
+        if name not in known and name not in catalogue.GROUPS:
+            raise UserError(catalogue.unknown_key(name, topic))
+    check(config, known)
+    if not config["outputs"].strip():
+        raise UserError("outputs=: the folder that holds all runs has a name. Type for example outputs=outputs")
+    for group in ("topic", *catalogue.PARTS):
+        node = config.get(group)
+        if not isinstance(node, Mapping) and (node is not None or group == "topic"):
+            raise UserError(f"{group}={written(node)}: {catalogue.named(group, node)}")
     for group in catalogue.PARTS:
-        option = choices.get(group)
-        for name, knob in (catalogue.knobs(group, option) if option else {}).items():
-            if isinstance(config.get(group), Mapping) and name in config[group]:
-                knob.check(config[group][name], f"{group}.{name}")
+        option, node = choices.get(group), config.get(group)
+        if not option or node is None:
+            continue
+        own, prefix = catalogue.knobs(group, option), f"{group}."
+        check(node, own, prefix)
+        given = catalogue.values(group, option)
+        if "_target_" in given and node.get("_target_") == given["_target_"]:  # and not a module of the user's
+            known_here = [f"{prefix}{name}" for name in own]
+            for name in node:
+                if name not in own and name not in given:
+                    raise UserError(catalogue.unknown_key(f"{prefix}{name}", topic, known_here))
+            for name in own:
+                if name in given and name not in node:
+                    raise UserError(f"{prefix}{name} was taken away and has no value. Leave ~{prefix}{name} out.")
 
 
-def check_sweep(words: Sequence[str]) -> None:
-    """Every value that a sweep will visit, before its first job.
+def check(values: Mapping[str, Any], knobs: Mapping[str, Knob], prefix: str = "") -> None:
+    for name, knob in knobs.items():
+        if name in values:
+            knob.check(values[name], f"{prefix}{name}")
+
+
+def check_sweep(words: Sequence[str]) -> str:
+    """Every value that a sweep will visit, before its first job; the outputs folder that all of them have.
 
     Each combination of groups is composed once, with the first value of everything else; then every value of a swept
     knob is held against the same knob.
     """
-    overrides = parse(words)
+    overrides = read(words, sweep=True)
     swept = [o for o in overrides if o.is_sweep_override()]
     fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
     groups = [o for o in swept if o.key_or_group in catalogue.GROUPS]
     others = [o for o in swept if o.key_or_group not in catalogue.GROUPS and not is_hydra(o)]
+    outputs = ""
     for chosen in itertools.product(*([f"{o.key_or_group}={option}" for option in visited(o)] for o in groups)):
         first = [f"{o.get_key_element()}={first_text(o)}" for o in others]
         config = compose([*fixed, *chosen, *first])
@@ -48,22 +77,18 @@ def check_sweep(words: Sequence[str]) -> None:
             searched := [o for o in others if isinstance(o.value(), IntervalSweep)]
         ):
             raise UserError(f"{searched[0].input_line} is searched, not listed: add hydra/sweeper=optuna")
-        check_config(plain(config), choices)
+        resolved = plain(config)
+        check_config(resolved, choices)
+        outputs = outputs or resolved["outputs"]
         for override in others:
             group, _, name = override.key_or_group.rpartition(".")
             known = (
                 catalogue.knobs(group, choices.get(group) or "") if group else catalogue.root_knobs(choices["topic"])
             )
             for value in visited(override):
-                if name in known:
+                if name in known and "${" not in str(value):  # what it refers to is held against it job by job
                     known[name].check(value, override.key_or_group)
-
-
-def parse(words: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(list(words))
-    except HydraException as error:
-        raise UserError(explain(error, words)) from error
+    return outputs
 
 
 def is_hydra(override: Override) -> bool:

@@ -23,8 +23,10 @@ from calclab.archive.lock import claim, hold, lock_file
 from calclab.archive.run import read_record
 from calclab.archive.swap import hidden, pending, settle
 from calclab.errors import UserError
+from calclab.text import quoted
 
 LENGTH = 80  # of the readable part
+BYTES = 200  # of it, where letters are not ASCII: names of files end at 255
 DIGITS = 12  # of the digest
 PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an instant
 ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every")  # knobs that do not change what is computed
@@ -65,6 +67,10 @@ class Place:
             with suppress(OSError):
                 left.unlink()
         return record
+
+    def check_writable(self) -> None:
+        """UserError where nothing could be written down: before anything is computed."""
+        check_writable(self.folder, self.outputs)
 
     @contextmanager
     def held(self) -> Iterator[bool]:
@@ -139,12 +145,35 @@ def by_digest(parent: str) -> dict[str, str]:
     return {name[-DIGITS:]: name for name in names if not name.startswith(".")}
 
 
+def check_writable(folder: Path, outputs: Path) -> None:
+    """UserError unless ``folder``, in ``outputs``, is there to be written into, or can be made."""
+    there: Path = next(path for path in (folder, *folder.parents) if os.path.lexists(path) or path.parent == path)
+    advice = f"Type {quoted(f'outputs={outputs}-2')}, or another folder of yours"
+    if not os.path.isdir(there):
+        kind = "a link to nowhere" if os.path.islink(there) else "a file, and a folder is needed"
+        raise UserError(f"outputs={outputs}: {there} is {kind}. {advice}")
+    inside = [Path(entry.path) for entry in os.scandir(there) if entry.is_file()] if there == folder else []
+    for path in (there, *inside):
+        if not os.access(path, os.W_OK | (os.X_OK if path == there else 0)):
+            raise UserError(f"outputs={outputs}: {path} is not yours to write ({owner(path)}). {advice}")
+
+
+def owner(path: str | os.PathLike[str]) -> str:
+    """Whose it is, and for whom this is asked."""
+    try:
+        import pwd
+
+        return f"it is {pwd.getpwuid(os.stat(path).st_uid).pw_name}'s, and you are {pwd.getpwuid(os.geteuid()).pw_name}"
+    except (ImportError, KeyError, OSError):  # not a POSIX system, or a user without a name
+        return "permission denied"
+
+
 def name(words: Sequence[str]) -> str:
     """The overrides as a folder can be called: ``lr=0.05,function=booth``."""
     readable = ",".join(word for word in words if word.partition("=")[0] not in ("topic", *ASIDE))
     for plain, safe in (("/", "-"), ("**", "^"), ("*", "·")):
         readable = readable.replace(plain, safe)
-    return re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].strip(".,")
+    return re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].encode()[:BYTES].decode(errors="ignore").strip(".,")
 
 
 def contents(config: Mapping[str, Any]) -> dict[str, str]:
@@ -152,9 +181,16 @@ def contents(config: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for group, key in FILES:
         value = (config.get(group) or {}).get(key)
-        if isinstance(value, str) and os.path.isfile(value):
-            with open(value, "rb") as file:
-                found[f"{group}.{key}"] = hashlib.file_digest(file, "sha256").hexdigest()
+        path = os.path.expanduser(value) if isinstance(value, str) else ""
+        if os.path.isfile(path):
+            try:
+                with open(path, "rb") as file:
+                    found[f"{group}.{key}"] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise UserError(
+                    f"{group}.{key}={value}: the file cannot be read ({error.strerror}; {owner(path)}). "
+                    "Make it readable, or name another"
+                ) from None
     return found
 
 

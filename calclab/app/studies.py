@@ -10,7 +10,9 @@ import builtins
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
@@ -21,8 +23,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from calclab.app import spacing
 from calclab.app.catalogue import study_folders
+from calclab.errors import UserError
 
 GROUP = "experiment"
+LARGEST = 100_000  # entries of a study
+BYTES = 10_000_000
+DEEPEST = 50  # lists within lists
 PLUGINS = str(Path(__file__).parent / "plugins")
 
 # launchers that come with an extra bring options of the same names; ours in conf/ come first. Here and not in a
@@ -38,6 +44,7 @@ class Studies(FileConfigSource):
         return "studies"
 
     def load_config(self, config_path: str) -> ConfigResult:
+        check_study(Path(self.path, self._normalize_file_name(inner(config_path))))
         return super().load_config(inner(config_path))
 
     def is_group(self, config_path: str) -> bool:
@@ -59,6 +66,58 @@ class Studies(FileConfigSource):
         self, files: builtins.list[str], file_path: str, file_name: str, results_filter: ObjectType | None
     ) -> None:
         super()._list_add_result(files, os.path.join(GROUP, file_path), file_name, results_filter)
+
+
+def check_study(path: Path) -> None:
+    """UserError for a file that is no plain YAML, or that unfolds to more than a study can hold: a name (``*a``) for a
+    list of ten names for a list of ten ... would fill the memory. Read as events, so that nothing is built or nested.
+    """
+    import yaml
+
+    try:
+        if path.stat().st_size > BYTES:
+            raise UserError(f"it has more than {BYTES} bytes, and no study is so long")
+        size = unfolded(yaml.parse(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not in UTF-8 (byte {error.start}). Save the study as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: the study cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    if size > LARGEST:
+        raise UserError(f"{path}: it unfolds to more than {LARGEST} entries, and no study has so many")
+
+
+def unfolded(events: Iterable[Any]) -> int:
+    """How many nodes a stream of YAML events has when every alias stands for what it names; UserError for a tag, for
+    a name within what it names, and for nesting that is too deep."""
+    sizes: dict[str, int] = {}
+    within: list[tuple[str | None, int]] = []  # what is open: its name, and the nodes before it
+    size = 0
+    for event in events:
+        kind = type(event).__name__
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise UserError(f"a study has plain values and no tags. Leave {event.tag} out")
+        if kind == "AliasEvent":
+            if event.anchor not in sizes:
+                raise UserError(f"*{event.anchor} stands within what it names, or nothing is called so")
+            size += sizes[event.anchor]
+        elif kind in ("SequenceStartEvent", "MappingStartEvent"):
+            within.append((event.anchor, size))
+            size += 1
+        elif kind in ("SequenceEndEvent", "MappingEndEvent"):
+            anchor, before = within.pop()
+            if anchor:
+                sizes[anchor] = size - before
+        elif kind == "ScalarEvent":
+            size += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        if size > LARGEST or len(within) > DEEPEST:
+            return LARGEST + 1
+    return size
 
 
 def inner(config_path: str) -> str:

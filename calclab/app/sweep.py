@@ -20,12 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from calclab.app import catalogue, studies
+from calclab.app.argv import text
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
 from calclab.app.isolated import isolated
 from calclab.app.listing import show_best, show_sweep
 from calclab.app.perform import COLUMNS, Ticket, failed, keep, rows
-from calclab.app.place import name
+from calclab.app.place import check_writable, name
 from calclab.app.signals import signals
 from calclab.errors import UserError
 
@@ -35,15 +36,15 @@ BEST = "optuna.json"  # in the sweep's folder, written by a search
 def sweep(words: Sequence[str]) -> int:
     """Run every job of the sweep and return the exit status: 0 when no job failed, else the worst of theirs."""
     studies.register()
-    check_sweep(words)
-    place = folder(words)
+    place = folder(words, check_sweep(words))
+    check_writable(place, place.parent.parent)
     place.mkdir(parents=True, exist_ok=True)
     for stale in place.glob("*.json"):
         stale.unlink()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through, we say them better
     paths = [studies.PLUGINS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # engines start processes of their own
-    sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir='{place}'"]
+    sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir={text(str(place))}"]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
     stopped = 0
     with signals() as received:
@@ -61,9 +62,8 @@ def sweep(words: Sequence[str]) -> int:
     return max((int(row["exit"]) for row in done), key=severity, default=0)
 
 
-def folder(words: Sequence[str]) -> Path:
+def folder(words: Sequence[str], outputs: str) -> Path:
     """The sweep's folder, named by what was asked: outputs/sweeps/<overrides>-<digest>."""
-    outputs = next((word.partition("=")[2] for word in words if word.startswith("outputs=")), "outputs")
     asked = [word for word in words if not word.startswith(("outputs=", "rerun=", "fail_fast=", "hydra/", "hydra."))]
     digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12]
     return Path(outputs) / "sweeps" / f"{name(asked)}-{digest}".lstrip("-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from calclab.schema.knob import Schema, knob
 
@@ -24,4 +25,8 @@ class Common(Schema):
     outputs: str = knob("the folder that holds all runs", "outputs")
     rerun: bool = knob("run anew what is finished or begun", "true")
     fail_fast: bool = knob("a sweep ends at the first job that fails", "true")
+    claims: list[Any] = knob(
+        "numbers and words that the run must show, as studies have them; exit status 3 where it does not",
+        "'[{quantity: loss, at_most: 0.1}]'",
+    )
     checkpoint_every: float = knob("seconds between two checkpoints of a run", 10, above=0)

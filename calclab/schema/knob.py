@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calclab.errors import UserError
+from calclab.text import shortened
+
+LONG = 10_000  # bits of a whole number from about which on Python gives no decimals
 
 
 def knob(
@@ -99,26 +102,19 @@ class Knob:
             return
         if not (self._has_type(value) and self._in_range(value)):
             key = key or self.name
+            large = " below 2**63" if isinstance(value, int) and not fits(value) else ""
             raise UserError(
-                f"{key}={'null' if value is None else value}: {key} is {self.article}{self.kind} ({self.meaning}). "
+                f"{key}={written(value)}: {key} is {self.article}{self.kind}{large} ({self.meaning}). "
                 f"Type for example {key}={self.example}"
             )
 
     def _has_type(self, value: Any) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if self.base is float:
-            return number and math.isfinite(value)
-        if self.base is int:
-            return isinstance(value, int) and not isinstance(value, bool)
-        if self.base is bool:
-            return isinstance(value, bool)
-        if self.base is str:
-            return isinstance(value, str)
         if typing.get_origin(self.base) is list:
-            return isinstance(value, list | tuple)
+            (entry,) = typing.get_args(self.base)
+            return isinstance(value, list | tuple) and all(is_entry(one, entry) for one in value)
         if typing.get_origin(self.base) is dict:
             return isinstance(value, dict)
-        return True
+        return is_a(value, self.base)
 
     def _in_range(self, value: Any) -> bool:
         return (
@@ -128,6 +124,35 @@ class Knob:
             and (self.at_most is None or value <= self.at_most)
             and (not self.choices or value in self.choices)
         )
+
+
+def is_a(value: Any, base: Any) -> bool:
+    """Whether a scalar is of the type; whole numbers are those that a tensor can hold."""
+    if isinstance(value, bool) or base is bool:
+        return base in (bool, Any) and isinstance(value, bool)
+    if base is float:
+        return fits(value) if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
+    if base is int:
+        return isinstance(value, int) and fits(value)
+    return base is Any or (isinstance(value, base) and "\0" not in value)
+
+
+def is_entry(value: Any, base: Any) -> bool:
+    """Whether an entry of a list is of the type; a name may be a number, such as that of a column or a layer."""
+    return base is Any or is_a(value, base) or (base is str and (is_a(value, int) or is_a(value, float)))
+
+
+def fits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def written(value: Any) -> str:
+    """A value as it is typed, or the beginning of it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int) and value.bit_length() > LONG:
+        return shortened(hex(value))
+    return shortened(str(value))
 
 
 def knobs(schema: type) -> dict[str, Knob]:

@@ -15,6 +15,8 @@ A quantity is a name of the topic's answer, a logged value (its last row), or st
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,20 +26,54 @@ from torch import Tensor
 from calclab.core import Answer, Claim, Column, Columns, Outcome
 from calclab.errors import UserError
 from calclab.function.formula import evaluate
+from calclab.text import shortened
 
 KINDS = ("equals", "same_as", "at_most", "at_least")
 KEYS = ("quantity", "steps", "within", "mean_from", *KINDS)
 WITHIN = 1e-12
+WORD = re.compile(r"[\w .,:'-]+")  # what may be a word of an answer, where it is no formula
+
+
+EXAMPLE = "Type for example claims='[{quantity: loss, at_most: 0.1}]'"
 
 
 def check_form(claims: Sequence[Any]) -> None:
-    """Raise UserError for a claim that cannot be read; asked before the run."""
+    """Raise UserError for a claim that cannot be held against any run; asked before the run."""
     for claim in claims:
-        if not isinstance(claim, Mapping) or "quantity" not in claim or sum(kind in claim for kind in KINDS) != 1:
-            raise UserError(f"claim {claim}: a claim names a quantity and one of {', '.join(KINDS)}.")
-        for key in claim:
-            if key not in KEYS:
-                raise UserError(f"claim {claim}: no such key {key}. There are: {', '.join(KEYS)}.")
+        if wrong := fault(claim):
+            raise UserError(f"claim {shortened(str(claim))}: {wrong}. {EXAMPLE}")
+
+
+def fault(claim: Any) -> str:
+    """What is wrong with the form of a claim; "" where nothing is."""
+    if not isinstance(claim, Mapping) or "quantity" not in claim or sum(kind in claim for kind in KINDS) != 1:
+        return f"a claim names a quantity and one of {', '.join(KINDS)}"
+    for key in claim:
+        if key not in KEYS:
+            return f"no such key {key}. There are: {', '.join(KEYS)}"
+    every = "steps" in claim
+    if every and claim["steps"] != "all":
+        return "steps can only be all; without it the last step counts"
+    if every and ("mean_from" in claim or "same_as" in claim):
+        return f"steps: all goes with a bound, not with {'mean_from' if 'mean_from' in claim else 'same_as'}"
+    if not isinstance(claim["quantity"], str):
+        return "the quantity is a name"
+    if "within" in claim and not (is_number(claim["within"]) and claim["within"] >= 0):
+        return "within is a number >= 0"
+    if "mean_from" in claim and not (isinstance(claim["mean_from"], int) and is_number(claim["mean_from"])):
+        return "mean_from is the number of a step"
+    if "same_as" in claim:
+        return "" if isinstance(claim["same_as"], str) else "same_as names another quantity"
+    try:
+        evaluate(bound(claim), {"k": 1.0} if every else {})
+    except UserError as error:
+        word = isinstance(claim.get("equals"), str) and not every and WORD.fullmatch(claim["equals"])
+        return "" if word else str(error).rstrip(".")
+    return ""
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_claims(
@@ -57,17 +93,32 @@ def check_claims(
 def check(claim: Mapping[str, Any], found: Mapping[str, Tensor | str], columns: Columns) -> Claim:
     name = claim["quantity"]
     text = describe(claim)
-    if name not in found:
-        near = difflib.get_close_matches(name, list(found), n=1)
-        return Claim(text, show(claim), f"nothing of this name{f' (did you mean {near[0]}?)' if near else ''}", False)
+    for wanted in (name, claim.get("same_as", name)):
+        if wanted not in found:
+            near = difflib.get_close_matches(wanted, list(found), n=1)
+            told = f"nothing of the name {wanted}{f' (did you mean {near[0]}?)' if near else ''}"
+            return Claim(text, show(claim), told, False)
     if claim.get("steps") == "all":
         return check_all(claim, columns)
     value = found[name] if "mean_from" not in claim else mean(columns.get(name), int(claim["mean_from"]))
     if isinstance(value, str):
-        return Claim(text, show(claim), value, value == str(claim.get("equals")))
+        return Claim(
+            text,
+            show(claim),
+            value,
+            value == str(found[claim["same_as"]] if "same_as" in claim else claim.get("equals")),
+        )
     value = value.detach().cpu().double()
-    other = found.get(claim["same_as"]) if "same_as" in claim else None
-    expected = other.detach().cpu().double() if isinstance(other, Tensor) else evaluate(bound(claim), {})
+    if "same_as" in claim:
+        other = found[claim["same_as"]]
+        if isinstance(other, str):
+            return Claim(text, show(claim), f"{listing(value)}, and {claim['same_as']} is {other}", False)
+        expected = other.detach().cpu().double()
+    else:
+        try:
+            expected = evaluate(bound(claim), {})
+        except UserError:  # a word, and the quantity is a number
+            return Claim(text, show(claim), listing(value), False)
     return Claim(text, show(claim), listing(value), holds(claim, value, expected))
 
 
@@ -92,12 +143,12 @@ def check_all(claim: Mapping[str, Any], columns: Columns) -> Claim:
 def holds(claim: Mapping[str, Any], value: Tensor, expected: Tensor) -> bool:
     """Whether every entry agrees within ``within``, relative to the larger of 1 and what is expected."""
     value, expected = squeeze(value), squeeze(expected)
+    if expected.shape != value.shape and (expected.ndim or "equals" in claim or "same_as" in claim):
+        return False
     if "at_most" in claim:
         return bool((value <= expected).all())
     if "at_least" in claim:
         return bool((value >= expected).all())
-    if value.shape != expected.shape:
-        return False
     allowed = float(claim.get("within", WITHIN)) * expected.abs().clamp(min=1)
     return bool(((value - expected).abs() <= allowed).all())
 
