@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -24,15 +25,23 @@ def answer(names: Sequence[str], keys: Sequence[str], tuned: Tuned, table: Tenso
         values |= {f"evaluations_{key}": found["evaluations"], f"boundary_{key}": found["boundary"]}
         if bool(found["theory"].isfinite()):
             values[f"theory_{key}"] = found["theory"]
-    parts = [
-        f"{names[i]} {words.number(table[i, 2])} (lr={table[i, 0]:.3g}, after {table[i, 4]:.0f})" for i in tuned.order
-    ]
+    parts = [part(names[i], table[i]) for i in tuned.order]
     sentence = f"median lowest loss after {budget} gradient evaluations: {', '.join(parts)}"
     if len(order) > 1:
         said, p = told_apart(names, tuned)
         sentence += f"; {said}"
         values |= {"p_value": table.new_tensor(p), "distinguishable": "yes" if p < tuning.LEVEL else "no"}
     return Answer(sentence + edges(names, tuned, rates), values)
+
+
+def part(name: str, row: Tensor) -> str:
+    """One optimizer at its rate."""
+    found = dict(zip(COLUMNS, row.tolist(), strict=True))
+    lost = f"{found['diverged']:.0%} of its walks diverge"
+    if math.isinf(found["loss"]):
+        return f"{name} none (at lr={found['lr']:.3g}, its best, {lost})"
+    some = f", {lost}" if found["diverged"] else ""
+    return f"{name} {words.number(found['loss'])} (lr={found['lr']:.3g}, after {found['evaluations']:.0f}{some})"
 
 
 def told_apart(names: Sequence[str], tuned: Tuned) -> tuple[str, float]:

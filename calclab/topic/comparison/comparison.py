@@ -6,6 +6,7 @@ What makes it fair (Choi et al. 2019; Sivaprasad et al. 2020; Schmidt, Schneider
 2. One effort of tuning: every optimizer tries as many learning rates, over a common sweep or over one of its own that
    the user names. Its other knobs are what conf/optimizer says, or what the user sets: they are not tuned.
 3. Tuned by what a user sees: the median over starts of the lowest loss found. Known minima are not looked at.
+   A walk that diverged counts as infinite, and rates at which none did are preferred (`tuning.choose`).
 4. Chosen on half of the starts and reported on the others, so that luck in choosing is not reported as skill.
 5. Paired: every optimizer walks from the same starts, and a sign test over them says whether the first is to be told
    from the second at all. It asks nothing of the distribution of losses.
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from calclab import schema
@@ -58,7 +60,8 @@ FORECAST = 100  # variables up to which the Hessian is formed for theory's limit
 class Comparison(schema.topic.Comparison, Method):
     """Step k is the clock of `Walks`: k gradient evaluations after the one at the start.
 
-    Row k holds for every optimizer the median over starts of the lowest loss so far, at each rate (``best_<name>``) and
+    Row k holds for every optimizer the median over starts of the lowest loss so far (infinite of walks that have
+    diverged), at each rate (``best_<name>``) and
     at whichever rate is lowest there (``median_<name>``). The last step has the matrices: ``table``, one row an
     optimizer, of the starts that report; ``final_loss`` and ``diverged`` by rate, over all starts; ``wins``, the share
     of starts from which the row is better than the column, ties counting half; and quartiles over the
@@ -159,8 +162,8 @@ class Comparison(schema.topic.Comparison, Method):
         new = self.walks.advance(state, k)
         if k in self.marks:
             new["history"] = state["history"].clone()
-            new["history"][self.marks.index(k)] = new["best"]
-        medians = tuning.median(self.apart(new["best"]))
+            new["history"][self.marks.index(k)] = counted(new)
+        medians = tuning.median(self.apart(counted(new)))
         values = {f"median_{key}": row.min() for key, row in zip(self.keys, medians, strict=True)}
         values |= {f"best_{key}": row for key, row in zip(self.keys, medians, strict=True)}
         return new, values | (self.matrices(new) if k == self.budget else {})
@@ -174,8 +177,8 @@ class Comparison(schema.topic.Comparison, Method):
         return self.walks.noise(best.flatten(0, 1).min(0).values)
 
     def tuned(self, state: State) -> Tuned:
-        best, settled = self.apart(state["best"]), self.apart(state["settled"])
-        return tuning.tune(best, settled, self.noise(best))
+        best, settled = self.apart(counted(state)), self.apart(state["settled"])
+        return tuning.tune(best, settled, self.noise(self.apart(state["best"])))
 
     def diverged(self, state: State) -> Tensor:
         """The share of starts (O, R) from which the walk diverged."""
@@ -185,7 +188,7 @@ class Comparison(schema.topic.Comparison, Method):
         return table(tuned, self.diverged(state), self.sweeps, self.limits)
 
     def matrices(self, state: State) -> dict[str, Tensor]:
-        best, tuned = self.apart(state["best"]), self.tuned(state)
+        best, found, tuned = self.apart(counted(state)), self.apart(state["best"]), self.tuned(state)
         return {
             "table": self.table(state, tuned),
             "final_loss": tuning.median(best),
@@ -193,7 +196,7 @@ class Comparison(schema.topic.Comparison, Method):
             "rates": best.new_tensor(self.sweeps),
             "clock": best.new_tensor(self.marks).expand(len(self.rules), -1),
             "wins": (1 + tuned.better.to(best)).mean(-1) / 2,
-            **spreads(tuned, best, self.apart(state["history"]), self.noise(best)),
+            **spreads(tuned, best, found, self.apart(state["history"]), self.noise(found)),
         }
 
     # --- the answer ---
@@ -226,3 +229,8 @@ class Comparison(schema.topic.Comparison, Method):
 
     def pictures(self) -> Sequence[Picture]:
         return pictures(self.keys)
+
+
+def counted(state: State) -> Tensor:
+    """The lowest loss (O, B) of every walk; infinite where it has diverged."""
+    return torch.where(state["diverged"], torch.inf, state["best"])

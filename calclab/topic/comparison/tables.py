@@ -33,14 +33,15 @@ def boundary(sweep: Sequence[float], diverged: Tensor) -> float:
     return sweep[count - 1] if count else math.nan
 
 
-def spreads(tuned: Tuned, best: Tensor, history: Tensor, noise: Tensor) -> dict[str, Tensor]:
+def spreads(tuned: Tuned, best: Tensor, found: Tensor, history: Tensor, noise: Tensor) -> dict[str, Tensor]:
     """Quartiles over the starts that report: course and above (O, M), sensitivity (O, R).
 
-    ``best`` (O, R, S) and ``history`` (M, O, R, S) hold the lowest losses, ``noise`` (S,) what is rounding.
+    ``best`` (O, R, S) and ``history`` (M, O, R, S) hold the lowest losses, infinite of walks that have diverged,
+    ``found`` (O, R, S) those of the points that they passed before, ``noise`` (S,) what is rounding.
     """
     each = torch.arange(len(best), device=best.device)
     reports = tuning.split(best.shape[-1])[1]
-    lowest = best.flatten(0, 1).min(0).values
+    lowest = found.flatten(0, 1).min(0).values
     course = history[:, each, tuned.rate].movedim(0, 1)  # (O, M, S)
     losses = {
         "course": course[..., reports],

@@ -1,7 +1,7 @@
 """Which rate an optimizer is judged by, and whether the starts tell two of them apart. Nothing here knows a minimum.
 
-Losses are (O, R, S), optimizers × rates × starts; those that differ by rounding only are ties, and then fewer
-evaluations are better.
+Losses are (O, R, S), optimizers × rates × starts, infinite where a walk diverged: what it passed on the way is lost.
+Those that differ by rounding only are ties, and then fewer evaluations are better.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 LEVEL = 0.05  # of the sign test
+RISK = 0.25  # of the walks: a rate at which more diverge is not chosen where there is another,
+WORTH = 10  # and one at which some do only where it gets so many times nearer to the lowest loss of all
 
 
 def quantiles(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,19 +42,36 @@ def split(seeds: int) -> tuple[slice, slice]:
 
 
 def choose(best: Tensor, settled: Tensor, noise: Tensor) -> Tensor:
-    """The number (O,) of the rate with the lowest median loss; among ties the one that was there first."""
-    losses = median(best)
-    least = losses.min(1, keepdim=True).values
-    tied = losses <= least + median(noise)
-    return torch.where(tied, median(settled.to(best)), torch.inf).argmin(1)
+    """The number (O,) of the rate that a user would take: of those at which no walk diverged the one with the lowest
+    median loss, among ties the one that was there first. A rate at which few did (RISK) is taken where it is WORTH it;
+    where all are worse, the one with the lowest median, and of these the one at which the fewest diverged."""
+    level, level_noise = median(best), median(noise)
+    lost = best.isinf().to(best).mean(-1)
+    base = best.flatten(0, 1).min(0).values  # (S,)
+    lowest = median(base)
+    safe = lowest_of(level, settled, lost == 0, level_noise)
+    bold = lowest_of(level, settled, lost <= RISK, level_noise)
+    each = torch.arange(len(level), device=level.device)
+    gap = (level - lowest).nan_to_num(nan=torch.inf) + level_noise
+    dare = gap[each, bold] * WORTH < gap[each, safe]
+    chosen = torch.where((lost == 0).any(1) & ~dare, safe, bold)
+    fewest = torch.where(level <= level.min(1, keepdim=True).values, lost, torch.inf).argmin(1)
+    return torch.where((lost <= RISK).any(1), chosen, fewest)
+
+
+def lowest_of(level: Tensor, settled: Tensor, allowed: Tensor, noise: Tensor) -> Tensor:
+    """The number (O,) of the lowest median ``level`` (O, R) among those ``allowed`` (O, R)."""
+    level = torch.where(allowed, level, torch.inf)
+    tied = allowed & (level <= level.min(1, keepdim=True).values + noise)
+    return torch.where(tied, median(settled.to(level)), torch.inf).argmin(1)
 
 
 def better(best: Tensor, settled: Tensor, noise: Tensor) -> Tensor:
     """(O, O, S) of 1 where the first optimizer is better than the second from that start, -1 where worse, 0 a tie.
     ``best`` and ``settled`` are (O, S), ``noise`` is (S,)."""
-    difference = best[:, None] - best[None]
+    difference = (best[:, None] - best[None]).nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
     lower, higher = difference < -noise, difference > noise
-    sooner = (settled[None] - settled[:, None]).sign()
+    sooner = (settled[None] - settled[:, None]).sign() * best.isfinite()  # of two that diverged neither is better
     return torch.where(lower, 1, torch.where(higher, -1, sooner))
 
 
