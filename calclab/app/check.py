@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 
 from calclab.app import catalogue, extras
+from calclab.app.build import LABELS
 from calclab.app.compose import compose, plain
 from calclab.app.words import read
 from calclab.errors import UserError
@@ -43,7 +44,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -
         if "_target_" in given and node.get("_target_") == given["_target_"]:  # and not a module of the user's
             known_here = [f"{prefix}{name}" for name in own]
             for name in node:
-                if name not in own and name not in given:
+                if name not in own and name not in given and name not in LABELS:
                     raise UserError(catalogue.unknown_key(f"{prefix}{name}", topic, known_here))
             for name in own:
                 if name in given and name not in node:

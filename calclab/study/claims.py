@@ -31,9 +31,7 @@ from calclab.text import shortened
 KINDS = ("equals", "same_as", "at_most", "at_least")
 KEYS = ("quantity", "steps", "within", "mean_from", *KINDS)
 WITHIN = 1e-12
-WORD = re.compile(r"[\w .,:'-]+")  # what may be a word of an answer, where it is no formula
-
-
+CALL = re.compile(r"\w\(")  # of a function: a formula, and no word of an answer
 EXAMPLE = "Type for example claims='[{quantity: loss, at_most: 0.1}]'"
 
 
@@ -67,7 +65,7 @@ def fault(claim: Any) -> str:
     try:
         evaluate(bound(claim), {"k": 1.0} if every else {})
     except UserError as error:
-        word = isinstance(claim.get("equals"), str) and not every and WORD.fullmatch(claim["equals"])
+        word = isinstance(claim.get("equals"), str) and not every and not CALL.search(claim["equals"])
         return "" if word else str(error).rstrip(".")
     return ""
 
