@@ -4,9 +4,9 @@
                                     [--again] [--table]
 
 Needs the extra ``mutation`` (Cosmic Ray, coverage). The tree is copied into the session's folder; there one mutant
-after another is written, and the tests that execute its lines are run in a fork of one warm process, up to the first
-failure: those of the mirrored folder first, the quickest first, at most ``--budget`` seconds of tests. Tests are those
-in ``selection.TESTS``: what only a whole command would notice counts as survived.
+after another is tried: the tests that execute its lines are run in a fork of a process that has collected them, up to
+the first failure, those of the mirrored folder first, the quickest first, at most ``--budget`` CPU seconds of tests
+(``warm.py``). Tests are those in ``selection.TESTS``: what only a whole command would notice counts as survived.
 
 An interrupted run goes on from its session. ``--again`` tries the survivors again, with the tests as they are now;
 ``--table`` only prints. When the code has changed since, name another session. A survivor that changes nothing a user
@@ -16,6 +16,7 @@ could see is listed in ``equivalent.yaml``, with the reason.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -59,32 +60,47 @@ def opened(session: Path, arguments: argparse.Namespace) -> list[code.Mutant]:
     return code.sample(tree, arguments.packages, arguments.mutants, arguments.least, arguments.seed)
 
 
-def judged(mutant: code.Mutant, tree: Path, tests: list[str], seconds: dict[str, float], budget: float) -> WorkResult:
+def judged(
+    mutant: code.Mutant, tree: Path, process: warm.Warm, known: selection.Selection, budget: float
+) -> WorkResult:
     """Killed by which test, or survived how many."""
+    tests = known.tests(str(mutant.spec.module_path), mutant.lines)
     chosen: list[str] = []
     spent = 0.0
     for test in tests:
-        if spent + seconds[test] <= budget or not chosen:
+        if spent + known.seconds[test] <= budget or not chosen:
             chosen.append(test)
-            spent += seconds[test]
+            spent += known.seconds[test]
     if not chosen:
         return WorkResult(WorkerOutcome.NO_TEST, "no test executes it", TestOutcome.SURVIVED)
-    place = tree / mutant.spec.module_path
-    text = place.read_text()
-    place.write_text(mutant.source)
-    try:
-        outcome, by = warm.tried(chosen, tree, 20 + 4 * spent)
-        if outcome == warm.PASSED:  # a fixture that others share was executed for the first of them alone
-            files = sorted({test.partition("::")[0] for test in chosen[:20]})
-            more = [test for test in seconds if test.partition("::")[0] in files and test not in chosen]
-            cost = sum(seconds[test] for test in more)
-            if more and cost <= budget:
-                outcome, by = warm.tried(more, tree, 20 + 4 * cost)
-    finally:
-        place.write_text(text)
+    outcome, by = tried(mutant, tree, process, chosen, 10 + 4 * spent)
+    if outcome == warm.PASSED:  # what a fixture of several tests executes was seen in the first of them alone
+        files = {test.partition("::")[0] for test in chosen[:20]}
+        more = [
+            test for test in known.seconds if test.partition("::")[0] in files and test not in {*chosen, *known.failing}
+        ]
+        cost = sum(known.seconds[test] for test in more)
+        if more and cost <= budget:
+            outcome, by = tried(mutant, tree, process, more, 10 + 4 * cost)
     if outcome == warm.PASSED:
         return WorkResult(WorkerOutcome.NORMAL, f"{len(chosen)} of {len(tests)} tests pass", TestOutcome.SURVIVED)
     return WorkResult(WorkerOutcome.NORMAL, f"{outcome} {by}", TestOutcome.KILLED)
+
+
+def tried(mutant: code.Mutant, tree: Path, process: warm.Warm, tests: list[str], seconds: float) -> tuple[str, str]:
+    """The outcome of tests under a mutant, and which failed first."""
+    file = str(mutant.spec.module_path)
+    said = process.ask("tried", seconds, file=file, source=mutant.source, tests=tests)
+    if said is None or said[0] != warm.COLD:
+        return (warm.TIMEOUT, "") if said is None else (said[0], said[1])
+    place = tree / file
+    text, times = place.read_text(), (place.stat().st_atime_ns, place.stat().st_mtime_ns)
+    place.write_text(mutant.source)
+    try:
+        return warm.cold(tests, tree, seconds)
+    finally:
+        place.write_text(text)
+        os.utime(place, ns=times)  # the compiled file is that of this text
 
 
 def listed() -> set[tuple[str, str, str]]:
@@ -147,13 +163,13 @@ def main() -> None:
         jobs, outcomes = results(sample, database)
         if not arguments.table:
             warm.warm()
-            chosen = selection.select(session / "tree", session / "coverage")
+            process = warm.Warm(session / "tree", selection.files(session / "tree"))
+            chosen = selection.select(session / "tree", session / "coverage", process)
             for mutant in sample:
                 known = outcomes.get(mutant)
                 if known is not None and (known.is_killed or not arguments.again):
                     continue
-                tests = chosen.tests(str(mutant.spec.module_path), mutant.lines)
-                outcomes[mutant] = judged(mutant, session / "tree", tests, chosen.seconds, arguments.budget)
+                outcomes[mutant] = judged(mutant, session / "tree", process, chosen, arguments.budget)
                 database.set_result(jobs[mutant], outcomes[mutant])
                 print(f"{len(outcomes)} of {len(sample)}: {mutant.spec.module_path}:{mutant.spec.start_pos[0]}: "
                       f"{outcomes[mutant].test_outcome.value}, {outcomes[mutant].output}", flush=True)  # fmt: skip

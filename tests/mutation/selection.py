@@ -7,14 +7,14 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import warm
+from warm import Warm
 
 TESTS = ("numerics", "curvature", "attribution", "optimizer", "function", "topic", "archive", "test_*.py")
 
 
 @dataclass
 class Selection:
-    """``lines[file][line]`` are tests; line 0 stands for what every import executes."""
+    """``lines[file][line]`` are tests."""
 
     lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -38,42 +38,26 @@ class Selection:
         return sorted(known, key=lambda test: (not test.startswith(mirror), self.seconds[test], test))
 
 
-def covered(test: str, root: Path) -> dict:
-    """What the tests of one file execute (runs in a child)."""
-    import coverage
-
-    cover = coverage.Coverage(data_file=None, source=[str(root / "calclab")], config_file=False)
-    cover.start()
-    watched = warm.run([test], watched=warm.Watched(cover.switch_context))
-    cover.stop()
-    data = cover.get_data()
-    tests = sorted(watched.seconds)
-    number = {name: i for i, name in enumerate(tests)}
-    lines = {
-        str(Path(file).relative_to(root)): {
-            line: [number[name] for name in names if name in number]
-            for line, names in data.contexts_by_lineno(file).items()
-        }
-        for file in data.measured_files()
-    }
-    return {"tests": tests, "lines": lines, "seconds": watched.seconds, "failing": watched.failed}
-
-
-def select(root: Path, kept: Path, seconds: float = 900.0) -> Selection:
-    """The selection for the code under ``root``; what is known of a test file as it is now is read from ``kept``."""
-    code = digest(sorted((root / "calclab").rglob("*.py")))
-    files = [
+def files(root: Path) -> list[str]:
+    """The files of tests that are taken."""
+    found = [
         path
         for name in TESTS
         for path in sorted((root / "tests").glob(name) if "*" in name else (root / "tests" / name).rglob("test_*.py"))
     ]
+    return [str(path.relative_to(root)) for path in found]
+
+
+def select(root: Path, kept: Path, process: Warm, seconds: float = 600.0) -> Selection:
+    """The selection for the code under ``root``; what is known of a test file as it is now is read from ``kept``."""
+    code = digest(sorted((root / "calclab").rglob("*.py")))
     selection = Selection()
-    for number, path in enumerate(files):
-        name = str(path.relative_to(root))
+    for number, name in enumerate(names := files(root)):
+        path = root / name
         place = kept / f"{digest([path, *sorted(path.parent.glob('conftest.py'))], code)}.json"
         if not place.exists():
-            print(f"\rwhich lines do tests execute: {number + 1} of {len(files)}, {name:60}", end="", flush=True)
-            told = warm.child(lambda name=name: covered(name, root), root, seconds)
+            print(f"\rwhich lines do tests execute: {number + 1} of {len(names)}, {name:60}", end="", flush=True)
+            told = process.ask("covered", seconds, file=name)
             if not isinstance(told, dict):
                 print(f"\n{name}: left out, {'it takes too long' if told is None else told[1]}")
                 continue
