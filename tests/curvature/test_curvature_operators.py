@@ -349,9 +349,16 @@ LOSSES: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
+INDEFINITE: dict[str, tuple[Any, Any]] = {  # a saddle in the outputs of every row, with parts that mix them
+    "waves": (lambda y, t: torch.sin(3 * (y - t)).sum(1) + (y[:, 0] * y[:, 1]), lambda: draw(9, 3, seed=4)),
+    "linear": (lambda y, t: (y * t).sum(1), lambda: draw(9, 3, seed=4)),
+    "one output": (lambda y, t: y[:, 0] ** 3 * t[:, 1], lambda: draw(9, 3, seed=4)),
+}
+
+
+@pytest.mark.parametrize("name", [*LOSSES, *INDEFINITE])
 def test_library_losses_and_own_ones(name: str) -> None:
-    loss, targets = LOSSES[name]
+    loss, targets = {**LOSSES, **INDEFINITE}[name]
     data = data_of(draw(9, 5), 3, targets())
     net = network(mlp, data, name="net", loss=loss, seed=2)
     plain = copy.deepcopy(net.module)

@@ -1,12 +1,13 @@
 """How much of what the code says the tests hold: a seeded sample of slips, each put into the code alone.
 
     python tests/mutation/sample.py --mutants 300 --seed 1 [--packages numerics,topic] [--session build/mutation]
-                                    [--again] [--table]
+                                    [--tests numerics,topic] [--again] [--table]
 
 Needs the extra ``mutation`` (Cosmic Ray, coverage). The tree is copied into the session's folder; there one mutant
 after another is tried: the tests that execute its lines are run in a fork of a process that has collected them, up to
 the first failure, those of the mirrored folder first, the quickest first, at most ``--budget`` CPU seconds of tests
-(``warm.py``). Tests are those in ``selection.TESTS``: what only a whole command would notice counts as survived.
+(``warm.py``). ``--tests`` are folders of tests/, or files: what only a whole command would notice counts as survived,
+and so does what only a test marked slow would.
 
 An interrupted run goes on from its session. ``--again`` tries the survivors again, with the tests as they are now;
 ``--table`` only prints. When the code has changed since, name another session. A survivor that changes nothing a user
@@ -152,6 +153,7 @@ def main() -> None:
     reader.add_argument("--least", type=int, default=30, help="mutants of each package")
     reader.add_argument("--seed", type=int, default=1)
     reader.add_argument("--packages", type=lambda text: tuple(text.split(",")), default=code.PACKAGES)
+    reader.add_argument("--tests", type=lambda text: tuple(text.split(",")), default=selection.TESTS)
     reader.add_argument("--session", type=Path, default=ROOT / "build" / "mutation")
     reader.add_argument("--budget", type=float, default=60.0, help="seconds of tests for a mutant")
     reader.add_argument("--again", action="store_true", help="try the survivors again")
@@ -163,8 +165,9 @@ def main() -> None:
         jobs, outcomes = results(sample, database)
         if not arguments.table:
             warm.warm()
-            process = warm.Warm(session / "tree", selection.files(session / "tree"))
-            chosen = selection.select(session / "tree", session / "coverage", process)
+            files = selection.files(session / "tree", arguments.tests)
+            process = warm.Warm(session / "tree", files)
+            chosen = selection.select(session / "tree", files, session / "coverage", process)
             for mutant in sample:
                 known = outcomes.get(mutant)
                 if known is not None and (known.is_killed or not arguments.again):

@@ -38,21 +38,22 @@ class Selection:
         return sorted(known, key=lambda test: (not test.startswith(mirror), self.seconds[test], test))
 
 
-def files(root: Path) -> list[str]:
+def files(root: Path, tests: tuple[str, ...] = TESTS) -> list[str]:
     """The files of tests that are taken."""
     found = [
         path
-        for name in TESTS
+        for name in tests
         for path in sorted((root / "tests").glob(name) if "*" in name else (root / "tests" / name).rglob("test_*.py"))
     ]
     return [str(path.relative_to(root)) for path in found]
 
 
-def select(root: Path, kept: Path, process: Warm, seconds: float = 600.0) -> Selection:
-    """The selection for the code under ``root``; what is known of a test file as it is now is read from ``kept``."""
+def select(root: Path, names: list[str], kept: Path, process: Warm, seconds: float = 600.0) -> Selection:
+    """What the files of tests ``names`` execute of the code under ``root``; what is known of a file as it is now is
+    read from ``kept``."""
     code = digest(sorted((root / "calclab").rglob("*.py")))
     selection = Selection()
-    for number, name in enumerate(names := files(root)):
+    for number, name in enumerate(names):
         path = root / name
         place = kept / f"{digest([path, *sorted(path.parent.glob('conftest.py'))], code)}.json"
         if not place.exists():

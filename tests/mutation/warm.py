@@ -31,7 +31,7 @@ HEAVY = (
     *("coverage", "filelock", "orjson", "yaml", "google_crc32c"),
 )
 FAILED, PASSED, TIMEOUT, BROKEN, COLD = "failed", "passed", "timeout", "broken", "cold"
-OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "-q")
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-m", "not slow and not minutes")
 
 
 def warm() -> None:
