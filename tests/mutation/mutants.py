@@ -173,7 +173,6 @@ def sample(root: Path, packages: tuple[str, ...], number: int, least: int, seed:
 
     Every place in the code is equally likely, and none comes twice.
     """
-    generator = random.Random(seed)
     there: dict[str, list[tuple[Path, tuple[Any, Any], list[tuple[str, int, Any]]]]] = {
         package: [(path, place, found) for path in files(root, package) for place, found in places(path).items()]
         for package in packages
@@ -182,6 +181,7 @@ def sample(root: Path, packages: tuple[str, ...], number: int, least: int, seed:
     mutants = []
     for package, choices in there.items():
         wanted = least + round(spare * len(choices) / whole)
+        generator = random.Random(f"{package} {seed}")  # a larger sample holds the smaller one
         generator.shuffle(choices)
         taken = 0
         for path, place, found in choices:
