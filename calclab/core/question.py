@@ -45,8 +45,9 @@ class Exact(Protocol):
         """How far rounding every step once, in the dtype of x, can move the derivative tensor; inf: not known."""
         ...
 
-    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The first partial derivatives from the left and from the right, each of the shape of order 1."""
+    def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:
+        """The derivative tensor of ``order`` 1 or 2 by its last variable from the left and from the right: limits of
+        difference quotients, infinite where they grow, NaN where they do not settle."""
         ...
 
     def eigenvalues(self, x: Tensor) -> Ball:

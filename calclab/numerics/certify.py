@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Evidence, Exact, Function, Verdict
-from calclab.numerics import operators
+from calclab.numerics import kinks, operators
 from calclab.numerics.judge import BALL, Judge, Numbers, Reference, apart, failing, flat, largest, sizes
-from calclab.numerics.kinks import kink_notes, without_kinks
 from calclab.numerics.tolerance import tolerance_of
 
 QUANTITIES = ("value", "gradient", "hessian")
@@ -47,20 +46,25 @@ def derivative(
     assert exact is not None
     quantity = "jacobian" if order == 1 and not function.scalar else QUANTITIES[order]
     ball = exact.enclose(x, order)
-    if order == 2:
-        ball = without_kinks(ball, exact.enclose(x, 1))
+    known = kinks.gaps(exact, x, order, function.variables, ball)
+    ball = kinks.without(ball, known) if known else ball
     rounding = Once(lambda: flat(exact.rounding(x, order)))
     moved = Once(lambda: input_rounding(exact, x, order)) if order < 2 and not scale else None
     shape = tuple(ball.mid.shape)
     reference = Reference(flat(ball.mid), flat(ball.rad), BALL, rounding, moved, ball.beyond, shape)
-    missing = np.flatnonzero(np.isnan(reference.mid)).tolist()
-    kinks = kink_notes(exact, x, order, missing, function.variables) if missing else {}
-    judge = Judge(tolerance_of(x.dtype), scale, step, kinks, Once(lambda: again(function, x, order)))
+    none = {i: found.note for i, found in known.items() if found.exists is False}
+    judge = Judge(tolerance_of(x.dtype), scale, step, none, Once(lambda: again(function, x, order)))
     numbers = flat(value)
     names = {quantity: np.arange(len(numbers))}
     if each and order == 1 and function.scalar:
         names = {f"∂f/∂{name}": np.array([i]) for i, name in enumerate(function.variables)}
-    return [row for name, index in names.items() for row in judge.rows(name, numbers, reference, index)]
+    open_ = [i for i in known if i not in none]
+    found = []
+    for name, index in names.items():
+        found += judge.rows(name, numbers, reference, np.setdiff1d(index, open_))
+        some = [i for i in open_ if i in index]
+        found += kinks.rows(step, name, numbers.tolist(), known, some, tolerance_of(x.dtype).certified) if some else []
+    return found
 
 
 def gradients(

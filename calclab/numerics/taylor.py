@@ -25,6 +25,7 @@ from calclab.numerics import differences
 Phi = Callable[[Tensor], Tensor]
 
 SHRINK = 4.0
+LEVELS = (12, 19)  # steps, in float32 and in float64
 WINDOW = 3  # a plateau spans this many steps at least
 FLAT = 0.1  # and its values agree this well; a smooth remainder would change 16-fold from one step to the next
 MANY = 256
@@ -120,7 +121,7 @@ class Samples:
 @torch.no_grad()
 def sample(phi: Phi, x: Tensor, d: Tensor) -> Samples:
     """φ at x (n,) and on both sides along d (n,), from h = 1 down to where rounding is all that is left."""
-    levels = 19 if x.dtype == torch.float64 else 12
+    levels = LEVELS[x.dtype == torch.float64]
     base = phi(x)
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k in range(levels):

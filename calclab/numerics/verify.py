@@ -7,13 +7,15 @@ theorem, forward mode and Richardson differences (``estimate.py``), which can re
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import inf
 
 import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
-from calclab.numerics import certify, estimate
+from calclab.numerics import certify, estimate, kinks, measured
+from calclab.numerics.kinks import Gap
 from calclab.numerics.tolerance import tolerance_of
 
 
@@ -39,7 +41,7 @@ def check_gradient(
     """
     if function.exact is not None:
         return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
-    return estimate.gradient(function, x, gradient, step, scale=scale)
+    return both_sides(function, x, 1, gradient, estimate.gradient(function, x, gradient, step, scale=scale))
 
 
 def check_gradients(
@@ -56,7 +58,8 @@ def check_hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[E
     """Evidence for ∇²f(x) (n, n)."""
     if function.exact is not None:
         return certify.derivative(function, x, H, step, order=2)
-    return [identity("hessian", "symmetry: H = Hᵀ", H, H.T, step), *estimate.hessian(function, x, H, step)]
+    symmetry = [identity("hessian", "symmetry: H = Hᵀ", H, H.T, step)] if bool(H.isfinite().all()) else []
+    return symmetry + both_sides(function, x, 2, H, estimate.hessian(function, x, H, step))
 
 
 def check_jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Evidence]:
@@ -78,6 +81,33 @@ def check_singular_values(function: Function, x: Tensor, singular_values: Tensor
     if function.exact is not None:
         return certify.spectrum(function, "singular values", singular_values, function.exact.singular_values(x), step)
     return estimate.singular_values(function, x, singular_values, step)
+
+
+def both_sides(function: Function, x: Tensor, order: int, number: Tensor, rows: list[Evidence]) -> list[Evidence]:
+    """Of a callable's derivative that is not finite: undefined only where the two sides are measured to differ, else
+    inconclusive with what was measured."""
+    lost = any(row.verdict is Verdict.UNDEFINED for row in rows) and not bool(number.isfinite().all())
+    if not lost or len(x) > measured.MOST or not bool(function.call(x).isfinite().all()):
+        return rows
+    gaps = measured.gaps(function.call, x, order, number, function.variables)
+    if not gaps or any(gap.exists is False for gap in gaps.values()):
+        return rows
+    note = next(iter(gaps.values())).note
+    return [
+        replace(row, verdict=Verdict.INCONCLUSIVE, note=f"autograd gives no finite number; {note}")
+        if row.verdict is Verdict.UNDEFINED
+        else row
+        for row in rows
+    ]
+
+
+def known(function: Function, x: Tensor, order: int, number: Tensor) -> dict[int, Gap]:
+    """What is known, from both sides, of the entries (by flat index) of the derivative ``number`` of ``order`` 1 or 2
+    that are not proven, or of which a callable's autograd gives no number or hides a kink.
+    """
+    if function.exact is not None:
+        return kinks.gaps(function.exact, x, order, function.variables)
+    return measured.gaps(function.call, x, order, number, function.variables)
 
 
 def identity(

@@ -13,8 +13,9 @@ from calclab import schema
 from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import value_and_gradient
-from calclab.numerics.verify import check_gradient, check_value
+from calclab.numerics.verify import check_gradient, check_value, known
 from calclab.topic import words
 from calclab.topic.base import Method
 
@@ -82,18 +83,31 @@ class Derivative(schema.topic.Derivative, Method):
         evidence = check_value(f, f.start, state["value"], k)
         return evidence + check_gradient(f, f.start, state["gradient"], k, each=len(f.start) <= 16)
 
+    @cached_property
+    def gap(self) -> Gap | None:
+        """What is known of the slope where it is not proven; of a network nothing is asked."""
+        f = self.function
+        if isinstance(self.subject, Network):
+            return None
+        return known(f, f.start, 1, value_and_gradient(f.call, f.start)[1]).get(self.index)
+
     def answer(self, state: State) -> Answer:
-        f, slope = self.function, state["gradient"][self.index]
+        f, slope, gap = self.function, state["gradient"][self.index], self.gap
         latex = [] if f.exact is None or len(f.start) > 1 else f.exact.derivative_latex(1)
-        direction = "undefined" if self.kink() else self.direction(slope)
+        measured = None if gap is None else slope.new_tensor(gap.value)
+        direction = self.direction(slope if measured is None else measured)
         sentence = f"f({words.listing(f.start)}) = {words.number(state['value'])}, df/d{self.name} "
-        if direction == "undefined":
-            sentence += "does not exist here (kink)" if self.kink() else "is not finite here"
-        elif direction == "stay":
-            sentence += "= 0: flat here"
+        if gap is not None and not gap.exists:
+            sentence += gap.text
+        elif direction == "undefined":
+            sentence += "is not finite here"
         else:
-            sentence += f"= {words.number(slope)}: {direction} to make f smaller"
+            way = "flat here" if direction == "stay" else f"{direction} to make f smaller"
+            what = gap.text if gap is not None else f"= {words.number(slope)}"
+            sentence += f"= 0: {way}" if gap is None and direction == "stay" else f"{what}: {way}"
         values: dict[str, Tensor | str] = {"value": state["value"], "derivative": slope, "direction": direction}
+        if measured is not None and gap is not None and gap.exists:
+            values["derivative_measured"] = measured
         return Answer(sentence, values, latex)
 
     def direction(self, slope: Tensor) -> str:
@@ -103,11 +117,6 @@ class Derivative(schema.topic.Derivative, Method):
         if float(slope) == 0:
             return "stay"
         return f"{'decrease' if float(slope) > 0 else 'increase'} {self.name}"
-
-    def kink(self) -> bool:
-        """Whether f is known to have no derivative here: autograd gives a number all the same."""
-        exact = self.function.exact
-        return exact is not None and bool(exact.enclose(self.function.start, 1).mid[self.index].isnan())
 
     def labels(self) -> Labels:
         return {}

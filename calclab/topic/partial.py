@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Picture, State, Values
+from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Picture, State, Values, Verdict
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import dense_hessian, value_and_gradient
-from calclab.numerics.verify import check_gradient, check_value, identity
+from calclab.numerics.verify import check_gradient, check_hessian, check_value, identity, known, worst
 from calclab.topic import words
 from calclab.topic.base import OneLook
 from calclab.topic.parameters import as_matrix, ends_of, layer_of
@@ -89,9 +90,10 @@ class Partial(schema.topic.Partial, OneLook):
         evidence += check_gradient(f, f.start, g, k, each=not isinstance(self.subject, Network))
         if self.mixed:
             H = state["mixed_partials"]
-            evidence.append(
-                identity("mixed partials", "symmetry: f_ij = f_ji", H, H.T, k, tolerance=slack(f, f.start, H, 2))
-            )
+            evidence += [replace(row, quantity="second partials") for row in check_hessian(f, f.start, H, k)]
+            if f.exact is not None and bool(H.isfinite().all()):  # of a callable it is among them already
+                tolerance = slack(f, f.start, H, 2)
+                evidence.append(identity("mixed partials", "symmetry: f_ij = f_ji", H, H.T, k, tolerance=tolerance))
         return evidence
 
     def answer(self, state: State) -> Answer:
@@ -115,20 +117,50 @@ class Partial(schema.topic.Partial, OneLook):
             sentence = self.function_sentence(state)
         return Answer(sentence, values, latex)
 
+    @cached_property
+    def gaps(self) -> dict[int, Gap]:
+        """What is known of partial derivatives that are not proven, by variable."""
+        f = self.function
+        return known(f, f.start, 1, value_and_gradient(f.call, f.start)[1])
+
     def function_sentence(self, state: State) -> str:
         f, g = self.function, state["gradient"]
         truth = g if f.exact is None else f.exact.enclose(f.start, 1).mid
-        partials = [partial_text(*each) for each in zip(f.variables, g, truth, strict=True)]
+        partials = [
+            partial_text(name, slope, true, self.gaps.get(i))
+            for i, (name, slope, true) in enumerate(zip(f.variables, g, truth, strict=True))
+        ]
         text = f"f({words.listing(f.start)}) = {words.number(state['value'])}; {words.listing(partials)}"
-        return f"{text}; {self.symmetry(state)}" if self.mixed and not bool(truth.isnan().any()) else text
+        kinks = any(gap.exists is False for gap in self.gaps.values())
+        return f"{text}; {self.symmetry(state)}" if self.mixed and not kinks else text
 
     def symmetry(self, state: State) -> str:
-        H = state["mixed_partials"]
-        gap = (H - H.T).abs().max()
-        if not bool(gap.isfinite()):
-            return "mixed partials ∂²f/∂xᵢ∂xⱼ are not all finite here"
-        how = "are equal to the last digit" if float(gap) == 0 else f"agree within {words.number(gap)}"
-        return f"mixed partials ∂²f/∂xᵢ∂xⱼ and ∂²f/∂xⱼ∂xᵢ {how}"
+        """How well the mixed partials of both orders agree: which says nothing of the diagonal, nor that they are
+        right where a program forgets how it got its gradient."""
+        f, H = self.function, state["mixed_partials"]
+        if not bool(H.isfinite().all()):
+            return self.unfinished(H)
+        gap = float((H - H.T).abs().max())
+        how = "are equal to the last digit" if gap == 0 else f"agree within {words.number(gap)}"
+        told = f"mixed partials ∂²f/∂xᵢ∂xⱼ and ∂²f/∂xⱼ∂xᵢ {how}"
+        match worst(check_hessian(f, f.start, H, 0)):
+            case Verdict.REFUTED:
+                return f"{told}, but the second partials are refuted: they are not the slopes of the gradient"
+            case Verdict.SUSPECT:
+                return f"{told}, but second partials have lost their digits: the proven ones are in the evidence"
+        return told
+
+    def unfinished(self, H: Tensor) -> str:
+        """What to say where not all second partials are numbers."""
+        f = self.function
+        gaps = known(f, f.start, 2, H)
+        lost = next((gap for gap in gaps.values() if not gap.exists), None)
+        if lost is not None:
+            word = "do not all exist" if lost.exists is False else "are not all known"
+            return f"second partials {word} here: {lost.note}"
+        if gaps:
+            return "second partials are not all finite here, and were measured from both sides: see the evidence"
+        return "second partials are not all finite here"
 
     # --- networks ---
 
@@ -192,10 +224,10 @@ class Partial(schema.topic.Partial, OneLook):
         return [Bars("layer_norms", "layer_norms"), *(Heatmap(name, name) for name in matrices[:DRAWN])]
 
 
-def partial_text(variable: str, slope: Tensor, truth: Tensor) -> str:
-    """∂f/∂x = 5; NaN as ``truth`` means that it does not exist."""
-    if bool(truth.isnan()):
-        return f"∂f/∂{variable} does not exist here (kink)"
+def partial_text(variable: str, slope: Tensor, truth: Tensor, gap: Gap | None) -> str:
+    """∂f/∂x = 5; ``gap`` says what is known where nothing is proven."""
+    if gap is not None:
+        return f"∂f/∂{variable} {gap.text}"
     if not bool(slope.isfinite()):
         return f"∂f/∂{variable} = {words.number(truth)} (proven: the float program gives {float(slope)})"
     return f"∂f/∂{variable} = {words.number(slope)}"

@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def number(value: Tensor | float) -> str:
-    """Six significant digits; a number that does not exist is called undefined."""
-    x = float(value)
+    """Six significant digits, and no -0; a number that does not exist is called undefined."""
+    x = float(value) + 0.0
     return "undefined" if x != x else f"{x:.6g}"
 
 

@@ -56,7 +56,7 @@ class Known:
     def rounding(self, x: Tensor, order: int) -> Tensor:
         return torch.finfo(x.dtype).eps * self.tensor(x, order).abs()
 
-    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:
         return self.sides
 
     def eigenvalues(self, x: Tensor) -> Ball:

@@ -18,7 +18,7 @@ from calclab.function.formula.balls import Sweep, Tape, choices, lines
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.degree import degree
 from calclab.function.formula.gradients import straight_rows
-from calclab.function.formula.rounding import PRECISIONS, SMALL, Found, arb, assemble, climb, unknown
+from calclab.function.formula.rounding import PRECISIONS, SMALL, TINY, Found, arb, assemble, climb, unknown
 from calclab.function.formula.rules import flint, nan
 from calclab.function.formula.symbols import LONG
 from calclab.function.formula.unroll import TooLargeError, unroll
@@ -26,7 +26,10 @@ from calclab.function.formula.unroll import TooLargeError, unroll
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
 LINES = 16  # sets of coordinates with ties of their own; beyond, all ties count for all
 NEAR = (200, 400, 800)  # one-sided derivatives are taken 2^-200 away, and so near to see whether they grow
-NEAR_PRECISION = 4000
+LEAST = -1080  # the exponent of what is smaller than every float: the unit of a coordinate that is 0
+NEAR_PRECISION = 5000
+DYING = 2.0**-10  # a quotient that falls so much from one step to the next tends to 0
+SIDES = 4000  # steps times variables beyond which no quotients are taken
 
 
 class FormulaExact:
@@ -96,26 +99,55 @@ class FormulaExact:
             ball = assemble(self.entries(tape, [arb(v) for v in x.detach().double().tolist()], order), shape)
         return ball.rad.nan_to_num(nan=math.inf)
 
-    def one_sided(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The limits of the first partial derivatives from the left and the right: at x ± 2^-200 e_i, and infinite
-        where they keep growing as the point is approached.
+    def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:
+        """From the left and from the right, the limits of the difference quotients that define the derivative tensor of
+        ``order`` 1 or 2, by its last variable and where it is not finite: measured 2^-200 away and nearer, infinite
+        where they grow, NaN where they do not settle. Where there is no value to start from, those of the slopes.
         """
-        here = self.enclose(x, 1)
+        here = self.enclose(x, order)
         sides = here.mid.clone(), here.mid.clone()
-        tape = self.tape
-        if tape is None:
-            return sides
+        wanted = sorted({at[-1] for at in (~here.mid.isfinite()).nonzero().tolist()})
+        tape, shape = self.tape, self.shape(order)
+        if tape is None or len(tape.nodes) * len(wanted) * order > SIDES:
+            return tuple(torch.where(here.mid.isfinite(), here.mid, math.nan) for _ in sides)  # type: ignore[return-value]
         point = x.detach().double().tolist()
-        wanted = {at[-1] for at in (~here.mid.isfinite()).nonzero().tolist()}
-        with flint().ctx.workprec(NEAR_PRECISION):
+        units = [math.frexp(v)[1] if v else LEAST for v in point]
+        start = [arb(v) for v in point]
+
+        def lower(at: list[Any]) -> Found:
+            return self.entries(tape, at, 0) if order == 1 else self.slopes(tape, at, units)
+
+        with flint().ctx.workprec(NEAR_PRECISION * order):
+            base = lower(start)
             for side, sign in zip(sides, (-1, 1), strict=True):
                 for i in wanted:
-                    slopes = []
+                    quotients = []
                     for bits in NEAR:
-                        near = [arb(v) + (sign * arb(2) ** -bits if k == i else 0) for k, v in enumerate(point)]
-                        slopes.append(assemble(self.entries(tape, near, 1), self.shape(1)).mid[..., i])
-                    side[..., i] = limit(*slopes)
+                        h = sign * arb(2) ** (units[i] - bits)
+                        near = moved(start, i, h)
+                        found = lower(near)
+                        slope = {(*at, i): (found.get(at, arb(0)) - value) / h for at, value in base.items()}
+                        if any(not value.is_finite() for value in base.values()):
+                            there = self.entries(tape, near, order)
+                            slope |= {at: there.get(at, arb(0)) for at in slope if not base[at[:-1]].is_finite()}
+                        quotients.append(assemble(slope, shape))
+                    side[..., i] = limit(*(settled(ball)[..., i] for ball in quotients))
         return sides
+
+    def slopes(self, tape: Tape, here: list[Any], units: list[int]) -> Found:
+        """The first derivatives at a point; one that is not proven is the quotient 2^-1600 units to both sides, if it
+        is the same on both."""
+        first, values = self.entries(tape, here, 1), self.entries(tape, here, 0)
+        found = {(*lead, i): first.get((*lead, i), arb(0)) for lead in values for i in range(len(here))}
+        for i in sorted({at[-1] for at, value in found.items() if not value.is_finite()}):
+            h = arb(2) ** (units[i] - 2 * NEAR[-1])
+            left, right = (self.entries(tape, moved(here, i, step), 0) for step in (-h, h))
+            for lead, value in values.items():
+                if not found[*lead, i].is_finite():
+                    one, other = (value - left[lead]) / h, (right[lead] - value) / h
+                    same = abs(one - other) <= abs(one) * SMALL or abs(one) + abs(other) < arb(2) ** -1100
+                    found[*lead, i] = (one + other) / 2 if same else nan()
+        return found
 
     def eigenvalues(self, x: Tensor) -> Ball:
         """Balls around the eigenvalues of the Hessian, ascending, (n,)."""
@@ -243,8 +275,26 @@ def agree(parts: list[Found]) -> Found:
     return found
 
 
+def moved(point: list[Any], i: int, h: Any) -> list[Any]:
+    """The point with h added to coordinate i."""
+    return [v + h if k == i else v for k, v in enumerate(point)]
+
+
+def settled(ball: Ball) -> Tensor:
+    """Midpoints of balls that are small beside them, zero for what is too small for float64; NaN for others."""
+    size = ball.mid.abs()
+    known = (ball.rad <= SMALL * size) | size.isinf()
+    return torch.where(known, ball.mid, math.nan).masked_fill(
+        (size <= TINY) & (ball.rad <= 8 * TINY) & (ball.rad > 0), 0.0
+    )
+
+
 def limit(far: Tensor, nearer: Tensor, nearest: Tensor) -> Tensor:
-    """The limit of slopes seen ever nearer to a point: infinite where they grow, 0 where they die out."""
-    grows = (nearer.abs() > 1.2 * far.abs()) & (nearest.abs() > 1.2 * nearer.abs())
-    dies = (nearer.abs() < SMALL * far.abs()) & (nearest.abs() < SMALL * nearer.abs())
-    return torch.where(grows, torch.copysign(torch.full_like(far, math.inf), nearest), far.masked_fill(dies, 0.0))
+    """The limit of quotients seen ever nearer to a point: infinite where they grow, 0 where they die out, NaN where
+    they do not settle."""
+    grows = (nearer.abs() > 1.05 * far.abs()) & (nearest.abs() > 1.05 * nearer.abs())
+    grows |= nearer.isinf() & nearest.isinf()
+    dies = (nearer.abs() < DYING * far.abs()) & (nearest.abs() < DYING * nearer.abs())
+    same = (nearer - nearest).abs() <= SMALL * nearest.abs()
+    found = torch.where(same, nearest + 0.0, math.nan).masked_fill(dies, 0.0)
+    return torch.where(grows, torch.copysign(torch.full_like(far, math.inf), nearest), found)

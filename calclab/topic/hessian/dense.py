@@ -21,11 +21,12 @@ from calclab.core import (
     State,
     Values,
 )
+from calclab.numerics.kinks import Gap
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
 from calclab.numerics.stationary import look, stationary
-from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity, known
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.base import OneLook
@@ -141,10 +142,12 @@ class Dense(OneLook):
             )
             return evidence
         evidence += check_hessian(f, x, raw, k)
+        if not bool(raw.isfinite().all()):
+            return evidence
         if f.exact is not None:  # otherwise it is among the checks already
             evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k, tolerance=slack(f, x, raw, 2)))
-        if bool(H.isfinite().all()):
-            evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+        evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+        if not self.gaps(raw):
             evidence += check_eigenvalues(f, x, λ, k)
         return evidence
 
@@ -156,22 +159,26 @@ class Dense(OneLook):
         values: dict[str, Tensor | str] = {"value": state["value"]}
         latex = [] if f.exact is None else f.exact.derivative_latex(2)
         at = f" ({words.listing(f.start)})" if self.n <= 8 else ""
-        ball = self.ball()
-        if ball is None and not (bool(λ.isfinite().all()) and self.exists()):
+        ball, gaps = self.ball(), self.gaps(state["raw"])
+        measured = state["hessian"]
+        if gaps and all(gap.exists for gap in gaps.values()):
+            measured = symmetric(filled(self.proven(state["raw"]), gaps))
+            ball, λ = None, eigenvalues_of(measured)
+            rest |= {"hessian_measured": measured, "eigenvalues_measured": λ}
+        elif gaps or (ball is None and not bool(λ.isfinite().all())):
             values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined", "eigenvalues": λ}
-            text = f"the {self.looked.title} of {f.name} does not exist at the point{at}: a kink, or not finite there"
-            return Answer(text, values | rest, latex)
+            return Answer(f"the {self.looked.title} of {f.name} {nowhere(gaps)}{at}", values | rest, latex)
         if ball is not None:
             λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_eigenvalues(λ, ball)
         values |= senses.condition_values(condition, self.knobs.threshold)
         found = inertia(λ, ball)
-        values |= {"kind": self.kind(state, found), "eigenvalues": state["eigenvalues"]}
+        values |= {"kind": self.kind(state, measured, found), "eigenvalues": state["eigenvalues"]}
         values |= {"inertia": self.signs(found), "curvature": found.curvature, **rest}
         values |= senses.condition_bounds(condition)
         values |= senses.of_matrix(λ, self.knobs.damping)
         text = (
-            f"{f.name} at the point{at}: {values['kind']}; {'proven ' * (ball is not None)}"
+            f"{f.name} at the point{at}: {values['kind']}; {self.known(ball, gaps)}"
             f"eigenvalue{'s' * (self.n > 1)} {words.ends(λ)} ({values['inertia']}); "
             f"{condition.sentence(self.knobs.threshold)}"
         )
@@ -182,7 +189,7 @@ class Dense(OneLook):
                 count = int(more["outliers"])
                 text += f"; {count} outlier{'s' * (count != 1)} of {self.looked.classes} classes"
         if not bool(state["eigenvalues"].isfinite().all()):
-            text += "; the float64 program overflows here, so autograd has no Hessian"
+            text += "; autograd gives no finite Hessian here"
         if self.n > WRITTEN:
             text += f"; the {self.n} × {self.n} matrix is not written (up to {WRITTEN} are)"
         return Answer(text, values, latex)
@@ -205,20 +212,32 @@ class Dense(OneLook):
         ball = self.function.exact.eigenvalues(self.function.start)
         return ball if bool(ball.mid.isfinite().all()) and bool(ball.rad.isfinite().all()) else None
 
-    def exists(self) -> bool:
-        """Whether nothing speaks against a Hessian here: autograd gives numbers at kinks too."""
-        f = self.function
-        return f.exact is None or not bool(f.exact.enclose(f.start, 2).mid.isnan().any())
+    def gaps(self, raw: Tensor) -> dict[int, Gap]:
+        """What is known of second derivatives that are not proven: autograd gives numbers at kinks too."""
+        if not self.whole or self.looked.network is not None:
+            return {}
+        return known(self.function, self.function.start, 2, raw)
+
+    def proven(self, raw: Tensor) -> Tensor:
+        """The Hessian to fill with what was measured: proven where it can be."""
+        exact = self.function.exact
+        return raw.double() if exact is None else exact.enclose(self.function.start, 2).mid
+
+    def known(self, ball: Ball | None, gaps: dict[int, Gap]) -> str:
+        """How the eigenvalues told are known."""
+        return "proven " if ball is not None else "measured " if gaps else ""
 
     def signs(self, found: Inertia) -> str:
         return f"{found.negative} negative, {found.zero} zero, {found.positive} positive"
 
-    def kind(self, state: State, found: Inertia) -> str:
+    def kind(self, state: State, H: Tensor, found: Inertia) -> str:
         """What the point is, decided by proven slopes and curvatures where there are such."""
         if not self.whole:
             return f"{self.looked.title}, {found.curvature}"
         x, g = self.function.start, state["gradient"]
-        here = stationary(self.function, x, look(self.function, x, g, state["hessian"]))
+        if self.looked.network is None:
+            g = filled(g, known(self.function, x, 1, g))
+        here = stationary(self.function, x, look(self.function, x, g, H))
         return found.word if here else f"not stationary, curvature {found.curvature}"
 
     def labels(self) -> Labels:
@@ -244,3 +263,20 @@ class Dense(OneLook):
         if self.layers:
             found += bars(self.looked.kind)
         return found if self.slices is None else [*found, *self.slices.pictures()]
+
+
+def filled(derivative: Tensor, gaps: dict[int, Gap]) -> Tensor:
+    """A derivative with the measured entries in their places."""
+    found = derivative.clone()
+    for k, gap in gaps.items():
+        found.view(-1)[k] = gap.value
+    return found
+
+
+def nowhere(gaps: dict[int, Gap]) -> str:
+    """Why there is no Hessian to speak of."""
+    none = next((gap for gap in gaps.values() if gap.exists is False), None)
+    if none is not None:
+        return f"does not exist here: {none.note}; the point is"
+    note = next((gap.note for gap in gaps.values() if gap.exists is None), "autograd gives no finite number")
+    return f"is not known here: {note}; the point is"
