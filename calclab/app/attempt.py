@@ -63,9 +63,11 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
     folder = asked.place.folder
     if record := asked.finished():
         return Attempt(folder, record, before=True)
+    from calclab.app.blame import blamed
     from calclab.app.job import prepare
 
-    job = prepare(asked)
+    with blamed(asked.config):
+        job = prepare(asked)
     gc.enable()  # a single run has put it off
     if not ranks.first():
         return Attempt(folder, {"exit": ranks.follow(job)}, before=False)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from calclab.app.execute import conclude, told, write_down, write_log
+from calclab.app.execute import conclude, failed, told, write_down, write_log
 from calclab.app.job import Job
 from calclab.app.output import make_sinks
+from calclab.app.status import exit_status
 from calclab.archive import own, swap
 from calclab.core import Columns, Scan
 from calclab.report.outcome import RECORD
@@ -22,7 +24,7 @@ from calclab.sink.memory import MemorySink
 
 def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
     """The files and the record that `execute` would have made. The caller holds the place."""
-    folder, error = hidden(job.run.folder, job.place.digest), ""
+    folder = hidden(job.run.folder, job.place.digest)
     run = replace(job.run, folder=folder)
     sinks = make_sinks(run, progress=False)
     began = time.perf_counter()
@@ -32,12 +34,12 @@ def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
             sink.write(columns)
             sink.evidence(scan.evidence)
             sink.flush()
+        outcome = conclude(job, scan, time.perf_counter() - began, MemorySink())
     except Exception as crash:
-        error = told(crash)
+        outcome = failed(job, told(crash), time.perf_counter() - began)
         write_log(folder)
-    seconds = time.perf_counter() - began
-    outcome = conclude(job, scan, error, seconds, MemorySink())
-    record = write_down(job, folder, outcome, sinks, lambda: job.topic.leave(scan.state, folder))
+    leave = partial(job.topic.leave, scan.state, folder)
+    record = write_down(job, folder, outcome, sinks, leave, exit_status(outcome))
     own.put(folder, os.listdir(folder))
     show(folder, job.run.folder)
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
 import traceback
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calclab import checkpoint
+from calclab.app.blame import blame, whose
 from calclab.app.job import Job
 from calclab.app.ledger import Ledger, tell_moved
 from calclab.app.output import make_sinks
@@ -26,6 +28,7 @@ from calclab.archive.seal import sealed
 from calclab.archive.swap import show
 from calclab.core import Outcome, Run, Scan, Sink, Status
 from calclab.drive import drive
+from calclab.errors import UserError, origin
 from calclab.function.distributed import alone
 from calclab.report.outcome import RECORD, outcome_dict, plain, write_record
 from calclab.report.terminal import lines
@@ -40,18 +43,21 @@ HEARTBEAT = 5.0  # seconds between two signs of life in outcome.json
 def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False) -> dict[str, Any]:
     """Run the job, from its checkpoint if there is one; the record that outcome.json holds.
 
-    The caller holds the place. Every sink is closed and outcome.json written, however the run ends. What is computed
-    anew, is computed aside, and takes the place of the earlier result at its end.
+    The caller holds the place. Every sink is closed and outcome.json written, however the run ends; but what cannot be
+    done, as the first step shows, is refused and leaves nothing behind: UserError. What is computed anew, is computed
+    aside, and takes the place of the earlier result at its end.
     """
     run = replace(job.run, folder=workplace(job))
     folder, config = run.folder, run.config
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     tell_moved(folder, blocked(folder))
     memory, ledger = MemorySink(), Ledger()  # claims may look at every step
     sinks = [ledger, *make_sinks(run, progress=progress), *([memory] if config["claims"] else [])]
     pause = Pause(job, run, interrupted)
     scan: Scan | None = None
-    error = ""
+    mistake: UserError | None = None
+    refused = False
     try:
         saved = checkpoint.load(folder, job.device, own(folder), partial(tell, folder))
         scan, pause.spent = saved or (None, 0.0)
@@ -63,13 +69,23 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         scan = drive(job.topic, sinks, agree(scan), pause, agree)
         if scan.status is Status.INTERRUPTED and scan.step >= 0:
             pause.save(scan)
-    except Exception as crash:
-        scan, error = None, told(crash)
+        if scan.status is Status.INTERRUPTED and not interrupted():  # by no signal
+            raise UserError(f"{whose(config)} raised KeyboardInterrupt, and a run ends by itself. Take it out there")
+        outcome = conclude(job, scan, pause.seconds, memory)
+    except (Exception, SystemExit, KeyboardInterrupt) as crash:
+        mistake = blame(crash, config)
+        if mistake is None and not isinstance(crash, Exception):
+            raise
+        refused = scan is None and isinstance(crash, Exception) and not origin(crash)  # by torch or the lab
+        scan, outcome = None, failed(job, told(crash if mistake is None else mistake), pause.seconds)
         write_log(folder)
     with alone():  # other ranks take no part in this
-        outcome = conclude(job, scan, error, pause.seconds, memory)
         state = scan.state if scan is not None else {}
-        record = write_down(job, folder, outcome, sinks, lambda: ledger.leave(job.topic, state))
+        status = 2 if mistake else exit_status(outcome)
+        record = write_down(job, folder, outcome, sinks, lambda: ledger.leave(job.topic, state), status)
+    if mistake is not None and refused and new and not pause.blocks:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise mistake
     if folder == job.run.folder:
         return record
     if record["status"] in FINISHED:
@@ -96,11 +112,14 @@ def workplace(job: Job) -> Path:
     return folder
 
 
-def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: MemorySink) -> Outcome:
-    """The outcome of a scan that has ended, or of none."""
-    outcome = Outcome(Status.FAILED, -1, seconds, {}, error=error, notes=job.notes, provenance=job.provenance)
-    if scan is None:
-        return outcome
+def failed(job: Job, error: str, seconds: float) -> Outcome:
+    """The outcome of a run that came to nothing."""
+    return Outcome(Status.FAILED, -1, seconds, {}, error=error, notes=job.notes, provenance=job.provenance)
+
+
+def conclude(job: Job, scan: Scan, seconds: float, memory: MemorySink) -> Outcome:
+    """The outcome of a scan that has ended."""
+    outcome = failed(job, "", seconds)
     outcome = replace(outcome, status=scan.status, steps=scan.step, last=scan.last, evidence=scan.evidence)
     if scan.step < 0:
         return outcome
@@ -111,13 +130,13 @@ def conclude(job: Job, scan: Scan | None, error: str, seconds: float, memory: Me
 
 
 def write_down(
-    job: Job, folder: Path, outcome: Outcome, sinks: list[Sink], leave: Callable[[], None]
+    job: Job, folder: Path, outcome: Outcome, sinks: list[Sink], leave: Callable[[], None], status: int
 ) -> dict[str, Any]:
     """Close the sinks and write outcome.json into ``folder``; a disk that is full must not hide the outcome.
 
-    ``leave`` is what the topic does when the run has come to its end.
+    ``leave`` is what the topic does when the run has come to its end, ``status`` the exit status.
     """
-    record = outcome_dict(job.run, outcome) | identity(job) | {"exit": exit_status(outcome)}
+    record = outcome_dict(job.run, outcome) | identity(job) | {"exit": status}
     record["lines"] = list(lines(job.run, outcome))
     try:
         for sink in sinks:
@@ -127,10 +146,16 @@ def write_down(
         write_record(folder, record, sealed)
         if record["status"] in FINISHED:
             checkpoint.finish(folder)
-    except OSError as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # of the disk, or of a network that is drawn
+        mistake = blame(error, job.run.config)
+        if mistake is None and not isinstance(error, OSError):
+            raise
         if not outcome.error:
-            record |= {"status": Status.FAILED.word, "error": told(error), "exit": 1}
-            record["lines"] = [*record["lines"], ["error", told(error), "bold red"]]
+            said = told(error if mistake is None else mistake)
+            record |= {"status": Status.FAILED.word, "error": said, "exit": 1 if mistake is None else 2}
+            record["lines"] = [*record["lines"], ["error", said, "bold red"]]
+        if mistake is not None:
+            write_record(folder, record, sealed)
     return record
 
 
@@ -150,7 +175,7 @@ def recall(run: Run, sinks: list[Sink], scan: Scan) -> None:
             sink.write(past)
 
 
-def told(crash: Exception) -> str:
+def told(crash: BaseException) -> str:
     """A crash in a line."""
     if isinstance(crash, OSError) and crash.strerror:
         return f"{crash.strerror}. What was logged before is kept; the same command goes on from there"
@@ -175,6 +200,7 @@ class Pause:
         self.job, self.run, self.interrupted = job, run, interrupted
         self._marks: dict[str, checkpoint.Mark] = {}  # what was read of the files for checkpoints
         self.spent = 0.0  # seconds of earlier attempts
+        self.blocks = 0  # that were written
         self._began = time.perf_counter()
         self._saved = self._seen = self._began
 
@@ -183,6 +209,7 @@ class Pause:
         return self.spent + time.perf_counter() - self._began
 
     def __call__(self, scan: Scan) -> bool:
+        self.blocks += 1
         now = time.perf_counter()
         if scan.status is Status.INTERRUPTED and now - self._saved >= self.run.config["checkpoint_every"]:
             self.save(scan)

@@ -156,7 +156,7 @@ def tell(error: Exception) -> None:
         _store.compare_set(WORD, "", f"rank {os.environ['RANK']}: {describe(error)}")
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """An error in one line: what another rank left word of, where this one has merely lost touch."""
     from calclab.function.distributed import RankError
 

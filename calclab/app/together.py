@@ -12,6 +12,7 @@ from typing import Any
 
 from calclab import together
 from calclab.app.attempt import Asked, Attempt, ask
+from calclab.app.blame import blamed
 from calclab.app.enter import enter
 from calclab.app.job import Job, prepare
 from calclab.app.perform import Report, Ticket, keep_all, perform, row_for, told
@@ -57,7 +58,7 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
                 break
             try:
                 walked = list(together.walk([walker.topic for walker in few], received))
-            except Exception as crash:  # alone, the run that is to blame will say so by itself
+            except (Exception, SystemExit) as crash:  # alone, the run that is to blame will say so by itself
                 reasons += [f"they could not walk together ({type(crash).__name__}: {crash})"] * len(few)
                 rows += [perform(walker.ticket) for walker in few]
                 continue
@@ -76,7 +77,8 @@ def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
             return row
         if ticket.config["claims"]:
             return "claims look at a run as it goes"
-        job = prepare(asked)
+        with blamed(asked.config):
+            job = prepare(asked)
         if not isinstance(job.topic, Descent):
             return f"topic={job.place.topic} is no descent"
         return together.obstacle(job.topic) or Walker(ticket, asked, job, job.topic)

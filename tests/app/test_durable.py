@@ -80,7 +80,7 @@ def test_an_error_in_a_network_is_told_and_the_run_can_be_tried_again(lab, tmp_p
     )
     line = "topic=descent network._target_=own_broken_module.Net data=iris lr=0.1 steps=50 figures=false"
     result = lab(line)
-    assert result.status == 1
+    assert result.status == 2
     assert "the layer broke" in result.out
     (record,) = (tmp_path / "outputs").rglob("outcome.json")
     assert json.loads(record.read_text())["status"] == "failed"
