@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.errors import UserError
+from calclab.errors import UserError, told
 from calclab.function.formula.build import names_of, numbers, pairs, repeat
 from calclab.function.formula.text import nearest
+from calclab.network.own import own_copy, unwrapped
 
 
 def custom(
@@ -75,9 +77,7 @@ def locate(path: str) -> Any:
     except ImportError as error:
         raise UserError(f"function._target_={path}: cannot import {module_name}: {error}") from error
     except Exception as error:
-        raise UserError(
-            f"function._target_={path}: importing {module_name} raised {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"function._target_={path}: importing {module_name} raised {told(error)}") from error
     if not hasattr(module, attribute):
         raise UserError(f"function._target_={path}: {module_name} has no {attribute}.{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
@@ -85,13 +85,16 @@ def locate(path: str) -> Any:
 
 def ready(found: Any, label: str, arguments: dict[str, Any], x: Tensor) -> Callable[[Tensor], Tensor]:
     """A class is made from the arguments (modules in the run's precision); a function keeps them as keywords."""
+    again = None
     if isinstance(found, type):
+        again = functools.partial(found, **arguments)
         try:
-            found = found(**arguments)
+            found = again()
         except Exception as error:
-            raise UserError(f"function._target_={label}: making it raised {type(error).__name__}: {error}") from error
+            raise UserError(f"function._target_={label}: making it raised {told(error)}") from error
         arguments = {}
     if isinstance(found, torch.nn.Module):
+        found = unwrapped(own_copy(found, again))[0]
         found = found.to(dtype=x.dtype, device=x.device).requires_grad_(False).eval()
     if not callable(found):
         raise UserError(f"function._target_={label} is a {type(found).__name__}, and something to call is needed.")
@@ -110,8 +113,7 @@ def first_value(call: Callable[[Tensor], Tensor], label: str, x: Tensor) -> Tens
         value = call(x.clone())
     except Exception as error:
         raise UserError(
-            f"{label} raised {type(error).__name__} at {[round(v, 6) for v in x[:6].tolist()]}: {error}. "
-            "It is called with one tensor (n,)."
+            f"{label}, called with one tensor (n,), raised {told(error)} at {[round(v, 6) for v in x[:6].tolist()]}."
         ) from error
     if not isinstance(value, Tensor) or value.dim() > 1 or not value.is_floating_point() or math.prod(value.shape) == 0:
         got = (

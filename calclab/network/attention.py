@@ -45,11 +45,6 @@ def plain() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def make_plain(module: nn.Module) -> None:
-    """From now on every call of ``module`` runs inside ``plain``."""
-    inside(module, plain)
-
-
 def make_recurrent_plain(module: nn.Module) -> None:
     """From now on every nn.RNN, nn.LSTM and nn.GRU in ``module`` runs without cuDNN."""
     for part in module.modules():
@@ -57,17 +52,17 @@ def make_recurrent_plain(module: nn.Module) -> None:
             inside(part, without_cudnn)
 
 
-def without_cudnn() -> AbstractContextManager[None]:
+def without_cudnn(_: nn.Module) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=False)
 
 
-def inside(module: nn.Module, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """From now on every call of ``module`` runs inside the context."""
+def inside(module: nn.Module, context: Callable[[nn.Module], AbstractContextManager[Any]]) -> None:
+    """From now on every call of ``module`` (and of copies of it) runs inside the context, which is told the module."""
     open_calls: list[ExitStack] = []
 
-    def enter(*_: Any) -> None:
+    def enter(called: nn.Module, _: Any) -> None:
         stack = ExitStack()
-        stack.enter_context(context())
+        stack.enter_context(context(called))
         open_calls.append(stack)
 
     def leave(*_: Any) -> None:

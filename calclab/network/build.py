@@ -1,8 +1,7 @@
-"""From a module, or what makes one, to a module ready to be looked at: own copy, seeded, in eval mode, in one dtype."""
+"""From a module, or what makes one, to the lab's own: a copy, seeded, in eval mode, in one dtype."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Data
-from calclab.errors import UserError
+from calclab.errors import UserError, told
 from calclab.network.attention import make_recurrent_plain
+from calclab.network.own import own_copy, unwrapped
 
 Builder = nn.Module | Callable[..., nn.Module]
 
@@ -27,29 +27,33 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def build(builder: Builder, data: Data, *, dtype: torch.dtype, device: torch.device | str) -> nn.Module:
-    """The module in eval mode; a given module is copied and itself left alone.
+def build(
+    builder: Builder, data: Data, *, dtype: torch.dtype, device: torch.device | str
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """The lab's own module in eval mode, and notes on what was taken off it; what is given is copied and left alone.
 
     What makes a module gets ``shape`` and ``outputs`` if it has parameters of these names. The weights are drawn in
     torch's default dtype whatever ``dtype`` is, so that runs in float32 and float64 start at the same place.
     """
+    given = isinstance(builder, nn.Module)
     try:
-        module = copy.deepcopy(builder) if isinstance(builder, nn.Module) else construct(builder, data)
+        made = builder if given else construct(builder, data)
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the network could not be made: {type(error).__name__}: {brief(error)}") from error
-    if not isinstance(module, nn.Module):
+        raise UserError(f"the network could not be made: {told(error)}") from error
+    if not isinstance(made, nn.Module):
         raise UserError(
-            f"network._target_ gives a {type(module).__name__}, and a torch.nn.Module is needed. "
+            f"network._target_ gives a {type(made).__name__}, and a torch.nn.Module is needed. "
             "Type for example network._target_=my.module.Net, with Net a subclass of torch.nn.Module"
         )
-    if any(p.is_complex() for p in module.parameters()):
+    if any(p.is_complex() for p in made.parameters()):
         raise UserError("the network has complex parameters, and derivatives here are by real ones")
+    module, notes = unwrapped(own_copy(made, None if given else lambda: construct(builder, data)))
     module = module.to(device=device, dtype=dtype).eval()
     make_recurrent_plain(module)
     take_whole_numbers(module)
-    return module
+    return module, notes
 
 
 def take_whole_numbers(module: nn.Module) -> None:
@@ -58,20 +62,12 @@ def take_whole_numbers(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Embedding | nn.EmbeddingBag):
             part.register_forward_pre_hook(whole_numbers)
+            part.sparse = False  # which says how a gradient is held, not what it is
 
 
 def whole_numbers(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     first = args[0] if args else None
     return (first.long(), *args[1:]) if isinstance(first, Tensor) and first.is_floating_point() else args
-
-
-def give_copies(module: nn.Module) -> None:
-    """From now on ``module``, which writes over its inputs, gets copies of them."""
-    module.register_forward_pre_hook(copies)
-
-
-def copies(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
 
 
 def construct(builder: Callable[..., Any], data: Data) -> Any:

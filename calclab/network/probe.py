@@ -5,33 +5,64 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from calclab.core import Data
-from calclab.errors import UserError
-from calclab.network.attention import Watch
-from calclab.network.build import brief
+from calclab.errors import UserError, told
+from calclab.network.attention import Watch, inside, plain
+from calclab.network.recompute import Whole, compiles, eager
+from calclab.network.state import State, kept
+from calclab.network.weights import listed
 
 SEVERAL = 4  # rows that are looked at one by one and together
 
 
-def probe(module: nn.Module, data: Data) -> tuple[int, bool, bool]:
-    """How many outputs a row has, whether fused attention is called, and whether the module writes over its inputs;
-    UserError where module and data do not fit.
-    """
+@dataclass(frozen=True)
+class Probed:
+    """What a first call of a module showed. ``shape`` is that of a row's outputs, ``changed`` names the buffers and
+    attributes that were others afterwards, ``drops`` says whether the outputs of a single row lack the axis of rows."""
+
+    shape: torch.Size
+    fused: bool
+    writes: bool
+    drops: bool
+    checkpoints: bool
+    changed: tuple[str, ...]
+
+
+def probe(module: nn.Module, data: Data) -> Probed:
+    """A first look at the lab's own module, which takes its sizes from it if it is lazy; UserError where module and
+    data do not fit."""
     inputs, shape = data.inputs[:2].clone(), tuple(data.inputs.shape[1:])
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers() if not nn.parameter.is_lazy(buffer)}
     hint = f"A row of {data.name} has the shape {shape}, and there are {len(data.classes)} outputs to give"
     try:
-        with torch.no_grad(), Watch() as watch:
+        with torch.no_grad(), Watch() as watch, Whole() as whole:
             if any(nn.parameter.is_lazy(tensor) for tensor in itertools.chain(module.parameters(), module.buffers())):
-                module(inputs)  # a lazy module takes its sizes from the first rows it sees
-            result = functional_call(module, buffers, (inputs,))
+                with kept(module):
+                    module(inputs.clone())  # a lazy module takes its sizes from the first rows it sees
+            versions = {name: p._version for name, p in module.named_parameters()}
+            state = State(module)
+            state.lend()
+            try:
+                result = module(inputs)
+                changed = state.changed()
+            finally:
+                state.restore()
+    except UserError:
+        raise
     except Exception as error:
-        raise UserError(f"the network does not take this data: {brief(error)}. {hint}") from error
+        raise UserError(f"the network does not take this data: {told(error)}. {hint}") from error
+    if written := [name for name, p in module.named_parameters() if p._version != versions[name]]:
+        raise UserError(
+            f"the network writes over its own weights when it is called ({listed(written)}; nn.Embedding with max_norm "
+            "does), and is no function of them. Leave max_norm out, or write to copies"
+        )
     if not isinstance(result, Tensor):
         raise UserError(
             f"the network gives a {type(result).__name__}, and one tensor (rows, outputs) is needed. {hint}"
@@ -39,7 +70,64 @@ def probe(module: nn.Module, data: Data) -> tuple[int, bool, bool]:
     if result.ndim == 0 or len(result) != len(inputs) or not result.is_floating_point() or result.numel() == 0:
         found = f"{tuple(result.shape)} of {result.dtype}"
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
-    return math.prod(result.shape[1:]), watch.fused, inputs._version > 0
+    row = result.shape[1:]
+    return Probed(row, watch.fused, inputs._version > 0, drops(module, data, row), whole.met, tuple(changed))
+
+
+def drops(module: nn.Module, data: Data, row: torch.Size) -> bool:
+    """Whether a single row gives its outputs without an axis of rows, as a forward that ends in squeeze does."""
+    try:
+        with torch.no_grad(), kept(module):
+            result = module(data.inputs[:1].clone())
+    except Exception:  # of what takes no row by itself
+        return False
+    return isinstance(result, Tensor) and result.shape != (1, *row) and result.numel() == math.prod(row)
+
+
+def adapted(module: nn.Module, seen: Probed) -> None:
+    """From now on ``module`` is a function of its parameters and input, with derivatives of all orders, whatever it
+    does while it runs: it writes to copies, keeps what it computes, and gives an axis of rows."""
+    needed: list[tuple[bool, Callable[[nn.Module], AbstractContextManager[Any]]]] = [
+        (seen.fused, lambda _: plain()),
+        (seen.checkpoints, lambda _: Whole()),
+        (compiles(module), lambda _: eager()),
+        (bool(seen.changed), kept),
+    ]
+    contexts = [context for wanted, context in needed if wanted]
+    if not (contexts or seen.writes or seen.drops):
+        return
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError(
+            "the network is TorchScript, and writes over its input, or gives a single row no axis of its own. Give the "
+            "module that it was made of"
+        )
+    for context in contexts:
+        inside(module, context)
+    if seen.writes:
+        module.register_forward_pre_hook(copies)
+    if seen.drops:
+        module.register_forward_hook(partial(with_rows, seen.shape))
+
+
+def told_of(name: str, seen: Probed) -> list[str]:
+    """Notes on what was done to the module."""
+    said = []
+    if seen.changed:
+        said.append(
+            f"a call of {name} changes {listed(list(seen.changed))}: every look at it finds what was handed over, and "
+            "leaves it so"
+        )
+    if seen.checkpoints:
+        said.append(f"{name} computes parts again on the way back (checkpoint): here they are kept, in more memory")
+    return said
+
+
+def copies(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+
+
+def with_rows(row: torch.Size, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    return output.reshape(len(args[0]), *row)
 
 
 def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def record(network: Network, parameters: dict[str, Tensor], x: Tensor) -> tuple[
     finally:
         for handle in handles:
             handle.remove()
-    tape.sequential = tape.sequential and untouched(result, *last[0])
+    tape.sequential = tape.sequential and network.pure and untouched(result, *last[0])
     return tape, result
 
 

@@ -40,6 +40,7 @@ class Network:
     loss_name: str
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    pure: bool = True  # whether a call leaves the module's buffers and attributes as they are, by itself
     training: int = 0  # steps of Adam from the seed's weights to the parameters; 0 where these are as given or drawn
 
     # --- parameters ---

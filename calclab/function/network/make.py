@@ -12,12 +12,11 @@ from calclab.core import Data
 from calclab.errors import UserError
 from calclab.function.network.functions import Network
 from calclab.network import weights as weight_files
-from calclab.network.attention import make_plain
-from calclab.network.build import Builder, build, frozen_statistics, give_copies, seeded
+from calclab.network.build import Builder, build, frozen_statistics, seeded
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import choose
 from calclab.network.loss import own as own_loss
-from calclab.network.probe import check, name_outputs, probe
+from calclab.network.probe import adapted, check, name_outputs, probe, told_of
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
 
@@ -47,12 +46,10 @@ def network(
     if data is None:
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
-        own = build(module, data, dtype=dtype, device=device)
-        outputs, fused, writes = probe(own, data)
-        if fused:
-            make_plain(own)
-        if writes:
-            give_copies(own)
+        own, taken_off = build(module, data, dtype=dtype, device=device)
+        seen = probe(own, data)
+        adapted(own, seen)
+        outputs = seen.shape.numel()
         if weights is not None:
             weight_files.load(own, weights)
         if parameters:
@@ -62,8 +59,9 @@ def network(
         else:
             with torch.no_grad():
                 chosen = own_loss(loss, Stateless(own)({}, data.inputs[:3]), data.targets[:3])
-        result = Network(name, own, data, chosen, chosen.name, name_outputs(data, outputs))
-        notes = check(name, own, result.evaluate, data)
+        names = name_outputs(data, outputs)
+        result = Network(name, own, data, chosen, chosen.name, names, pure=not seen.changed)
+        notes = (*taken_off, *told_of(name, seen), *check(name, own, result.evaluate, data))
     if weights is None and not parameters and (frozen := frozen_statistics(own)):
         notes = (*notes, frozen)
     result = replace(result, notes=(*data.notes, *notes))
