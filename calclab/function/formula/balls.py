@@ -20,6 +20,7 @@ from typing import Any
 from calclab.function.formula.rules import FIRST, SECOND, VALUES, cut_side, nan, on_cut
 from calclab.function.formula.tree import Node
 from calclab.function.formula.unroll import Steps
+from calclab.function.formula.work import cost, spend
 
 Arb = Any  # flint.arb
 TIES = 4  # kinks at one point of which every combination is tried
@@ -36,6 +37,7 @@ class Tape:
         for node in self.nodes:
             active.append(node.op == "x" or any(active[a] for a in node.args))
         self.active = active
+        self.cost = sum(cost(node.op, len(node.args)) for node in self.nodes)
         self.leaf = {int(node.value): k for k, node in enumerate(self.nodes) if node.op == "x"}
 
     @cached_property
@@ -70,6 +72,7 @@ class Sweep:
 
     def __init__(self, tape: Tape, x: Sequence[Arb], choice: Choice | None = None, lose: bool = False) -> None:
         self.lose = lose  # give NaN at every kink instead of choosing
+        spend(tape.cost)
         self.tape = tape
         self.x = x
         self.values: list[Arb] = []
@@ -80,7 +83,8 @@ class Sweep:
         for k, node in enumerate(tape.nodes):
             args: tuple[int, ...]
             if node.op == "x":
-                value, args = x[int(node.value)], ()
+                at = x[int(node.value)]
+                value, args = at if at.is_finite() else nan(), ()
             elif node.op == "select":
                 value, args = self.select(k, node, choice or {})
             elif node.op == "atan2" and on_cut(self.values[node.args[0]], self.values[node.args[1]]):
@@ -96,12 +100,13 @@ class Sweep:
         left, right, then, otherwise = node.args
         a, b = self.values[left], self.values[right]
         difference = a - b
-        equal = difference.is_zero()
+        same = left == right  # a number compared with itself: no neighbour decides otherwise
+        equal = same or difference.is_zero()
         decided = equal or difference > 0 or difference < 0
         if difference.is_nan() or (self.lose and not decided):
             self.lost.add(k)
             return difference * float("nan"), (then, otherwise)
-        if not decided or (equal and (self.tape.active[left] or self.tape.active[right])):
+        if not decided or (equal and not same and (self.tape.active[left] or self.tape.active[right])):
             self.ties.append(k)
             if self.lose:
                 self.lost.add(k)
@@ -138,6 +143,7 @@ class Sweep:
             else:
                 args = self.chosen[k]
                 live = [self.tape.active[a] for a in args]
+                spend(cost(node.op, 2))
                 found = FIRST[node.op](node, [self.values[a] for a in args], self.values[k], live)
             self.partials[k] = found
         return found
@@ -155,6 +161,7 @@ class Sweep:
                     else:
                         adjoint[a] = adjoint[k] * partial
                         heapq.heappush(pending, -a)
+        spend(2 * len(adjoint))
         return adjoint
 
     def gradient(self, root: int) -> dict[int, Arb]:
@@ -210,10 +217,12 @@ class Sweep:
                 for (p, q), second in seconds.items():
                     if active[args[p]] and args[q] in tangent:
                         push(args[p], adjoint[k] * second * tangent[args[q]])
+                spend(cost(nodes[k].op, 2))
             if k in change:
                 for a, partial in zip(args, self.first(k), strict=True):
                     if active[a]:
                         push(a, change[k] * partial)
+        spend(2 * (len(tangent) + len(change)))
         return change
 
 

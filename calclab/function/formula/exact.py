@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,6 +23,7 @@ from calclab.function.formula.rounding import PRECISIONS, SMALL, TINY, Found, ar
 from calclab.function.formula.rules import flint, nan
 from calclab.function.formula.symbols import LONG
 from calclab.function.formula.unroll import TooLargeError, unroll
+from calclab.function.formula.work import ExhaustedError, limited
 
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
 LINES = 16  # sets of coordinates with ties of their own; beyond, all ties count for all
@@ -30,6 +32,7 @@ LEAST = -1080  # the exponent of what is smaller than every float: the unit of a
 NEAR_PRECISION = 5000
 DYING = 2.0**-10  # a quotient that falls so much from one step to the next tends to 0
 SIDES = 4000  # steps times variables beyond which no quotients are taken
+REMEMBERED = 16  # balls
 
 
 class FormulaExact:
@@ -40,6 +43,7 @@ class FormulaExact:
         self.bound = bound
         self.vector = vector
         self.variables = variables
+        self.found: dict[tuple[Any, ...], Ball] = {}
 
     @cached_property
     def latex(self) -> str:
@@ -85,7 +89,19 @@ class FormulaExact:
         if tape is None or (order == 2 and len(tape.nodes) * len(x) * len(tape.steps.roots) > ENTRIES):
             return unknown(shape)
         point = x.detach().double().tolist()
-        return climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape))
+        return self.once(
+            ("derivative", order, *point),
+            lambda: climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape), shape),
+        )
+
+    def once(self, question: tuple[Any, ...], find: Callable[[], Ball]) -> Ball:
+        """A ball that was asked for before, or a new one: evidence, answer and sentence ask for the same."""
+        ball = self.found.get(question)
+        if ball is None:
+            if len(self.found) >= REMEMBERED:
+                self.found.clear()
+            ball = self.found[question] = find()
+        return ball
 
     def rounding(self, x: Tensor, order: int) -> Tensor:
         """How far the rounding of every step can move the derivative tensor, in numbers of the dtype of x: the radius
@@ -94,9 +110,8 @@ class FormulaExact:
         tape, shape = self.tape, self.shape(order)
         if tape is None:
             return unknown(shape).rad
-        digits = round(1 - math.log2(torch.finfo(x.dtype).eps))
-        with flint().ctx.workprec(digits):
-            ball = assemble(self.entries(tape, [arb(v) for v in x.detach().double().tolist()], order), shape)
+        digits, point = round(1 - math.log2(torch.finfo(x.dtype).eps)), x.detach().double().tolist()
+        ball = climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape), shape, (digits,))
         return ball.rad.nan_to_num(nan=math.inf)
 
     def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:
@@ -105,11 +120,12 @@ class FormulaExact:
         where they grow, NaN where they do not settle. Where there is no value to start from, those of the slopes.
         """
         here = self.enclose(x, order)
-        sides = here.mid.clone(), here.mid.clone()
+        known = torch.where(here.mid.isfinite(), here.mid, math.nan)
+        sides = known, known.clone()
         wanted = sorted({at[-1] for at in (~here.mid.isfinite()).nonzero().tolist()})
         tape, shape = self.tape, self.shape(order)
         if tape is None or len(tape.nodes) * len(wanted) * order > SIDES:
-            return tuple(torch.where(here.mid.isfinite(), here.mid, math.nan) for _ in sides)  # type: ignore[return-value]
+            return sides
         point = x.detach().double().tolist()
         units = [math.frexp(v)[1] if v else LEAST for v in point]
         start = [arb(v) for v in point]
@@ -117,7 +133,7 @@ class FormulaExact:
         def lower(at: list[Any]) -> Found:
             return self.entries(tape, at, 0) if order == 1 else self.slopes(tape, at, units)
 
-        with flint().ctx.workprec(NEAR_PRECISION * order):
+        with contextlib.suppress(ExhaustedError), limited(), flint().ctx.workprec(NEAR_PRECISION * order):
             base = lower(start)
             for side, sign in zip(sides, (-1, 1), strict=True):
                 for i in wanted:
@@ -184,7 +200,7 @@ class FormulaExact:
                 )
             return assemble({(k,): value for k, value in enumerate(values(matrix))}, shape)
 
-        return climb(balls, PRECISIONS[1:])
+        return self.once((values, *point), lambda: climb(balls, shape, PRECISIONS[1:]))
 
     def shape(self, order: int) -> tuple[int, ...]:
         lead = (len(self.bound.tree.roots),) if self.vector else ()

@@ -6,6 +6,7 @@ cannot be told (0 written as a difference, a kink, a hole in the domain).
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 
 from calclab.core import Ball
 from calclab.function.formula.rules import flint
+from calclab.function.formula.work import ExhaustedError, limited
 
 PRECISIONS = (106, 212, 424, 848)  # bits
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
@@ -23,18 +25,20 @@ TINY = 5e-324  # the smallest float64
 Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
-def climb(balls: Callable[[], Ball], precisions: Sequence[int] = PRECISIONS) -> Ball:
-    """Balls at growing precision, until each is small beside its midpoint."""
-    ball = None
-    for precision in precisions:
-        with flint().ctx.workprec(precision):
-            ball = balls()
-        size = np.abs(ball.mid.numpy()).reshape(-1)
-        reached = (ball.rad.numpy().reshape(-1) <= SMALL * size) & (size < math.inf)
-        reached[list(ball.beyond)] = True
-        if reached.all():
-            break
-    assert ball is not None
+def climb(balls: Callable[[], Ball], shape: tuple[int, ...], precisions: Sequence[int] = PRECISIONS) -> Ball:
+    """Balls of ``shape`` at growing precision, until each is small beside its midpoint, or the work is done that may be
+    spent: then the last ones, or none.
+    """
+    ball = unknown(shape)
+    with contextlib.suppress(ExhaustedError), limited():
+        for precision in precisions:
+            with flint().ctx.workprec(precision):
+                ball = balls()
+            size = np.abs(ball.mid.numpy()).reshape(-1)
+            reached = (ball.rad.numpy().reshape(-1) <= SMALL * size) & (size < math.inf)
+            reached[list(ball.beyond)] = True
+            if reached.all():
+                break
     return ball
 
 

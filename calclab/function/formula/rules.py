@@ -7,12 +7,14 @@ Formulas are chosen to stay accurate for large arguments; precision does the res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from calclab.function.formula.tree import Node
 
 Arb = Any
+EXPONENT = 2.0**60  # beyond it a power is not worked out
 Pairs = dict[tuple[int, int], Arb]
 
 
@@ -36,6 +38,8 @@ def nan() -> Arb:
 
 def power(x: Arb, e: Arb) -> Arb:
     """x**e: whole exponents for every x, others for x > 0, and 0**e = 0 for e > 0."""
+    if not abs(e) < EXPONENT:
+        return arb(1) if x == 1 else nan() if e.is_nan() or x.is_nan() else flint().arb(0, math.inf)
     if e.is_exact() and e.is_integer():
         k = int(e.unique_fmpz())
         if x.is_zero():

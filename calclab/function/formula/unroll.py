@@ -7,6 +7,7 @@ min, relu, sign, where) becomes a select, so that one place decides what happens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -53,12 +54,12 @@ def unroll(bound: Bound) -> Steps:
             free[k] = merge(free[a] for a in node.args)
             continue
         if node.op == "index":
-            free[k] = (k,)
+            free[k] = few(bound, (k,))
             low = bound.lows[k]
             entries[k] = {(j,): table.add(whole(low + j)) for j in range(bound.lengths[k])}
         elif node.op == "item":
             below = indices_below(tree, node.args[0])
-            free[k] = below
+            free[k] = few(bound, below)
             lengths = [bound.lengths[i] for i in below]
             entries[k] = {}
             depths = [int(tree.nodes[i].value) for i in below]
@@ -78,7 +79,7 @@ def unroll(bound: Bound) -> Steps:
                 terms = [entry(body, {**known, index: j}) for j in range(bound.lengths[index])]
                 entries[k][at] = total(table, terms) if node.op == "sum" else balanced(table, terms)
         else:
-            free[k] = merge(free[a] for a in node.args)
+            free[k] = few(bound, merge(free[a] for a in node.args))
             entries[k] = {}
             for at in product(*(range(bound.lengths[i]) for i in free[k])):
                 known = dict(zip(free[k], at, strict=True))
@@ -141,6 +142,13 @@ def balanced(table: Table, factors: Sequence[int]) -> int:
 
 def merge(parts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted({i for part in parts for i in part}))
+
+
+def few(bound: Bound, indices: tuple[int, ...]) -> tuple[int, ...]:
+    """The same indices, unless their values together are too many to write out: TooLargeError."""
+    if math.prod(bound.lengths[i] for i in indices) > STEPS:
+        raise TooLargeError
+    return indices
 
 
 def indices_below(tree: Tree, root: int) -> tuple[int, ...]:
