@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calclab.data.kinds import kind_of, listed
+from calclab.data.numbers import numbers_of
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,51 +18,7 @@ if TYPE_CHECKING:
 
 MANY = 50  # more different texts than that are refused as a category
 FEW = 10  # up to so many are one, however few rows there are
-SHOWN = 5
-MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-DATE = re.compile(
-    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
-    rf"|\d{{1,2}}\.?[- ]{MONTH}[-, ]+(\d{{4}}|\d{{2}})|{MONTH} \d{{1,2}},? \d{{4}}|{MONTH}[- ]\d{{4}})"
-    r"([ T,]+\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?",
-    re.IGNORECASE,
-)
-COMMA = r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?"  # 3,5: a decimal comma
-THOUSANDS = r"[+-]?\d{1,3}(,\d{3})*(\.\d+)?"  # 1,234: a thousand, or one and a bit?
-HEADERLESS = "Its first line seems to hold numbers: give it a line of names before"
 COUNTERS = {"", "index", "id", "row", "rows", "rownames", "row names", "rowid", "row id", "rownum", "row number", "nr"}
-
-
-def kind_of(column: pd.Series) -> str:
-    """What a column holds: number, boolean, text or date ("other" for anything else)."""
-    from pandas.api import types
-
-    if types.is_bool_dtype(column.dtype):
-        return "boolean"
-    if types.is_complex_dtype(column.dtype):
-        return "other"
-    if types.is_numeric_dtype(column.dtype):
-        return "number"
-    if types.is_datetime64_any_dtype(column.dtype) or types.is_timedelta64_dtype(column.dtype):
-        return "date"
-    values = column.dropna()
-    if not len(values):
-        return "number"
-    return _kind_of_objects(list(values))
-
-
-def _kind_of_objects(values: list[Any]) -> str:
-    import datetime
-    from decimal import Decimal
-
-    if all(isinstance(value, bool | np.bool_) for value in values):
-        return "boolean"
-    if all(isinstance(value, str) for value in values):
-        return "date" if all(DATE.fullmatch(value.strip()) for value in values) else "text"
-    if all(isinstance(value, int | float | Decimal | np.number) for value in values):
-        return "number"
-    if any(isinstance(value, datetime.date | datetime.time | datetime.timedelta) for value in values):
-        return "date"
-    return "text" if all(isinstance(value, str | int | float | bool) for value in values) else "other"
 
 
 def encode(frame: pd.DataFrame, target: str) -> tuple[np.ndarray, list[str], list[str]]:
@@ -111,22 +69,9 @@ def categorical(frame: pd.DataFrame, features: list[str], target: str, names: Se
         if kind_of(frame[name]) in ("number", "boolean"):
             numbers = frame[name].astype(float)
             frame = frame.assign(**{name: numbers.map("{:.12g}".format, na_action="ignore").astype("category")})
+        elif kind_of(frame[name]) in ("text", "date"):
+            frame = frame.assign(**{name: frame[name].astype(str).where(frame[name].notna()).astype("category")})
     return frame
-
-
-def with_points(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The table with numbers for texts such as 3,5, and a note on that; 1,234, which may mean two things, stays."""
-    found = []
-    for name in frame.columns:
-        if kind_of(frame[name]) != "text" or str(frame[name].dtype) == "category":
-            continue
-        values = frame[name].dropna().astype(str)
-        meant = values.str.fullmatch(COMMA).all() and values.str.contains(",", regex=False).any()
-        if meant and not values.str.fullmatch(THOUSANDS).all():
-            numbers = frame[name].map(lambda value: float(str(value).replace(",", ".")), na_action="ignore")
-            frame = frame.assign(**{name: numbers.astype(float)})
-            found.append(str(name))
-    return frame, f"numbers with a decimal comma: {listed(found)}" if found else ""
 
 
 def counts_rows(column: pd.Series, name: str) -> bool:
@@ -154,8 +99,12 @@ def unusable(column: pd.Series) -> str:
     if not meant and 2 * len(numbers) > len(values) > 2:
         odd = next((value for value in values if not is_number(value)), values[0])
         return f"holds numbers and texts such as {odd!r} (if that means missing, type data.na='{odd}')"
-    if len(values) > FEW and texts.str.fullmatch(THOUSANDS).all():
-        return f"holds numbers such as {values[0]!r}, whose comma may stand for thousands or decimals"
+    found = "" if meant else numbers_of(list(values))[1]
+    if found == "ambiguous":
+        odd = next(value for value in values if "," in value)
+        return f"holds numbers such as {odd!r}, whose comma may stand for thousands or decimals (write them without)"
+    if found == "units":
+        return f"holds numbers with units such as {values[0]!r} (write the numbers alone)"
     if len(values) > MANY:
         return f"has {len(values)} different texts, too many for categories"
     if len(values) > FEW and 2 * len(values) > len(texts):
@@ -174,7 +123,3 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

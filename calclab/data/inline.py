@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calclab.core import Data
 from calclab.data.finish import Common, finish
+from calclab.data.kinds import are_classes
 from calclab.errors import UserError
 
 
@@ -27,7 +29,8 @@ def inline(
     """Data from nested lists: inputs (B, *shape), and targets (B,) or (B, m), or none.
 
     Targets are classes where ``task`` says so, or where it is auto and they are a flat list of texts, booleans or
-    whole numbers; classes are numbered in sorted order. Without targets a network has ``outputs`` outputs.
+    whole numbers each of which stands there twice or more on average (`kinds.are_classes`); classes are numbered in
+    sorted order. Without targets a network has ``outputs`` outputs.
     """
     x = _numbers("data.inputs", inputs)
     if x.ndim == 1 and len(x):
@@ -74,7 +77,10 @@ def _are_classes(targets: Sequence[Any], task: str) -> bool:
     if task == "classification" and not flat:
         raise UserError("data.targets: classes are a flat list, one for each row. Type data.targets='[0, 1, 1]'")
     if task == "auto":
-        return flat and all(isinstance(target, str | int) for target in targets) and len(set(targets)) > 1
+        if not flat or not all(isinstance(target, str | int) for target in targets) or len(set(targets)) < 2:
+            return False
+        numbers = all(isinstance(target, int) and not isinstance(target, bool) for target in targets)
+        return not numbers or are_classes(np.unique(np.array(targets, dtype=np.float64)), len(targets))
     return task == "classification"
 
 

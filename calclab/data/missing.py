@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calclab.data.columns import kind_of, listed
+from calclab.data.kinds import kind_of, listed
 from calclab.errors import UserError
 
 if TYPE_CHECKING:

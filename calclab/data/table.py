@@ -14,14 +14,14 @@ from calclab.core import Data
 from calclab.data import columns
 from calclab.data import missing as missing_values
 from calclab.data.finish import Common, finish
-from calclab.data.read import read
+from calclab.data.kinds import FEW, are_classes, kind_of, settled
+from calclab.data.read import HEADERLESS, headerless, read
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEW = 20  # so many different whole numbers are still taken for classes,
-MANY = 100  # and more classes than that are refused
+MANY = 100  # more classes than that are refused
 
 
 def table(
@@ -33,6 +33,7 @@ def table(
     missing: str,
     na: str | None,
     separator: str | None,
+    header: bool,
     task: str,
     rows: int | None,
     **common: Unpack[Common],
@@ -46,18 +47,18 @@ def table(
     """
     if path is None:
         raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
-    frame = read(path, na, separator).reset_index(drop=True)
+    frame = read(path, na, separator, header).reset_index(drop=True)
     names = [str(name) for name in frame.columns]
+    nameless = header and headerless(names)
     if target is None:
-        raise UserError(
-            f"data=table needs the column to predict. Type data.target={names[-1]}, or another of {listed(names)}"
-        )
-    wanted, counting = choose(names, target, features), ""
+        advice = HEADERLESS if nameless else f"Type data.target={names[-1]}, or another of {listed(names)}"
+        raise UserError(f"data=table needs the column to predict. {advice}")
+    wanted, counting = choose(names, target, features, nameless=nameless), ""
     if features is None:
         wanted, counting = without_counters(frame, wanted)
-    frame, commas = columns.with_points(frame[[*wanted, target]])
+    frame, meant = settled(frame[[*wanted, target]], [str(name) for name in categories or ()])
     frame, notes = missing_values.complete(frame, wanted, target, missing)
-    notes = [note for note in (counting, commas, *notes) if note]
+    notes = [note for note in (HEADERLESS if nameless else "", counting, *meant, *notes) if note]
     wanted = [name for name in wanted if name in frame.columns]
     frame = columns.categorical(frame, wanted, target, categories)
     kept = torch.from_numpy(frame.index.to_numpy().copy())
@@ -68,6 +69,9 @@ def table(
         other = (
             "; data.task=regression takes it for a number" if classification and classes_are_numbers(classes) else ""
         )
+        few = torch.unique(targets)
+        if not classification and len(few) <= FEW and bool((few == few.round()).all()):
+            other = "; data.task=classification takes it for classes"
         notes.append(f"{target} is taken for {kind}{other}")
     return finish(
         "table",
@@ -98,15 +102,14 @@ def without_counters(frame: pd.DataFrame, names: list[str]) -> tuple[list[str], 
     return kept, f"left out, since it only counts the rows: {listed(gone)}; {advice}"
 
 
-def choose(names: list[str], target: str, features: Sequence[str] | None) -> list[str]:
+def choose(names: list[str], target: str, features: Sequence[str] | None, *, nameless: bool) -> list[str]:
     """The columns to predict from; UserError with the nearest name for one that is not there."""
     chosen = [name for name in names if name != target] if features is None else [str(name) for name in features]
     for key, name in [("target", target), *(("features", name) for name in chosen)]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
             hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={names[0]}"
-            if all(map(columns.is_number, names)):
-                hint = columns.HEADERLESS
+            hint = HEADERLESS if nameless else hint
             raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
     if target in chosen:
         raise UserError(f"data.features holds the target {target} itself. Leave it out of data.features")
@@ -121,7 +124,7 @@ def choose(names: list[str], target: str, features: Sequence[str] | None) -> lis
 
 def to_targets(column: pd.Series, name: str, task: str) -> tuple[Tensor, list[str], bool]:
     """Class numbers (B,) with the classes, or numbers (B, 1) with the column's name, and which of the two."""
-    kind = columns.kind_of(column)
+    kind = kind_of(column)
     if kind == "date":
         raise UserError(
             f"data.target={name} holds dates. Turn them into numbers first, such as days since the first one"
@@ -129,7 +132,7 @@ def to_targets(column: pd.Series, name: str, task: str) -> tuple[Tensor, list[st
     texts = kind == "text"
     values = column.astype(str).to_numpy() if texts else column.to_numpy(dtype=np.float64)
     different = np.unique(values)
-    whole = kind == "number" and bool((different == np.round(different)).all()) and len(different) <= FEW
+    whole = kind == "number" and are_classes(different, len(values))
     if task == "regression" and texts:
         raise UserError(
             f"data.task=regression: the target {name} holds texts such as {different[0]!r}. Type data.task=auto"
@@ -148,6 +151,8 @@ def to_targets(column: pd.Series, name: str, task: str) -> tuple[Tensor, list[st
             f"data.target={name} has {len(different)} different texts, such as {different[0]!r}, in {len(values)} "
             "rows: hardly classes. Turn them into numbers, or group them first"
         )
+    if texts and (odd := columns.unusable(column)).startswith("holds numbers"):
+        raise UserError(f"data.target={name} {odd}")
     numbers = np.searchsorted(different, values)
     return torch.from_numpy(numbers).long(), class_names(different, kind), True
 

@@ -117,8 +117,16 @@ class Table(Bundled):
         "mean",
         choices=("drop", "mean", "error"),
     )
-    na: str | None = knob("a text that stands for a missing value, besides the usual ones (empty, NA, NaN, null)", "?")
-    separator: str | None = knob("the character between columns of a CSV file; null finds out", "';'")
+    na: str | None = knob(
+        "a text that stands for a missing value, besides none at all, NaN, and words such as NA or None among numbers",
+        "?",
+    )
+    separator: str | None = knob(
+        "the character between columns of a CSV file, ' ' for any number of blanks; null finds out", "';'"
+    )
+    header: bool = knob(
+        "whether the first line of a CSV file names the columns; else they are called 0, 1, 2, ...", False
+    )
     task: str = knob(
         "what the target is; auto takes text, booleans and few different whole numbers for classes",
         "regression",

@@ -30,6 +30,7 @@ def made(path: Path | str | None, target: str | None = "price", **given: Any) ->
         "missing": "drop",
         "na": None,
         "separator": None,
+        "header": True,
         "task": "auto",
         "rows": None,
         "standardize": False,
