@@ -22,6 +22,7 @@ from calclab.archive.query import STATUSES, Query, moment, order, select
 from calclab.archive.read import columns, find
 from calclab.archive.run import Run
 from calclab.errors import UserError
+from calclab.text import printable, say, warn
 
 LISTED = 20  # of the runs that a prune is about
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return prune_runs(words[1:]) if words[:1] == ["prune"] else list_runs(words)
     except UserError as mistake:
-        print(f"calclab: {mistake}", file=sys.stderr)
+        warn(str(mistake))
         return 2
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +55,7 @@ def list_runs(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     found = find(asked.outputs)
     if asked.names:
-        print("\n".join(columns(found)), "size", sep="\n")
+        print("\n".join(map(printable, columns(found))), "size", sep="\n")
         return 0
     chosen = order(select(found, query(asked)), asked.sort, reverse=asked.reverse)[: asked.limit]
     everything = asked.format != "table" and not asked.columns
@@ -93,7 +94,7 @@ def prune_runs(words: Sequence[str]) -> int:
     done = prune.carry_out(made, Path(asked.outputs))
     tell(done.gone, "removed")
     for run, reason in done.stayed:
-        print(f"stays: {run.folder}: {reason}", file=sys.stderr)
+        warn(f"{run.folder}: {reason}", "stays")
     print(f"{count(done.gone)} removed, {readable(done.freed)} freed; {count(done.stayed)} could not go.")
     return 1 if done.stayed else 0
 
@@ -126,7 +127,7 @@ def natural(text: str) -> int:
 def tell(runs: Sequence[Run], what: str) -> None:
     """One line a run; of many, the first."""
     for run in runs[:LISTED]:
-        print(f"{what}: {run.folder}  ({run.status}, {readable(run.size)})")
+        say(f"{what}: {run.folder}  ({run.status}, {readable(run.size)})")
     if len(runs) > LISTED:
         print(f"{what}: {len(runs) - LISTED} more")
 

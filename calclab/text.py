@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Iterable
 
@@ -24,6 +25,16 @@ def printable(text: str) -> str:
         char.encode("unicode_escape").decode() if char in REORDERS or unicodedata.category(char) in OBEYED else char
         for char in text
     )
+
+
+def say(text: str) -> None:
+    """A line to the user."""
+    print(printable(text))
+
+
+def warn(text: str, program: str = "calclab") -> None:
+    """A line beside the answer: a mistake, a warning, what goes on."""
+    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def shortened(text: str, most: int = SHORT) -> str:

@@ -22,7 +22,7 @@ ALLOWED = {
     "function": {"core", "errors", "schema", "network"},
     "curvature": {"core", "errors", "numerics", "network", "function"},
     "attribution": {"core", "errors", "numerics", "function"},
-    "topic": {"core", "errors", "schema", "numerics", "function", "optimizer", "curvature", "attribution"},
+    "topic": {"core", "errors", "schema", "numerics", "function", "optimizer", "curvature", "attribution", "text"},
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},
     "checkpoint": {"core"},

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from calclab.errors import UserError
-from calclab.text import printable, quoted, shortened
+from calclab.text import quoted, shortened, warn
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full, the user's share of it is, or the file is too large
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def say(message: str, status: int) -> int:
     """One line to stderr, and the exit status that goes with it."""
-    print(f"calclab: {printable(message)}", file=sys.stderr)
+    warn(message)
     return status
 
 

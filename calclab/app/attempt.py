@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from calclab.app.check import check_config
 from calclab.app.choice import chosen, trimmed
 from calclab.app.place import Place
 from calclab.app.signals import signals
+from calclab.text import warn
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
 
         if progress:
             for note in job.topic.notes():  # before the first step, not only at the end
-                print(f"calclab: {note}", file=sys.stderr)
+                warn(note)
         record = execute(job, lambda: bool(received), progress=progress)
     if received and record["status"] == "interrupted":
         record["exit"] = 128 + received[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -35,6 +34,7 @@ from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.sink.recorded import recorded
 from calclab.study.claims import check_claims
+from calclab.text import warn
 
 AGAIN = ": the run is begun anew"
 HEARTBEAT = 5.0  # seconds between two signs of life in outcome.json
@@ -184,7 +184,7 @@ def told(crash: BaseException) -> str:
 
 def tell(folder: Path, text: str) -> None:
     """What the user should know of a run that goes on, or does not."""
-    print(f"calclab: {folder}: {text}", file=sys.stderr)
+    warn(f"{folder}: {text}")
 
 
 def write_log(folder: Path) -> None:

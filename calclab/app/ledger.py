@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from calclab.archive import own
 from calclab.core import Columns, Evidence, Outcome, Run, State, Topic
 from calclab.sink.csv import filename
+from calclab.text import warn
 
 FORMULA = "formula"  # a picture that a run may have besides its own
 
@@ -68,4 +68,4 @@ class Ledger:
 def tell_moved(folder: Path, moved: Iterable[tuple[str, str]]) -> None:
     """Say what has made way for the run's own files."""
     for name, other in moved:
-        print(f"calclab: {folder / name} is not of this run, and is now called {other}", file=sys.stderr)
+        warn(f"{folder / name} is not of this run, and is now called {other}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calclab.text import printable, say
+
 LISTED = 50  # jobs of a sweep that are shown one by one
 SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
 
@@ -28,12 +30,12 @@ def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
         Console().print(table)
     else:
         for row in rows:
-            print("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
+            say("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
     if len(rows) < len(every):
         print(f"... and {len(every) - len(rows)} more that did not fail")
     done = len(every) - len(failed) - len(stopped)
     cut = f", {len(stopped)} interrupted" if stopped else ""
-    print(f"{done} of {len(every)} jobs done, {len(failed)} failed{cut}; table: {place / 'sweep.csv'}")
+    say(f"{done} of {len(every)} jobs done, {len(failed)} failed{cut}; table: {place / 'sweep.csv'}")
 
 
 def few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -47,8 +49,8 @@ def show_best(search: Mapping[str, Any]) -> None:
     if best is None:
         print("no trial has come to an objective yet")
     else:
-        print(f"best ({search['direction']}): objective={text(best['value'])}  {best['overrides']}  {best['folder']}")
+        say(f"best ({search['direction']}): objective={text(best['value'])}  {best['overrides']}  {best['folder']}")
 
 
 def text(value: object) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import calclab
+from calclab.text import command
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ def provenance(words: Sequence[str], *, device: torch.device, dtype: str, seed: 
 
     commit, dirty = revision()
     return {
-        "command": shlex.join(["python", "-m", "calclab", *words]),
+        "command": command(["python", "-m", "calclab", *words]),
         "calclab": calclab.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -11,13 +11,13 @@ import contextlib
 import io
 import os
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from calclab.errors import UserError
+from calclab.text import warn
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
         if not shared or (first() and isinstance(error, UserError)):
             raise
         if first() or not settled():  # otherwise the first rank says it
-            print(f"calclab: {describe(error)}", file=sys.stderr)
+            warn(describe(error))
         return 2 if isinstance(error, UserError) else 1
     except BaseException:
         leave()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Any
 
 from calclab.app.place import locate
 from calclab.errors import UserError
+from calclab.text import say, warn
 
 TOLERANCE = 1e-9  # relative, between machines or versions
 SETTING = (
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return rerun(options.folder, options.within)
     except UserError as mistake:
-        print(f"calclab.rerun: {mistake}", file=sys.stderr)
+        warn(str(mistake), "calclab.rerun")
         return 2
 
 
@@ -75,9 +75,9 @@ def rerun(folder: Path, within: float) -> int:
             if (place.folder / path.name).is_file()
         )
     for text in changed:
-        print(f"changed   {text}")
+        say(f"changed   {text}")
     for text in differs:
-        print(f"differs   {text}")
+        say(f"differs   {text}")
     if differs:
         print("the numbers are not the same")
         return 3

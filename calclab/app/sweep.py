@@ -29,6 +29,7 @@ from calclab.app.perform import COLUMNS, Ticket, failed, keep, rows
 from calclab.app.place import check_writable, name
 from calclab.app.signals import signals
 from calclab.errors import UserError
+from calclab.text import cell
 
 BEST = "optuna.json"  # in the sweep's folder, written by a search
 
@@ -94,7 +95,9 @@ def collect(place: Path) -> list[dict[str, Any]]:
     with (place / "sweep.csv").open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS, restval="")
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(
+            {key: cell(value) if isinstance(value, str) else value for key, value in row.items()} for row in found
+        )
     for file in place.glob("[0-9]*.json"):
         file.unlink()
     return found

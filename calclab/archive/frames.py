@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from calclab.archive.run import missing
 from calclab.errors import UserError
+from calclab.text import of_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def header(path: Path) -> list[str]:
     """The first line's cells; empty where there is none."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return next(csv.reader(file), [])
+            return [of_cell(name) for name in next(csv.reader(file), [])]
     except (OSError, ValueError, csv.Error):
         return []
 
@@ -124,11 +125,22 @@ def read(path: Path, name: str, **options: Any) -> pd.DataFrame:
     if tuple(map(int, pd.__version__.split(".")[:2])) < EXACT:
         options["float_precision"] = "round_trip"
     try:
-        return pd.read_csv(path, **options)
+        return unguarded(pd.read_csv(path, **options))
     except FileNotFoundError:
         raise UserError(f"{path.parent} holds no {path.name}: nothing of {name} was written.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+
+
+def unguarded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The texts of a CSV as they were before `text.cell` guarded them."""
+
+    def text(value: Any) -> Any:
+        return of_cell(value) if isinstance(value, str) else value
+
+    words = frame.select_dtypes(["object", "string"]).columns
+    frame = frame.assign(**{name: frame[name].map(text) for name in words}).rename(columns=text)
+    return frame.rename(index=text) if frame.index.dtype.kind not in "iuf" else frame
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from calclab.archive.disk import readable
 from calclab.archive.query import column
 from calclab.archive.read import cell, columns
 from calclab.archive.run import Run
+from calclab.text import cell as guarded
+from calclab.text import printable
 
 USUAL = ("topic", "subject", "status", "steps", "seconds", "verdict", "started", "folder")
 LONG = 80  # characters of a cell but a folder's, which can be copied
@@ -67,7 +69,7 @@ def shown(name: str, value: Any) -> str:
     if name == "started":
         return local(value)
     text = f"{value:.6g}" if isinstance(value, float) else str(cell(value))
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     return text if name == "folder" or len(text) <= LONG else f"{text[: LONG - 1]}…"
 
 
@@ -89,9 +91,15 @@ def write_csv(runs: Sequence[Run], names: Sequence[str] | None, out: IO[str]) ->
     named = plain_columns(runs, names)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(named)
-    writer.writerows(zip(*([cell(value) for value in values] for values in named.values()), strict=True))
+    writer.writerow(map(guarded, named))
+    writer.writerows(zip(*([as_cell(value) for value in values] for values in named.values()), strict=True))
     out.write(buffer.getvalue())
+
+
+def as_cell(value: Any) -> Any:
+    """A value as a cell of a CSV file; texts are guarded from spreadsheets."""
+    plain = cell(value)
+    return guarded(plain) if isinstance(plain, str) else plain
 
 
 def write_json(runs: Sequence[Run], names: Sequence[str] | None, out: IO[str]) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from calclab.text import printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 def show(lines: Iterable[Sequence[str]], stream: TextIO | None = None) -> None:
     """Print lines (heading, text, style) to ``stream`` (stdout): in colour on a terminal, as plain text elsewhere."""
     stream = sys.stdout if stream is None else stream
+    lines = [(printable(heading), printable(text), style) for heading, text, style in lines]
     if not stream.isatty():
         stream.writelines(f"{join(heading, text)}\n" for heading, text, _ in lines)
         return

@@ -6,20 +6,24 @@ one is the picture ``formula``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
+from calclab.text import printable
 
 ROWS = 20
-ESCAPED = str.maketrans({mark: "\\" + mark for mark in "\\`*_"} | {"<": "&lt;", ">": "&gt;", "|": "&#124;"})
+HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+ESCAPED = str.maketrans({mark: "\\" + mark for mark in "\\`*_"} | HTML)
+TAG = re.compile(r"<[A-Za-z/!?]")  # what a reader of Markdown might take for HTML
 PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "python", "host", "started")
 
 
 def markdown(run: Run, outcome: Outcome) -> str:
     """Title, answer, formula, closed forms, numbers, evidence, claims, how it ended, and how to run it again."""
-    parts = [f"# {run.title}"]
+    parts = [f"# {escape(run.title)}"]
     if outcome.answer is not None:
         parts.append(f"**{escape(outcome.answer.sentence)}**")
     if outcome.error:
@@ -82,12 +86,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, also in a cell of a table."""
-    return " ".join(text.translate(ESCAPED).split())
+    """Text that Markdown shows as it is, also in a cell of a table, and in which nothing is a tag, a link or code."""
+    return printable(" ".join(text.split())).translate(ESCAPED).replace("](", "]\\(")
 
 
 def code(text: str) -> str:
-    """Inline code that survives backquotes and table cells."""
-    text = " ".join(text.split()).replace("|", "¦") if "|" in text else " ".join(text.split())
-    fence = "``" if "`" in text else "`"
-    return f"{fence}{text}{fence}"
+    """Inline code that survives backquotes, tags and table cells."""
+    text = printable(" ".join(text.split()))
+    if TAG.search(text):
+        return f"<code>{text.translate(ESCAPED)}</code>"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in (text[:1], text[-1:]) else ""
+    return f"{fence}{space}{text.replace('|', '¦')}{space}{fence}"

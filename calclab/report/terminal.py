@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from calclab.core import Outcome, Run, Status, Verdict
 from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
+from calclab.text import command
 
 NUMBERS, ROWS = 5, 3
 COLOURS = {
@@ -49,7 +50,7 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
     for note in outcome.notes:
         yield "note", note, "yellow"
     yield "folder", str(run.folder), ""
-    yield "see it", f"tensorboard --logdir {run.folder}", "dim"
+    yield "see it", command(["tensorboard", "--logdir", str(run.folder)]), "dim"
 
 
 def simple(text: str) -> bool:

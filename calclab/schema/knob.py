@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calclab.errors import UserError
-from calclab.text import shortened
+from calclab.text import quoted, shortened
 
 LONG = 10_000  # bits of a whole number from about which on Python gives no decimals
 
@@ -92,6 +92,11 @@ class Knob:
         return word + (", or null" if self.optional else "")
 
     @property
+    def typed(self) -> str:
+        """The example as a shell takes it."""
+        return quoted(str(self.example).strip("'"))
+
+    @property
     def article(self) -> str:
         """What stands before the kind in a sentence."""
         return "" if self.choices else "a "
@@ -105,7 +110,7 @@ class Knob:
             large = " below 2**63" if isinstance(value, int) and not fits(value) else ""
             raise UserError(
                 f"{key}={written(value)}: {key} is {self.article}{self.kind}{large} ({self.meaning}). "
-                f"Type for example {key}={self.example}"
+                f"Type for example {key}={self.typed}"
             )
 
     def _has_type(self, value: Any) -> bool:

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from calclab.text import cell
+
 TOGETHER = (torch.float32, torch.float64)  # what is written a table at once
 SELDOM = 20  # rows that are not finite are written by themselves if there are no more than one in so many
 UNKNOWN = b"n"  # of null: JSON has no words for nan and inf
@@ -83,13 +85,13 @@ def begun(steps: Sequence[int]) -> list[bytes]:
 
 
 def line(cells: Iterable[str]) -> str:
-    """One line of words, quoted where a comma or a quote asks for it."""
+    """One line of words, quoted where a comma or a quote asks for it, and guarded from spreadsheets."""
     return lines([cells])
 
 
 def lines(table: Iterable[Iterable[str]]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(table)
+    csv.writer(buffer, lineterminator="\n").writerows(map(cell, row) for row in table)
     return buffer.getvalue()
 
 

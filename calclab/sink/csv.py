@@ -27,6 +27,7 @@ from torch import Tensor
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
 from calclab.sink.cells import TOGETHER, axis, joined, line, lines, numbered, quoted, rows, texts
 from calclab.sink.growing import GrowingFile
+from calclab.text import of_cell
 
 SCALARS, VERIFY = "scalars", "verify"
 LARGE = 250_000  # entries from which on a matrix is a Parquet file: a tenth of the size, and ten times as quick
@@ -45,7 +46,7 @@ class CsvSink:
         path = run.folder / f"{SCALARS}.csv"
         if path.is_file():  # a run that goes on
             with path.open(encoding="utf-8", newline="") as file:
-                self._names = next(csv.reader(file), ["step"])[1:]
+                self._names = [of_cell(name) for name in next(csv.reader(file), ["step"])[1:]]
 
     def write(self, columns: Columns) -> None:
         scalars = {name: column for name, column in columns.items() if column.data.ndim == 1}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from calclab.core import Column
 from calclab.sink.csv import SCALARS, filename
+from calclab.text import of_cell
 
 
 def recorded(folder: Path, names: Iterable[str], last: Mapping[str, Tensor] | None = None) -> dict[str, Column]:
@@ -22,7 +23,7 @@ def recorded(folder: Path, names: Iterable[str], last: Mapping[str, Tensor] | No
     """
     found = {}
     table = read(folder / f"{SCALARS}.csv")
-    header = table[0] if table else []
+    header = [of_cell(name) for name in table[0]] if table else []
     for name in dict.fromkeys(names):
         dtype = last[name].dtype if last and name in last else torch.float64
         if name == "step":

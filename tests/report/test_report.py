@@ -91,7 +91,7 @@ def test_summary_says_what_matters(tmp_path: Path) -> None:
     text = markdown(run, an_outcome(Verdict.CERTIFIED, Verdict.REFUTED, claims=claims, notes=("a note",)))
     assert text.startswith("# descent of rosenbrock\n")
     assert "**the minimum is at (1, 2)**" in text
-    assert "``x0**2 ¦ `x```" in text
+    assert "`` x0**2 ¦ `x` ``" in text
     assert "**REFUTED.** 2 checks: 1 certified, 1 REFUTED" in text
     assert "| κ &lt; 100 | at most 100 | 101 | **DOES NOT HOLD** |" in text
     assert "    python -m calclab" in text

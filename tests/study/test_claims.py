@@ -60,7 +60,7 @@ WRONG = [
     ({"quantity": "value", "equals": None}, "number or a formula"),
     ({"quantity": "value", "equals": {"a": 1}}, "number or a formula"),
     ({"quantity": "value", "equals": True}, "number or a formula"),
-    ({"quantity": "value", "equals": "f(x)"}, "no such function"),
+    ({"quantity": "value", "equals": "f(x)"}, "Known: sin"),
     ({"quantity": "value", "at_most": "few"}, "unknown name"),
     ({"quantity": "value", "at_most": [[1, 2], [3]]}, "one length"),
     ({"quantity": "value", "equals": 1, "within": "much"}, "within"),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from calclab.core import State
 from calclab.function.network import Network
+from calclab.text import cell as guarded
 from calclab.topic.importance import trust
 from calclab.topic.importance.methods import BY_ROW, INWARD, METHODS
 
@@ -97,5 +98,5 @@ def cell(value: float) -> str:
 def quoted(text: str) -> str:
     """As a cell of a CSV file."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow([text])
+    csv.writer(buffer, lineterminator="").writerow([guarded(text)])
     return buffer.getvalue()

@@ -16,6 +16,7 @@ from calclab.app.engine import Engine
 from calclab.app.perform import Ticket
 from calclab.app.signals import signals
 from calclab.app.worker import Worker, work_off
+from calclab.text import say
 
 MOST = 512  # jobs in one task: what is lost when a process dies
 
@@ -80,4 +81,4 @@ def tell(reports: Sequence[Any]) -> None:
     if scans:
         print(f"batch: {sum(scans)} jobs in {len(scans)} scan{'s' * (len(scans) > 1)}")
     for reason, count in Counter(reason for report in reports for reason in report.alone).items():
-        print(f"batch: {count} alone: {reason}")
+        say(f"batch: {count} alone: {reason}")
