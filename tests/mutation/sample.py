@@ -10,7 +10,7 @@ the first failure, those of the mirrored folder first, the quickest first, at mo
 and so does what only a test marked slow would.
 
 An interrupted run goes on from its session. ``--again`` tries the survivors again, with the tests as they are now;
-``--table`` only prints. When the code has changed since, name another session. A survivor that changes nothing a user
+``--table`` only prints. When the code has changed since, begin another session. A survivor that changes nothing a user
 could see is listed in ``equivalent.yaml``, with the reason.
 """
 
@@ -20,7 +20,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -50,14 +49,15 @@ def copied(place: Path, folders: tuple[str, ...]) -> None:
 
 
 def opened(session: Path, arguments: argparse.Namespace) -> list[code.Mutant]:
-    """The session's mutants; of a new one, its copy of the code too. SystemExit where the code is another now."""
+    """The session's mutants; of a new one, its copy of the code too."""
     tree = session / "tree"
     if not tree.exists():
         copied(tree, ("calclab", "conf", "experiments", "tests", "pyproject.toml", "README.md"))
     before, now = (selection.digest(sorted((place / "calclab").rglob("*.py"))) for place in (tree, ROOT))
-    if before != now and not arguments.table:
-        sys.exit(f"the code has changed since this session began: name another, --session {session}-2, or remove it")
-    copied(tree, ("tests",))
+    if before == now:
+        copied(tree, ("tests",))
+    else:
+        print("the code has changed since this session began, and it goes on with its own copy of code and tests")
     return code.sample(tree, arguments.packages, arguments.mutants, arguments.least, arguments.seed)
 
 
@@ -81,7 +81,7 @@ def judged(
             test for test in known.seconds if test.partition("::")[0] in files and test not in {*chosen, *known.failing}
         ]
         cost = sum(known.seconds[test] for test in more)
-        if more and cost <= budget:
+        if more and cost <= budget / 2:
             outcome, by = tried(mutant, tree, process, more, 10 + 4 * cost)
     if outcome == warm.PASSED:
         return WorkResult(WorkerOutcome.NORMAL, f"{len(chosen)} of {len(tests)} tests pass", TestOutcome.SURVIVED)
