@@ -282,3 +282,27 @@ def test_a_hundred_runs_within_their_bounds() -> None:
         right = ((found.values[:5] - λ.flip(0)[:5]).abs() <= found.residuals[:5]).all()
         held += bool(right & (λ[-6] <= found.upper) & (λ[2] >= found.lower))
     assert held >= 97
+
+
+@pytest.mark.parametrize("side", ["top", "bottom"])
+@pytest.mark.parametrize("check", [0, 12])
+def test_a_look_finds_what_the_start_could_not_see_at_either_end(side: str, check: int) -> None:
+    """A start without any of the outermost eigenvector: without a look the next one is taken for it."""
+    λ = torch.cat([torch.linspace(-1, 1, 40), torch.tensor([5.0, 3.0, -3.0, -5.0])]).double()
+    H = torch.diag(λ)
+    start = torch.ones(44, dtype=torch.float64)
+    start[40 if side == "top" else 43] = 0
+    search = Extremes(operator(H), **{"top": 0, "bottom": 0, side: 1}, tol=1e-6, check=check)
+    found = search.run(start)
+    sign = 1 if side == "top" else -1
+    assert found.values.tolist() == pytest.approx([sign * (5.0 if check else 3.0)], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["outliers", "saddle", "uniform"])
+def test_of_minus_the_matrix_the_ends_change_places(name: str) -> None:
+    λ = SPECTRA[name]
+    found = Extremes(operator(symmetric(λ)), top=3, bottom=2, tol=1e-8).run()
+    other = Extremes(operator(-symmetric(λ)), top=2, bottom=3, tol=1e-8).run()
+    assert torch.allclose(found.values, -torch.cat([other.values[2:], other.values[:2]]), atol=1e-7)
+    assert torch.allclose(found.upper, -other.lower, atol=0.1 * λ.abs().max())
+    assert torch.allclose(found.lower, -other.upper, atol=0.1 * λ.abs().max())

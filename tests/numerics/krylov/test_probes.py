@@ -94,6 +94,35 @@ def test_trace_and_norm_of_ritz_pairs_that_have_not_converged() -> None:
         assert ((found.value - truth).abs() <= 5 * found.error + 1e-12).all()
 
 
+class AllSigns(Probes):
+    """Every vector of signs once, in place of random ones: means over them are expectations."""
+
+    def signs(self, first: int, width: int) -> Tensor:
+        numbers = torch.arange(first, first + width)
+        return (2 * (numbers >> torch.arange(self.n)[:, None] & 1) - 1).to(self.A.dtype)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_over_all_signs_nothing_is_left_to_chance(steps: int) -> None:
+    H = symmetric(torch.tensor([3.0, 1.0, -2.0, 0.5, 4.0]).double())
+    search = Extremes(operator(H), top=1, tol=1e-14, check=0)
+    state = search.init()
+    for _ in range(steps):
+        state = search.step(state)
+    pairs = search.subspace(state) if steps else None
+    probes = AllSigns(operator(H), probes=32, deflate=pairs, diagonal=True)
+    found = probes.run()
+    assert torch.allclose(probes.trace(found).value, H.trace())
+    assert torch.allclose(probes.square(found).value, H.square().sum())
+    assert torch.allclose(probes.estimate_diagonal(found).value, H.diagonal())
+    C = H + symmetric(torch.linspace(-1, 1, 5).double(), seed=1)
+    control = Control(operator(C), C.trace(), C.diagonal())
+    probes = AllSigns(operator(H), probes=32, control=control, diagonal=True)
+    found = probes.run()
+    assert torch.allclose(probes.trace(found).value, H.trace())
+    assert torch.allclose(probes.estimate_diagonal(found).value, H.diagonal())
+
+
 def test_a_control_variate() -> None:
     H = symmetric(SPECTRUM)
     C = H + 1e-3 * symmetric(SPECTRUM, seed=1)
