@@ -84,8 +84,8 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
 def looked(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int]) -> Iterator[Sequence[Evidence]]:
     """The evidence of ``runs`` in step k: of step 0 once for all with the same start, of short walks all together."""
     if k > 0 and topics[0].short and topics[0].minibatches is None:
-        scales = [topics[j].scale[1] for j in runs]
-        yield from topics[0].verify_each(state["x"][runs], state["gradient"][runs], k, scales)
+        some = {name: state[name][runs] for name in ("x", "gradient", "loss")}
+        yield from topics[0].verify_each([topics[j] for j in runs], some, k)
         return
     known: dict[tuple[float, ...], Sequence[Evidence]] = {}
     for j in runs:

@@ -29,8 +29,8 @@ class Ball:
     """A rigorous enclosure: the true number lies within ``rad`` of ``mid`` (both float64, one shape).
 
     ``rad`` is infinite where nothing could be proven, and ``mid`` is NaN where the number does not exist. ``beyond``
-    holds, by flat index, numbers that are proven and outside the range of float64, in decimal: there ``mid`` is
-    infinite, or the smallest number of that sign.
+    holds, by flat index, numbers that are proven and outside the normal range of float64, in decimal: there ``mid``
+    is infinite, or has few digits, but its sign.
     """
 
     mid: Tensor

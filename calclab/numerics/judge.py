@@ -48,7 +48,7 @@ class Reference:
     def text(self, i: int) -> str:
         """The proven number i in words."""
         if i in self.beyond:
-            return f"{self.beyond[i]}, outside the range of float64"
+            return f"{self.beyond[i]}, outside the normal range of float64"
         mid, rad = float(self.mid[i]), float(self.rad[i])
         return f"0 to within {rad:.2g}" if abs(mid) <= rad else f"{mid:.10g}"
 
@@ -103,13 +103,13 @@ class Judge:
         """What is allowed where zero is proven, or not excluded, and the ranks of all entries."""
         mid, rad = ref.mid[index], ref.rad[index]
         rounding = np.minimum(ref.rounding()[index], LARGE) * ROUNDINGS
-        zero = (np.abs(mid) <= rad) & np.isfinite(rad) & ~np.isin(index, list(ref.beyond))
+        beyond = np.isin(index, list(ref.beyond))
+        zero = (np.abs(mid) <= rad) & np.isfinite(rad) & ~beyond
         slack = np.minimum(rounding, ZERO * self.tolerance.eps * max(1.0, float(largest(ref.mid))))
         allowed = np.where(zero, np.maximum(allowed, slack), allowed)
         proven = (mid == 0) & (rad == 0)
-        known = np.isfinite(rad) | np.isin(index, list(ref.beyond))
         ranks = np.where(proven & (gaps <= allowed), GOOD, ranks)
-        unsure = ~known | ((gaps <= allowed) & np.isfinite(mid))
+        unsure = (~np.isfinite(rad) | (gaps <= allowed)) & ~beyond
         ranks = np.where((ranks == SUSPECT) & unsure, OPEN, ranks)
         if self.recompute is not None and (ranks == SUSPECT).any():
             away = apart(self.recompute()[index], mid, rad)[0]
@@ -130,7 +130,7 @@ class Judge:
         if rank == REFUTED:
             return f"autograd gives {self.again(i):.10g} here, and the proven value is {ref.text(i)}"
         kind = "float" + str({16: 64, 7: 32}.get(self.tolerance.digits, 16))
-        digits = kept(gap, mid, self.tolerance.digits)
+        digits = kept(max(gap, rad), mid, self.tolerance.digits)
         what = f"keeps about {digits} of {self.tolerance.digits} digits" if digits else "keeps no digit"
         what = what if isfinite(number) else f"gives {number}"
         moved = 0.0 if ref.moved is None else float(ref.moved()[i])

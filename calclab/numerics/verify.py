@@ -19,10 +19,10 @@ from calclab.numerics.kinks import Gap
 from calclab.numerics.tolerance import tolerance_of
 
 
-def check_value(function: Function, x: Tensor, value: Tensor, step: int) -> list[Evidence]:
-    """Evidence for f(x), () or (m,)."""
+def check_value(function: Function, x: Tensor, value: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
+    """Evidence for f(x), () or (m,); gaps are relative to a formula's own value, or to a stated ``scale`` if larger."""
     if function.exact is not None:
-        return certify.derivative(function, x, value, step, order=0)
+        return certify.derivative(function, x, value, step, order=0, scale=scale)
     return estimate.value(function, x, value, step)
 
 
@@ -138,7 +138,7 @@ def identity(
     i = int(gaps.argmax())
     gap = float(gaps[i])
     verdict = Verdict.CONSISTENT if gap <= allowed else Verdict.SUSPECT if gap <= suspect else Verdict.REFUTED
-    if allowed == inf:
+    if allowed == inf and bool(finite.all()):
         verdict, note = Verdict.INCONCLUSIVE, note or "rounding can move these numbers by any amount"
     if verdict is not Verdict.REFUTED and not bool(finite.all()):
         same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN

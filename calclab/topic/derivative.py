@@ -18,6 +18,9 @@ from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.verify import check_gradient, check_value, known
 from calclab.topic import words
 from calclab.topic.base import Method
+from calclab.topic.proven import Proven, proven, shaky
+
+FEW = 16  # variables up to which each has a row of evidence, and it is said what their rounding does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,7 @@ class Derivative(schema.topic.Derivative, Method):
             return []
         f = self.function
         evidence = check_value(f, f.start, state["value"], k)
-        return evidence + check_gradient(f, f.start, state["gradient"], k, each=len(f.start) <= 16)
+        return evidence + check_gradient(f, f.start, state["gradient"], k, each=len(f.start) <= FEW)
 
     @cached_property
     def gap(self) -> Gap | None:
@@ -94,29 +97,40 @@ class Derivative(schema.topic.Derivative, Method):
     def answer(self, state: State) -> Answer:
         f, slope, gap = self.function, state["gradient"][self.index], self.gap
         latex = [] if f.exact is None or len(f.start) > 1 else f.exact.derivative_latex(1)
+        value, slopes = self.shown(state)
         measured = None if gap is None else slope.new_tensor(gap.value)
-        direction = self.direction(slope if measured is None else measured)
-        sentence = f"f({words.listing(f.start)}) = {words.number(state['value'])}, df/d{self.name} "
+        direction = self.direction(slopes.sign(self.index) if measured is None else Proven(measured, None).sign())
+        sentence = f"f({words.listing(f.start)}) = {value.text()}, df/d{self.name} "
         if gap is not None and not gap.exists:
             sentence += gap.text
         elif direction == "undefined":
             sentence += "is not finite here"
         else:
             way = "flat here" if direction == "stay" else f"{direction} to make f smaller"
-            what = gap.text if gap is not None else f"= {words.number(slope)}"
-            sentence += f"= 0: {way}" if gap is None and direction == "stay" else f"{what}: {way}"
-        values: dict[str, Tensor | str] = {"value": state["value"], "derivative": slope, "direction": direction}
+            sentence += f"{gap.text if gap is not None else f'= {slopes.text(self.index)}'}: {way}"
+        values: dict[str, Tensor | str] = {"value": state["value"], **value.values("value"), "derivative": slope}
+        values |= {**slopes.at(self.index).values("derivative"), "direction": direction}
         if measured is not None and gap is not None and gap.exists:
             values["derivative_measured"] = measured
-        return Answer(sentence, values, latex)
+        return Answer(sentence + self.shaky(value, slopes), values, latex)
 
-    def direction(self, slope: Tensor) -> str:
-        """Which way to move the variable so that f falls."""
-        if not bool(slope.isfinite()):
-            return "undefined"
-        if float(slope) == 0:
-            return "stay"
-        return f"{'decrease' if float(slope) > 0 else 'increase'} {self.name}"
+    def shown(self, state: State) -> tuple[Proven, Proven]:
+        """The value and the gradient, proven where they can be."""
+        f = self.function
+        return proven(f, f.start, state["value"], 0), proven(f, f.start, state["gradient"], 1)
+
+    def shaky(self, value: Proven, slopes: Proven) -> str:
+        """What the rounding of x does to the value and the slope, where that is much."""
+        f, i = self.function, self.index
+        if len(f.start) > FEW:
+            return ""
+        return shaky(f, f.start, [("f", value, 0, 0), (f"df/d{self.name}", slopes, 1, i)])
+
+    def direction(self, sign: int | None) -> str:
+        """Which way to move the variable so that f falls, by the sign of the slope."""
+        if not sign:
+            return "undefined" if sign is None else "stay"
+        return f"{'decrease' if sign > 0 else 'increase'} {self.name}"
 
     def labels(self) -> Labels:
         return {}

@@ -14,6 +14,7 @@ from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value, identity
 from calclab.topic import words
 from calclab.topic.base import Method
+from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
 LINKED = "product of the links = autodiff"
@@ -77,8 +78,8 @@ class Links(Method):
             allowed = slack(self.subject, x, whole, 1) if k == self.steps else None
             row = identity(f"derivative of {part}", LINKED, whole, direct, k, tolerance=allowed)
             evidence.append(row)
-            if k == self.steps:
-                evidence += check_slopes(self.subject, x, whole, k)
+            if k == self.steps:  # links may each be right for what they are handed, and the whole not
+                evidence += check_value(self.subject, x, value, k) + check_slopes(self.subject, x, whole, k)
         return evidence
 
     def composed(self, k: int) -> Function.call:  # type: ignore[valid-type]
@@ -98,6 +99,8 @@ class Links(Method):
         direct = dense_jacobian(self.subject.call, x).reshape(whole.shape)
         ends = {"derivative": whole, "autodiff": direct}
         values: dict[str, Tensor | str] = {k: J.reshape(()) if self.scalar else J for k, J in ends.items()}
+        shown = self.whole(state)
+        values |= {**shown[1].values("derivative"), **shown[0].values("value")}
         values["gap"] = (whole - direct).abs().max()
         if self.scalar:
             for key in ("value", "local", "product"):
@@ -116,17 +119,24 @@ class Links(Method):
             for name, x in zip(self.subject.variables[:4], self.subject.start[:4], strict=True)
         )
         if self.scalar:
-            links = ", ".join(f"{name} = {words.number(state[f'value.{name}'])}" for name in self.names)
+            inner = [f"{name} = {words.number(state[f'value.{name}'])}" for name in self.names[:-1]]
+            value, slope = self.whole(state)
+            links = ", ".join([*inner, f"{self.names[-1]} = {value.text()}"])
             factors = " · ".join(words.number(state[f"local.{name}"]) for name in reversed(self.names))
             return (
-                f"at {at}: {links}; chain rule {factors} = {words.number(state['product'])}, "
-                f"autodiff of the whole {words.number(direct)}"
+                f"at {at}: {links}; chain rule {factors} = {slope.text()}, autodiff of the whole {words.number(direct)}"
             )
         shapes = " · ".join(f"{words.shape(state[f'local.{name}'])}" for name in reversed(self.names))
         return (
             f"at {at}: the product of the Jacobians {shapes} has shape {words.shape(direct)} and differs "
             f"from autodiff of the whole by at most {words.number((state['product'] - direct).abs().max())}"
         )
+
+    def whole(self, state: State) -> tuple[Proven, Proven]:
+        """The value and the derivative of the whole, proven where they can be."""
+        f, x, J = self.subject, self.subject.start, state["product"]
+        value = state["value"].reshape(()) if f.scalar else state["value"]
+        return proven(f, x, value, 0), proven(f, x, J[0] if f.scalar else J, 1)
 
     def labels(self) -> Labels:
         labels: dict[str, tuple[Sequence[str], ...]] = {}

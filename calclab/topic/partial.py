@@ -19,8 +19,10 @@ from calclab.numerics.verify import check_gradient, check_hessian, check_value, 
 from calclab.topic import words
 from calclab.topic.base import OneLook
 from calclab.topic.parameters import as_matrix, ends_of, layer_of
+from calclab.topic.proven import Proven, proven, shaky
 from calclab.topic.rounding import slack
 
+FEW = 16  # variables up to which it is said what their rounding does
 MIXED = 64  # the most variables for which all mixed second partials are formed
 DRAWN = 8  # gradients of so many weights are drawn; all are written
 ENTRIES = 10_000  # a gradient with more entries is told by its shape and norm only
@@ -99,16 +101,18 @@ class Partial(schema.topic.Partial, OneLook):
     def answer(self, state: State) -> Answer:
         f, g = self.function, state["gradient"]
         values: dict[str, Tensor | str] = {"value": state["value"]}
+        values |= proven(f, f.start, state["value"], 0).values("value")
         if isinstance(self.subject, Network):
             values |= {"gradient_norm": g.norm()}
             values |= {f"gradient_norm of {layer}": self.layer_norm(state, layer) for layer in self.layers}
         if len(g) <= ENTRIES:
-            values["gradient"] = g
+            values |= {"gradient": g, **proven(f, f.start, g, 1).values("gradient")}
         values["gradient_norm"] = g.norm()
         latex = [] if f.exact is None else f.exact.derivative_latex(1)
         if self.mixed:
             H = state["mixed_partials"]
-            values |= {"mixed_partials": H, "asymmetry": (H - H.T).abs().max()}
+            values |= {"mixed_partials": H, **proven(f, f.start, H, 2).values("mixed_partials")}
+            values["asymmetry"] = (H - H.T).abs().max()
         if isinstance(self.subject, Network):
             values |= self.network_values(state)
             sentence = self.network_sentence(state)
@@ -125,12 +129,12 @@ class Partial(schema.topic.Partial, OneLook):
 
     def function_sentence(self, state: State) -> str:
         f, g = self.function, state["gradient"]
-        truth = g if f.exact is None else f.exact.enclose(f.start, 1).mid
-        partials = [
-            partial_text(name, slope, true, self.gaps.get(i))
-            for i, (name, slope, true) in enumerate(zip(f.variables, g, truth, strict=True))
-        ]
-        text = f"f({words.listing(f.start)}) = {words.number(state['value'])}; {words.listing(partials)}"
+        value, slopes = proven(f, f.start, state["value"], 0), proven(f, f.start, g, 1)
+        partials = [partial_text(name, slopes, i, self.gaps.get(i)) for i, name in enumerate(f.variables)]
+        text = f"f({words.listing(f.start)}) = {value.text()}; {words.listing(partials)}"
+        if len(g) <= FEW:
+            looks = [(f"∂f/∂{name}", slopes, 1, i) for i, name in enumerate(f.variables)]
+            text += shaky(f, f.start, [("f", value, 0, 0), *looks])
         kinks = any(gap.exists is False for gap in self.gaps.values())
         return f"{text}; {self.symmetry(state)}" if self.mixed and not kinks else text
 
@@ -224,10 +228,6 @@ class Partial(schema.topic.Partial, OneLook):
         return [Bars("layer_norms", "layer_norms"), *(Heatmap(name, name) for name in matrices[:DRAWN])]
 
 
-def partial_text(variable: str, slope: Tensor, truth: Tensor, gap: Gap | None) -> str:
+def partial_text(variable: str, slopes: Proven, i: int, gap: Gap | None) -> str:
     """∂f/∂x = 5; ``gap`` says what is known where nothing is proven."""
-    if gap is not None:
-        return f"∂f/∂{variable} {gap.text}"
-    if not bool(slope.isfinite()):
-        return f"∂f/∂{variable} = {words.number(truth)} (proven: the float program gives {float(slope)})"
-    return f"∂f/∂{variable} = {words.number(slope)}"
+    return f"∂f/∂{variable} {f'= {slopes.text(i)}' if gap is None else gap.text}"

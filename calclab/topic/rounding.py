@@ -20,8 +20,9 @@ def slack(function: Function, x: Tensor, derivative: Tensor, order: int, size: f
     if function.exact is None:
         return None
     numbers = derivative.detach().to("cpu", torch.float64)
-    truth = function.exact.enclose(x, order).mid.reshape(numbers.shape)
-    largest, error = (float(part.abs().nan_to_num(0, 0).max()) for part in (numbers, numbers - truth))
-    rounding = float(function.exact.rounding(x, order).max())
+    truth = function.exact.enclose(x, order).mid
+    error_of = numbers - truth.reshape(numbers.shape)
+    largest, error = (float(part.abs().nan_to_num(0, 0).max()) for part in (numbers, error_of))
+    rounding = float(function.exact.rounding(x, order).masked_fill(truth.isnan(), 0.0).max())
     usual = tolerance_of(derivative.dtype).identity * (largest if size is None else size)
     return usual + (4 * error + ROUNDINGS * rounding) * numbers.numel() ** 0.5

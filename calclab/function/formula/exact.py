@@ -84,8 +84,7 @@ class FormulaExact:
 
     def enclose(self, x: Tensor, order: int) -> Ball:
         """Balls around the derivative tensor of ``order`` 0, 1 or 2 at x, whose entries are taken as exact."""
-        tape = self.tape
-        shape = self.shape(order)
+        tape, shape = self.tape, self.shape(order)
         if tape is None or (order == 2 and len(tape.nodes) * len(x) * len(tape.steps.roots) > ENTRIES):
             return unknown(shape)
         point = x.detach().double().tolist()

@@ -20,8 +20,9 @@ from calclab.function.formula.work import ExhaustedError, limited
 
 PRECISIONS = (106, 212, 424, 848)  # bits
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
-ACCURATE = 40  # bits that a number beyond float64 must have
-TINY = 5e-324  # the smallest float64
+ACCURATE = 40  # bits that a number beyond float64's normal range must have
+NORMAL = 2.0**-1022  # the smallest float64 with all its digits
+TINY = 2.0**-1074  # the smallest of all
 Found = dict[tuple[int, ...], Any]  # the entries that are not exactly 0
 
 
@@ -57,7 +58,8 @@ def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
     beyond: dict[int, str] = {}
     for at, value in found.items():
         mid[at], rad[at] = middle, radius = outward(value)
-        if radius >= abs(middle) and radius > 0 and value.is_finite() and value.rel_accuracy_bits() > ACCURATE:
+        normal = NORMAL <= abs(middle) < math.inf or radius == 0
+        if not normal and value.is_finite() and value.rel_accuracy_bits() > ACCURATE:
             place = int(np.ravel_multi_index(at, shape)) if shape else 0
             beyond[place] = value.str(7, radius=False)
     return Ball(torch.from_numpy(mid), torch.from_numpy(rad), beyond)

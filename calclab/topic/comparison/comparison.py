@@ -35,7 +35,7 @@ from calclab.core import (
 )
 from calclab.errors import UserError
 from calclab.function.network import Network
-from calclab.numerics.verify import check_gradient
+from calclab.numerics.verify import check_gradient, check_value
 from calclab.optimizer import admit
 from calclab.topic import words
 from calclab.topic.base import Method
@@ -210,6 +210,10 @@ class Comparison(schema.topic.Comparison, Method):
         x, g = state["x"][i, b], state["gradient"][i, b]
         if bool(x.isfinite().all() & g.isfinite().all()):
             scale = float(walks.scale[1][b])
+            height, steepness = (float(part[b % len(walks.starts)]) for part in walks.first)
+            if self.function.exact is not None and math.isfinite(height + steepness):
+                scale = steepness
+                evidence += check_value(self.function, x, state["loss"][i, b], k, scale=height)
             evidence += check_gradient(self.function, x, g, k, scale=scale)
         return evidence
 

@@ -6,17 +6,32 @@ import torch
 from torch import Tensor
 
 from calclab.core import Answer, Function
+from calclab.numerics.tolerance import tolerance_of
 from calclab.topic import words
 from calclab.topic.descent.ending import Ending
 from calclab.topic.descent.forecast import Forecast
+from calclab.topic.proven import proven
 
 
 def answer(
-    function: Function, x: Tensor, loss: Tensor, size: Tensor, end: Ending, forecast: Forecast | None, listed: bool
+    function: Function,
+    x: Tensor,
+    loss: Tensor,
+    size: Tensor,
+    end: Ending,
+    forecast: Forecast | None,
+    listed: bool,
+    height: float,
 ) -> Answer:
-    """At x (n,), which is written out where ``listed``, with f(x) and ``size`` = ‖∇f(x)‖."""
-    values: dict[str, Tensor | str] = {"loss": loss, "gradient_norm": size}
-    sentence = f"loss {words.number(loss)}, gradient norm {words.number(size)}"
+    """At x (n,), which is written out where ``listed``, with f(x) and ``size`` = ‖∇f(x)‖; ``height`` is |f| at the
+    start, by which it is judged whether f(x) has kept its digits."""
+    values: dict[str, Tensor | str] = {"loss": loss}
+    true = proven(function, x, loss, 0)
+    allowed = tolerance_of(loss.dtype).certified * max(abs(float(true.best)), height)
+    lost = abs(float(true.best - true.numbers)) > allowed  # as the evidence has it
+    values |= true.values("loss") if lost else {}
+    values["gradient_norm"] = size
+    sentence = f"loss {true.text() if lost else words.number(loss)}, gradient norm {words.number(size)}"
     if listed:
         values["x"] = x
         sentence += f" at ({words.listing(x)})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ from calclab.topic.descent.answer import answer
 from calclab.topic.descent.ending import ending, ends
 from calclab.topic.descent.forecast import Forecast, forecast
 from calclab.topic.descent.pictures import pictures
-from calclab.topic.descent.runaway import runs_away, scale_at_start
+from calclab.topic.descent.runaway import at_start, runs_away, scale_at_start
 from calclab.topic.descent.sharpness import random_direction, sharpness
 from calclab.topic.descent.trace import distance, earlier, products, trace, vecdot
 from calclab.topic.descent.walk import Walk
@@ -212,19 +213,39 @@ class Descent(schema.topic.Descent):
         f, x = self.seen(k), state["x"]
         if not bool(torch.isfinite(x).all()):
             return []
-        evidence = check_value(f, x, state["loss"], k) if k == 0 else []
-        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.scale[1])
+        evidence = self.of_loss(x, state["loss"], k) if k == 0 or f.exact is not None else []
+        return evidence + check_gradient(f, x, state["gradient"], k, scale=self.steepness)
 
-    def verify_each(self, x: Tensor, g: Tensor, k: int, scales: Sequence[float]) -> Iterator[Sequence[Evidence]]:
-        """What `verify` says of runs of this function at the points x (runs, n) of step k > 0, where g was found."""
-        finite = x.isfinite().all(-1).tolist()
-        kept = [scale for scale, there in zip(scales, finite, strict=True) if there]
-        rows = iter(check_gradients(self.function, x[finite], g[finite], k, kept))
-        yield from (next(rows) if there else [] for there in finite)
+    def of_loss(self, x: Tensor, loss: Tensor, k: int) -> list[Evidence]:
+        """Evidence for f(x): later on relative to |f| at the start, as far as it fell."""
+        return check_value(self.seen(k), x, loss, k, scale=0.0 if k == 0 else self.height)
+
+    @cached_property
+    def height(self) -> float:
+        """|f| at the start; 0 where it is not finite."""
+        size = abs(at_start(self.function)[0])
+        return size if isfinite(size) else 0.0
+
+    @cached_property
+    def steepness(self) -> float:
+        """What gaps in the gradient are relative to: ‖g‖ at the start, of a callable at least 1."""
+        size = at_start(self.function)[1]
+        return self.scale[1] if self.function.exact is None or not isfinite(size) else size
+
+    def verify_each(self, others: Sequence[Descent], state: State, k: int) -> Iterator[Sequence[Evidence]]:
+        """What `verify` says of runs of this function, ``others``, in step k > 0: their state is (runs, ...)."""
+        x, g, loss = state["x"], state["gradient"], state["loss"]
+        there = x.isfinite().all(-1).tolist()
+        kept = [run.steepness for run, ok in zip(others, there, strict=True) if ok]
+        rows = iter(check_gradients(self.function, x[there], g[there], k, kept))
+        exact = self.function.exact is not None
+        for i, (run, ok) in enumerate(zip(others, there, strict=True)):
+            yield [*(run.of_loss(x[i], loss[i], k) if exact else []), *next(rows)] if ok else []
 
     def answer(self, state: State) -> Answer:
         walk = self.walk(state)
-        return answer(walk.function, walk.x, walk.loss, walk.gradient.norm(), ending(walk), self.forecast, self.short)
+        end, size = ending(walk), walk.gradient.norm()
+        return answer(walk.function, walk.x, walk.loss, size, end, self.forecast, self.short, self.height)
 
     def walk(self, state: State) -> Walk:
         """What is known of the walk at its end."""

@@ -35,6 +35,7 @@ from calclab.topic.hessian.layers import COLUMNS, bars, columns
 from calclab.topic.hessian.looked import Looked
 from calclab.topic.hessian.slices import Slices, directions
 from calclab.topic.hessian.stages import packed
+from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
 SHOWN = 64  # larger matrices are not drawn
@@ -154,9 +155,11 @@ class Dense(OneLook):
     def answer(self, state: State) -> Answer:
         f, g, λ = self.function, state["gradient"], state["eigenvalues"]
         told = ("gradient", "hessian") if self.n <= SHOWN else ()
-        rest: dict[str, Tensor | str] = {key: state[key] for key in told}
+        rest: dict[str, Tensor | str] = {}
+        for key in told:
+            rest |= {key: state[key], **self.true(state, key)}
         rest |= {"gradient_norm": g.norm(), "trace": state["hessian"].trace()}
-        values: dict[str, Tensor | str] = {"value": state["value"]}
+        values: dict[str, Tensor | str] = {"value": state["value"], **self.true(state, "value")}
         latex = [] if f.exact is None else f.exact.derivative_latex(2)
         at = f" ({words.listing(f.start)})" if self.n <= 8 else ""
         ball, gaps = self.ball(), self.gaps(state["raw"])
@@ -174,6 +177,7 @@ class Dense(OneLook):
         values |= senses.condition_values(condition, self.knobs.threshold)
         found = inertia(λ, ball)
         values |= {"kind": self.kind(state, measured, found), "eigenvalues": state["eigenvalues"]}
+        values |= Proven(state["eigenvalues"], ball).values("eigenvalues")
         values |= {"inertia": self.signs(found), "curvature": found.curvature, **rest}
         values |= senses.condition_bounds(condition)
         values |= senses.of_matrix(λ, self.knobs.damping)
@@ -193,6 +197,11 @@ class Dense(OneLook):
         if self.n > WRITTEN:
             text += f"; the {self.n} × {self.n} matrix is not written (up to {WRITTEN} are)"
         return Answer(text, values, latex)
+
+    def true(self, state: State, key: str) -> dict[str, Tensor | str]:
+        """What the value, the gradient or the Hessian truly is, where some number of it is not right."""
+        f, order = self.function, ("value", "gradient", "hessian").index(key)
+        return proven(f, f.start, state[key], order).values(key) if order < 2 or self.whole else {}
 
     def told(self, state: State) -> dict[str, Tensor]:
         """Further numbers on a network."""

@@ -13,6 +13,8 @@ from calclab.topic import words
 from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.jacobian import lipschitz, measures
 from calclab.topic.jacobian.evidence import proven
+from calclab.topic.proven import Proven
+from calclab.topic.proven import proven as proven_numbers
 
 if TYPE_CHECKING:
     from calclab.topic.jacobian.points import PointScan
@@ -28,9 +30,11 @@ def one(scan: PointScan, state: State) -> Answer:
         return largest(scan, state)
     f, J, σ = scan.asked.function(0), state["jacobian"][0], state["own.singular_values"][0]
     array = J if scan.batch is None else J.reshape(scan.batch, -1, scan.batch, J.shape[1] // scan.batch)
-    rest: Found = {"value": state["value"][0], "frobenius_norm": J.norm()}
+    value, slopes = state["value"][0], J[0] if f.scalar else J
+    rest: Found = {"value": value, **said(f, value[0] if f.scalar else value, 0).values("value")}
+    rest["frobenius_norm"] = J.norm()
     if scan.small:
-        rest["jacobian"] = array
+        rest |= {"jacobian": array, **said(f, slopes, 1).values("jacobian")}
     if scan.weight is not None:
         rest["weight"] = scan.blocks(scan.weight).reshape(array.shape)
     rest["way"] = scan.plan.way
@@ -45,9 +49,10 @@ def one(scan: PointScan, state: State) -> Answer:
     if ball is not None:
         σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
     condition = condition_of_singular_values(σ, ball)
-    found = rank(σ, tuple(J.shape))
+    found = rank(σ, tuple(J.shape)) if ball is None else int((σ > 0).sum())
     values = {"rank": torch.as_tensor(found), **condition_values(condition, scan.threshold)}
-    values |= {"singular_values": float_σ, "spectral_norm": float_σ[0], "median_singular_value": float_σ.median()}
+    values |= {"singular_values": float_σ, **Proven(float_σ, ball).values("singular_values")}
+    values |= {"spectral_norm": float_σ[0], "median_singular_value": float_σ.median()}
     values |= {"shape": words.shape(array), **rest}
     values |= condition_bounds(condition)
     text = (
@@ -56,11 +61,13 @@ def one(scan: PointScan, state: State) -> Answer:
     )
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
-        if found < len(J) and f.exact is not None:  # few digits are left, but a proof may do
-            known = f.exact.orientation(f.start)
-            sign = sign if known is None else torch.tensor(known)
-        values |= {"log_abs_det": state["own.log_abs_det"][0], "orientation": measures.orientation(sign)}
-        text += f"; log|det| {words.number(state['own.log_abs_det'][0])}, orientation {measures.orientation(sign)}"
+        known = None if f.exact is None else f.exact.orientation(f.start)  # a proof, however few digits are left
+        sign = sign if known is None else torch.tensor(known)
+        volume = state["own.log_abs_det"][0]
+        values |= {"log_abs_det": volume, "orientation": measures.orientation(sign)}
+        if ball is not None:
+            volume = σ.log().sum()
+        text += f"; log|det| {words.number(volume)}, orientation {measures.orientation(sign)}"
     text += bracket(scan, float(float_σ[0]), values)
     if not bool(J.isfinite().all()):
         text += "; these are the proven values: the float program overflows here"
@@ -166,6 +173,11 @@ def bracket(scan: PointScan, seen: float, values: Found) -> str:
         values["lipschitz_high"] = torch.tensor(scan.stretch.constant, dtype=torch.float64)
         values["layer_norms"] = torch.tensor(list(scan.stretch.norms.values()), dtype=torch.float64)
     return f"; {lipschitz.sentence(seen, scan.stretch)}"
+
+
+def said(f: Function, numbers: Tensor, order: int) -> Proven:
+    """The value or the Jacobian at the start of ``f``, proven where it can be."""
+    return proven_numbers(f, f.start, numbers, order)
 
 
 def exists(f: Function) -> bool:
