@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -33,10 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         from calclab.app import ranks
         from calclab.app.command import run
+        from calclab.app.signals import answered
 
-        return ranks.together(lambda: run(words))
+        with answered(aloud=ranks.first()):
+            return ranks.together(lambda: run(words))
     except UserError as mistake:
         return say(str(mistake), 2)
+    except KeyboardInterrupt as interrupt:  # before a run has begun, or the second one
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     except BrokenPipeError:  # whoever reads, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is told at exit
         return 0

@@ -12,7 +12,7 @@ from calclab.app import place, ranks
 from calclab.app.check import check_config
 from calclab.app.choice import chosen, trimmed
 from calclab.app.place import Place
-from calclab.app.signals import signals
+from calclab.app.signals import RUN, signals
 from calclab.text import warn
 
 
@@ -71,7 +71,7 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
     gc.enable()  # a single run has put it off
     if not ranks.first():
         return Attempt(folder, {"exit": ranks.follow(job)}, before=False)
-    with asked.place.held() as anew, signals() as received:
+    with asked.place.held() as anew, signals(RUN) as received:
         if record := asked.settled(anew):  # while we waited
             return Attempt(folder, record, before=True)
         from calclab.app.execute import execute

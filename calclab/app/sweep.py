@@ -27,7 +27,7 @@ from calclab.app.isolated import isolated
 from calclab.app.listing import show_best, show_sweep
 from calclab.app.perform import COLUMNS, Ticket, failed, keep, rows
 from calclab.app.place import check_writable, name
-from calclab.app.signals import signals
+from calclab.app.signals import SWEEP, signals
 from calclab.errors import UserError
 from calclab.text import cell
 
@@ -48,7 +48,7 @@ def sweep(words: Sequence[str]) -> int:
     sys.argv = [sys.argv[0], "--multirun", *words, f"hydra.sweep.dir={text(str(place))}"]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
     stopped = 0
-    with signals() as received:
+    with signals(SWEEP) as received:
         try:
             start(job)()
         except KeyboardInterrupt as interrupt:
