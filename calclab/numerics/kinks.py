@@ -92,6 +92,25 @@ def spoilt(first: dict[int, Gap], n: int) -> set[int]:
     }
 
 
+def filled(derivative: Tensor, known: dict[int, Gap]) -> Tensor:
+    """A derivative with what is known of its entries in their places: measured, or NaN."""
+    found = derivative.clone()
+    for k, gap in known.items():
+        found.view(-1)[k] = gap.value
+    return found
+
+
+def nowhere(known: dict[int, Gap]) -> str:
+    """Why there is no such derivative to speak of."""
+    none = next((gap for gap in known.values() if gap.exists is False), None)
+    if none is not None:
+        return f"does not exist at the point: {none.note}"
+    open_ = next((gap for gap in known.values() if gap.exists is None), None)
+    if known and open_ is None:
+        return f"is no number of the float program: {next(iter(known.values())).note}"
+    return f"is not known at the point: {open_.note if open_ else 'autograd gives no finite number'}"
+
+
 def edge(exact: Exact, x: Tensor, i: int, row: int) -> bool:
     """Whether the function has no value on one side of x_i."""
     for way in (-inf, inf):

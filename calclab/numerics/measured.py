@@ -28,8 +28,8 @@ GROWING = 6  # steps over which quotients that grow without end must do so
 def gaps(
     call: Callable[[Tensor], Tensor], x: Tensor, order: int, number: Tensor, names: Sequence[str]
 ) -> dict[int, Gap]:
-    """Entries of the derivative ``number`` of ``order`` 1 (n,) or 2 (n, n), by flat index, that are known otherwise
-    than by autograd: not to exist, or to be a number where autograd has none; or not known at all.
+    """Entries of the derivative ``number`` of ``order`` 1 (n,), (m, n) or 2 (n, n), by flat index, that are known
+    otherwise than by autograd: not to exist, or to be a number where autograd has none; or not known at all.
     """
     n, finite = len(x), number.isfinite().reshape(-1)
     if n > MOST or (n > VARIABLES and order == 2 and bool(finite.all())) or not bool(x.isfinite().all()):
@@ -41,7 +41,7 @@ def gaps(
     found: dict[int, Gap] = {}
     for j, look in enumerate(looks):
         for i in range(look.left.numel()):
-            k, of = (j, f"slope in {names[j]}") if order == 1 else (i * n + j, f"slope of ∂f/∂{names[i]}")
+            k, of = i * n + j, f"slope in {names[j]}" if order == 1 else f"slope of ∂f/∂{names[i]}"
             none = next((first[at] for at in (i, j) if at in first and first[at].exists is False), None)
             here = none or judged(look, i, scale, names[j], of, x.dtype)
             if order == 2 and here.exists and not bool(finite[k]) and not agrees(call, x, i, j, here.value, scale):

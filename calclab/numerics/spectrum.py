@@ -125,7 +125,9 @@ def inertia(eigenvalues: Tensor, ball: Ball | None = None) -> Inertia:
     """
     n = len(eigenvalues)
     if ball is not None:
-        values, zero = ball.mid, ball.rad
+        beyond = torch.zeros_like(ball.rad)  # numbers outside float64's range, whose midpoint has their sign
+        beyond[list(ball.beyond)] = 1
+        values, zero = ball.mid, torch.where(beyond > 0, 0.0, ball.rad)
     else:
         values, zero = eigenvalues, n * torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().max()
     negative, positive = int((values < -zero).sum()), int((values > zero).sum())

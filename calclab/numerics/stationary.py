@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Function
+from calclab.numerics.kinks import filled
+from calclab.numerics.measured import MOST
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import eigen, symmetric
+from calclab.numerics.verify import known
 
 ULPS = 8  # a point this near to a stationary one, in units in the last place of its coordinates, is called stationary
 
@@ -26,13 +29,18 @@ class Look(NamedTuple):
 
 def look(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = None) -> Look:
     """Proven where it can be, and an eigenvalue is zero where zero is within its bound; elsewhere from the float
-    program's ``gradient`` and ``H`` (n, n), which is formed where it is not given."""
+    program's ``gradient`` and ``H`` (n, n), which is formed where it is not given, and what is measured from both sides
+    where it gives no numbers."""
     if function.exact is not None:
         ball, slope = function.exact.eigenvalues(x), function.exact.enclose(x, 1)
         if all(bool((b.mid.isfinite() & b.rad.isfinite()).all()) for b in (ball, slope)):
             V = eigen(symmetric(function.exact.enclose(x, 2).mid))[1]
             return Look(slope.mid, torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid), V, ball)
     H = dense_hessian(function.call, x) if H is None else H
+    lost = not bool(H.isfinite().all() & gradient.isfinite().all())
+    if function.exact is not None or (lost and len(x) <= MOST):
+        gradient = filled(gradient, known(function, x, 1, gradient))
+        H = filled(H, known(function, x, 2, H))
     return Look(gradient, *eigen(symmetric(H)), None)
 
 

@@ -164,3 +164,13 @@ def test_single_precision_stays_single(expr: str) -> None:
 
 def pushed(call: Callable[[Tensor], Tensor], v: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x: torch.func.jvp(call, (x,), (v,))[1]
+
+
+@pytest.mark.parametrize("branch", ["x**0.5", "x**-1", "x**2.5", "x**-0.5", "(x - 1)**-3", "log(x)", "1/x", "x**x"])
+@pytest.mark.parametrize("at", [0.0, -1.5])
+def test_a_branch_that_is_not_taken_leaves_no_nan_behind(branch: str, at: float) -> None:
+    """0 · NaN is NaN, which the chain rule makes of a branch that has no derivative here."""
+    for expr in (f"where(x > 0.5, {branch}, 3*x**2)", f"where(x <= 0.5, 3*x**2, {branch})"):
+        f = formula(expr=expr, at=at)
+        assert torch.func.grad(f.call)(f.start).tolist() == [6 * at], expr
+        assert torch.func.hessian(f.call)(f.start).tolist() == [[6.0]], expr

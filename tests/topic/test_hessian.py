@@ -148,6 +148,43 @@ def test_a_kink_has_no_hessian(walk):
     assert values["kind"] == "undefined"
 
 
+@pytest.mark.parametrize(
+    ("expr", "at", "kind", "λ"),
+    [
+        ("sqrt(x**4) + (y - 1)**2", (0, 1), "minimum", [2, 2]),
+        ("cbrt(x**3)", (0,), "not stationary, curvature zero", [0]),
+        ("exp(-sqrt(x**2 + y**2)**2)", (0, 0), "maximum", [-2, -2]),
+        ("sqrt(x**4) - sqrt(y**4)", (0, 0), "saddle", [-2, 2]),
+    ],
+)
+def test_what_only_looks_like_a_kink_has_a_measured_hessian(walk, expr, at, kind, λ):
+    found = walk(hessian(subject=f(expr, *at)))
+    assert found.answer.values["kind"] == kind
+    assert found.answer.values["eigenvalues_measured"].tolist() == pytest.approx(λ)
+    assert "measured eigenvalue" in found.answer.sentence
+    assert "kink" not in found.answer.sentence
+    assert not found.verdicts & {Verdict.UNDEFINED, Verdict.REFUTED}
+
+
+def test_a_callables_lost_hessian_is_measured(walk):
+    start = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64)
+    bell = Function("bell", lambda x: 3 * torch.exp(-(torch.linalg.norm(x - start) ** 2)), start, ("x", "y", "z"))
+    found = walk(hessian(subject=bell))
+    assert found.answer.values["kind"] == "maximum"
+    torch.testing.assert_close(
+        found.answer.values["hessian_measured"], -6 * torch.eye(3, dtype=torch.float64), atol=1e-8, rtol=0
+    )
+    bent = Function("bent", lambda x: x.abs().sum(), torch.tensor([0.0, 1.0], dtype=torch.float64), ("x", "y"))
+    sentence = walk(hessian(subject=bent)).answer.sentence
+    assert "does not exist at the point: kink in x: slope -1 from the left, 1 from the right" in sentence
+
+
+def test_eigenvalues_below_float64_keep_their_sign(walk):
+    """exp(-x²)'' at 30 is 4.9e-388, and proven to be positive."""
+    values = walk(hessian(subject=f("exp(-x**2)", 30))).answer.values
+    assert values["inertia"] == "0 negative, 0 zero, 1 positive"
+
+
 def net(make_network, rows, **more):
     return make_network(lambda: nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)), rows, **more)
 

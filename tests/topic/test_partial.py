@@ -61,6 +61,55 @@ def test_a_kink_is_named_and_not_given_a_slope(walk):
     assert Verdict.UNDEFINED in found.verdicts
 
 
+def test_what_only_looks_like_a_kink_has_its_measured_slope(walk):
+    f = formula(name="f", expr="x**y + cbrt(z**3)", at=[0.0, 1.0, 0.0], dtype=torch.float64, device="cpu")
+    sentence = walk(partials(subject=f)).answer.sentence
+    assert "∂f/∂x = 1, ∂f/∂y = 0 (measured from both sides, not proven), ∂f/∂z = 1 (measured" in sentence
+    assert "kink" not in sentence
+
+
+class Forgetful(torch.autograd.Function):
+    """exp(x0 x1), whose backward multiplies by numbers of NumPy: the graph of the gradient is lost."""
+
+    @staticmethod
+    def forward(ctx, x):
+        value = torch.exp(x[0] * x[1])
+        ctx.saved = (value * x.flip(0)).detach().numpy()
+        return value
+
+    @staticmethod
+    def backward(ctx, up):
+        return up * torch.from_numpy(ctx.saved)
+
+
+def test_second_partials_of_a_program_that_forgets_its_graph_are_refuted(walk):
+    start = torch.tensor([0.7, 1.3], dtype=torch.float64)
+    found = walk(partials(subject=Function("f", Forgetful.apply, start, ("x0", "x1"))))
+    assert Verdict.REFUTED in {row.verdict for row in found.evidence if row.quantity == "second partials"}
+    assert "the second partials are refuted" in found.answer.sentence
+    right = walk(partials(subject=Function("f", lambda x: torch.exp(x[0] * x[1]), start, ("x0", "x1"))))
+    truth = torch.tensor([[4.19851, 4.74506], [4.74506, 1.21732]], dtype=torch.float64)
+    torch.testing.assert_close(right.answer.values["mixed_partials"], truth, atol=1e-5, rtol=0)
+    assert right.verdicts == {Verdict.CONSISTENT}
+
+
+def test_second_partials_of_a_formula_are_held_against_the_proof(walk):
+    f = formula(name="f", expr="1e20*x + (1-cos(y))/y**2", at=[1.0, 1e-9], dtype=torch.float64, device="cpu")
+    found = walk(partials(subject=f))
+    (row,) = [row for row in found.evidence if row.quantity == "second partials"]
+    assert row.verdict is Verdict.SUSPECT
+    assert row.reference == pytest.approx(-1 / 12)
+    assert "lost their digits" in found.answer.sentence
+
+
+def test_second_partials_that_are_lost_are_measured(walk):
+    start = torch.tensor([0.3, -0.7], dtype=torch.float64)
+    f = Function("f", lambda x: torch.exp(-(torch.linalg.norm(x - start) ** 2)), start, ("x", "y"))
+    sentence = walk(partials(subject=f)).answer.sentence
+    assert "were measured from both sides" in sentence
+    assert "kink" not in sentence
+
+
 def test_linear_layer_with_sum_as_loss_has_the_notebooks_gradients(walk, make_data, make_network):
     rows = make_data(4, (3,), 2)
     net = make_network(lambda: nn.Linear(3, 2), rows, loss="sum")

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from calclab.core import Columns, Function, Status
-from calclab.numerics.operators import value_and_gradient
+from calclab.numerics.kinks import nowhere
+from calclab.numerics.measured import MOST
+from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import inertia
 from calclab.numerics.stationary import Look, look, stationary
+from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.descent.advice import bottomless, further, learn, overshoots, smaller
 from calclab.topic.descent.chance import chance
@@ -94,7 +97,7 @@ def kind_of_point(walk: Walk) -> Ending | None:
         return Ending("stationary", told) if vanished else None
     seen = look(function, x, walk.gradient)
     if not bool(seen.λ.isfinite().all()):
-        told = "the gradient has vanished where the second derivatives are not known"
+        told = f"the gradient has vanished where the second derivative {unknown(function, x)}"
         return Ending("stationary", told) if vanished else None
     if not stationary(function, x, seen):
         if not vanished:
@@ -117,6 +120,12 @@ def kind_of_point(walk: Walk) -> Ending | None:
             ways = f"{found.negative} of {len(x)} directions go down"
             return Ending("saddle", f"it is a saddle ({listed}), {ways}; {away}")
     return Ending("flat", f"it is flat ({listed}): the second derivatives do not tell what the point is")
+
+
+def unknown(function: Function, x: Tensor) -> str:
+    """What is known of second derivatives that are no numbers."""
+    H = dense_hessian(function.call, x)
+    return nowhere(known(function, x, 2, H) if len(x) <= MOST else {})
 
 
 def moving(walk: Walk) -> Ending:

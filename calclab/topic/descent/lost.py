@@ -7,7 +7,10 @@ from torch import Tensor
 
 from calclab.function.network import Network
 from calclab.function.scores import predictions
+from calclab.numerics.kinks import nowhere
+from calclab.numerics.measured import MOST
 from calclab.numerics.operators import evaluate
+from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.descent.advice import smaller
 from calclab.topic.descent.walk import Walk
@@ -23,10 +26,11 @@ def lost(walk: Walk) -> str:
         why = undefined(walk, walk.function.start, f0)
         return f"there is no number to start from: {why}. lr is not the cause; {elsewhere(walk)}"
     if not bool(g0.isfinite()):
-        return (
-            f"the loss is {words.number(f0)} at the start and its gradient is no number: a kink, or a pole of the "
-            f"derivative. lr is not the cause; {elsewhere(walk)}"
-        )
+        function, x = walk.function, walk.function.start
+        few = walk.network is None and len(x) <= MOST
+        gaps = known(function, x, 1, evaluate(function, x)[1]) if few else {}
+        why = f"its gradient {nowhere(gaps)}"
+        return f"the loss is {words.number(f0)} at the start, and {why}. lr is not the cause; {elsewhere(walk)}"
     if not bool(walk.move.isfinite().all()):
         return (
             f"the last step of {type(walk.rule).__name__} is no number, though the gradient before it was one: "

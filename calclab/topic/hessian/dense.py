@@ -21,7 +21,7 @@ from calclab.core import (
     State,
     Values,
 )
-from calclab.numerics.kinks import Gap
+from calclab.numerics.kinks import Gap, filled, nowhere
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
@@ -170,7 +170,7 @@ class Dense(OneLook):
             rest |= {"hessian_measured": measured, "eigenvalues_measured": λ}
         elif gaps or (ball is None and not bool(λ.isfinite().all())):
             values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined", "eigenvalues": λ}
-            return Answer(f"the {self.looked.title} of {f.name} {nowhere(gaps)}{at}", values | rest, latex)
+            return Answer(f"the {self.looked.title} of {f.name} {nowhere(gaps)}", values | rest, latex)
         if ball is not None:
             λ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
         condition = condition_of_eigenvalues(λ, ball)
@@ -180,7 +180,7 @@ class Dense(OneLook):
         values |= Proven(state["eigenvalues"], ball).values("eigenvalues")
         values |= {"inertia": self.signs(found), "curvature": found.curvature, **rest}
         values |= senses.condition_bounds(condition)
-        values |= senses.of_matrix(λ, self.knobs.damping)
+        values |= senses.of_matrix(λ, found, self.knobs.damping, proven=ball is not None)
         text = (
             f"{f.name} at the point{at}: {values['kind']}; {self.known(ball, gaps)}"
             f"eigenvalue{'s' * (self.n > 1)} {words.ends(λ)} ({values['inertia']}); "
@@ -244,8 +244,6 @@ class Dense(OneLook):
         if not self.whole:
             return f"{self.looked.title}, {found.curvature}"
         x, g = self.function.start, state["gradient"]
-        if self.looked.network is None:
-            g = filled(g, known(self.function, x, 1, g))
         here = stationary(self.function, x, look(self.function, x, g, H))
         return found.word if here else f"not stationary, curvature {found.curvature}"
 
@@ -272,20 +270,3 @@ class Dense(OneLook):
         if self.layers:
             found += bars(self.looked.kind)
         return found if self.slices is None else [*found, *self.slices.pictures()]
-
-
-def filled(derivative: Tensor, gaps: dict[int, Gap]) -> Tensor:
-    """A derivative with the measured entries in their places."""
-    found = derivative.clone()
-    for k, gap in gaps.items():
-        found.view(-1)[k] = gap.value
-    return found
-
-
-def nowhere(gaps: dict[int, Gap]) -> str:
-    """Why there is no Hessian to speak of."""
-    none = next((gap for gap in gaps.values() if gap.exists is False), None)
-    if none is not None:
-        return f"does not exist here: {none.note}; the point is"
-    note = next((gap.note for gap in gaps.values() if gap.exists is None), "autograd gives no finite number")
-    return f"is not known here: {note}; the point is"

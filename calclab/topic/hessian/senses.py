@@ -17,7 +17,7 @@ from torch import Tensor
 from calclab.core import Spectrum
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.krylov.density import share_between
-from calclab.numerics.spectrum import Condition
+from calclab.numerics.spectrum import Condition, Inertia
 
 Values = dict[str, Tensor | str]
 
@@ -38,12 +38,13 @@ def condition_bounds(condition: Condition, suffix: str = "") -> Values:
     return {f"condition{suffix}_{name}": torch.tensor(end, dtype=torch.float64) for name, end in ends.items()}
 
 
-def of_matrix(λ: Tensor, damping: float) -> Values:
-    """Further senses for all eigenvalues (n,), ascending: of those above rounding, and of A + ``damping`` I."""
+def of_matrix(λ: Tensor, signs: Inertia, damping: float, *, proven: bool) -> Values:
+    """Further senses for all eigenvalues (n,), ascending: of those that are positive by ``signs``, and of
+    A + ``damping`` I. What is not ``proven`` is known to rounding."""
     n = len(λ)
-    zero = n * torch.finfo(λ.dtype).eps * λ.abs().max()
+    zero = (0.0 if proven else n * torch.finfo(λ.dtype).eps) * λ.abs().max()
     found: Values = {}
-    positive = λ[λ > zero]
+    positive = λ[n - signs.positive :]
     if 0 < len(positive) < n:
         found["condition_positive"] = (positive[-1] / positive[0]).double()
     if damping:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from calclab.core import Answer, Function, State
+from calclab.numerics.kinks import filled, nowhere
 from calclab.numerics.spectrum import condition_of_singular_values, rank
+from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.jacobian import lipschitz, measures
+from calclab.topic.jacobian.asked import ByInput
 from calclab.topic.jacobian.evidence import proven
 from calclab.topic.proven import Proven
 from calclab.topic.proven import proven as proven_numbers
@@ -40,11 +43,15 @@ def one(scan: PointScan, state: State) -> Answer:
     rest["way"] = scan.plan.way
     latex = [] if f.exact is None else f.exact.derivative_latex(1)
     ball = None if f.scalar else proven(f)
-    if ball is None and not (bool(J.isfinite().all()) and exists(f)):
+    gaps = known(f, f.start, 1, J) if ball is None and plain(scan) else {}
+    measured = bool(gaps) and all(gap.exists for gap in gaps.values())
+    if measured:
+        rest["jacobian_measured"] = filled(J, gaps)
+        σ = torch.linalg.svdvals(rest["jacobian_measured"])
+    if ball is None and not measured and (gaps or not bool(J.isfinite().all())):
         values: Found = {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
         values["shape"] = words.shape(array)
-        text = f"the Jacobian of {f.name} does not exist at the point: a kink, an infinite slope or an overflow"
-        return Answer(text, {**values, "singular_values": σ, **rest}, latex)
+        return Answer(f"the Jacobian of {f.name} {nowhere(gaps)}", {**values, "singular_values": σ, **rest}, latex)
     float_σ = σ
     if ball is not None:
         σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
@@ -61,8 +68,8 @@ def one(scan: PointScan, state: State) -> Answer:
     )
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
-        known = None if f.exact is None else f.exact.orientation(f.start)  # a proof, however few digits are left
-        sign = sign if known is None else torch.tensor(known)
+        proof = None if f.exact is None else f.exact.orientation(f.start)  # a proof, however few digits are left
+        sign = sign if proof is None else torch.tensor(proof)
         volume = state["own.log_abs_det"][0]
         values |= {"log_abs_det": volume, "orientation": measures.orientation(sign)}
         if ball is not None:
@@ -70,7 +77,7 @@ def one(scan: PointScan, state: State) -> Answer:
         text += f"; log|det| {words.number(volume)}, orientation {measures.orientation(sign)}"
     text += bracket(scan, float(float_σ[0]), values)
     if not bool(J.isfinite().all()):
-        text += "; these are the proven values: the float program overflows here"
+        text += f"; these are the {'measured' if measured else 'proven'} values: the float program gives none here"
     if not scan.small:
         text += f"; its {J.numel():,} entries are not written"
     return Answer(text, values, latex)
@@ -145,8 +152,9 @@ def many(scan: PointScan, state: State) -> Answer:
             values["preserved"], values["reversed"] = (sign > 0).sum(), (sign < 0).sum()
             text += f"; orientation preserved at {int((sign > 0).sum()):,} and reversed at {int((sign < 0).sum()):,}"
     else:
-        known = state["all.residual"]
-        values["residual"] = known[~known.isnan()].max() if bool((~known.isnan()).any()) else known[0]
+        residuals = state["all.residual"]
+        there = ~residuals.isnan()
+        values["residual"] = residuals[there].max() if bool(there.any()) else residuals[0]
         text += f"; residuals up to {float(values['residual']):.1g}"
     if "squares" in state:
         values["sensitivity"] = (state["squares"] / count).sqrt()
@@ -178,6 +186,11 @@ def bracket(scan: PointScan, seen: float, values: Found) -> str:
 def said(f: Function, numbers: Tensor, order: int) -> Proven:
     """The value or the Jacobian at the start of ``f``, proven where it can be."""
     return proven_numbers(f, f.start, numbers, order)
+
+
+def plain(scan: PointScan) -> bool:
+    """Whether it is a function's: of a network nothing is measured."""
+    return isinstance(scan.asked, ByInput) and scan.asked.module is None
 
 
 def exists(f: Function) -> bool:

@@ -80,7 +80,7 @@ WORDS = [
         0.1,
         5,
         "nonfinite",
-        "its gradient is no number: a kink, or a pole of the derivative. lr is not the cause; type another function.at",
+        "slope none from the left, inf from the right. lr is not the cause; type another function.at",
     ),
     ("x**2*exp(1000*x)", [2], 0.1, 5, "nonfinite", "lr is not the cause; type another function.at"),
 ]
@@ -173,3 +173,18 @@ def test_degrees_of_polynomials(expr: str, degree: float) -> None:
     f = formula(name="f", expr=expr, **PLACE)
     assert f.exact is not None
     assert f.exact.degree == degree
+
+
+@pytest.mark.parametrize(
+    ("expr", "at", "word", "why"),
+    [
+        ("(x - 1)*abs(x - 1)*0 + abs(x - 1)**1.5", [1], "stationary", "does not exist at the point: vertical in x"),
+        ("x*abs(x)", [0], "stationary", "kink in x: slope of ∂f/∂x -2 from the left, 2 from the right"),
+        ("sqrt(x**4)", [0], "nonfinite", "no number of the float program: slope in x 0 from both sides, measured"),
+        ("sqrt(abs(x))", [0], "nonfinite", "kink in x: slope -inf from the left, inf from the right"),
+        ("sqrt(x)", [0], "nonfinite", "the function ends here in x"),
+    ],
+)
+def test_why_there_is_no_derivative_is_told_where_it_is_known(expr: str, at: list[float], word: str, why: str) -> None:
+    found, sentence = told(descent(formula(name="f", expr=expr, at=at, **PLACE), 0.1, 3))
+    assert (found, why in sentence) == (word, True), sentence
