@@ -124,8 +124,6 @@ def plain(layer: nn.Module) -> bool:
         return False
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        return layer.running_mean is not None
     return True
 
 

@@ -213,3 +213,33 @@ def test_every_method_tells_its_cost_and_its_error(nets: SimpleNamespace) -> Non
         assert found.error is None or found.error.shape == found.values.shape
         assert found.error is not None or found.error_kind == "rounding"
     assert set(OWN) <= set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (lambda y: (y, y[:, 0]), "2 outputs, 0 to 1. Say which by output=0"),
+        (lambda y: [y, y, y], "3 outputs, 0 to 2. Say which by output=0"),
+        (lambda y: {"a": y, "b": y}, "a dict of outputs with the keys a, b. Say which by output=0"),
+        (lambda y: None, "a NoneType, not a tensor. Say which by output=0"),
+    ],
+)
+def test_of_several_outputs_one_is_named(nets: SimpleNamespace, given, sentence: str) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> object:
+            return given(self.layer(x))
+
+    net, x = nets.made(Several()), nets.rows(4, 3)
+    with pytest.raises(UserError, match=f"Several gives {sentence}"):
+        attribute(net, "gradient", x)
+    with pytest.raises(UserError, match=sentence.partition(". Say")[0]):
+        attribute(net, "gradient", x, output=9)
+
+
+def test_what_is_one_output_has_no_others(nets: SimpleNamespace) -> None:
+    with pytest.raises(UserError, match="output=9: one output"):
+        attribute(nets.chain(nn.ReLU(), 3, 4, 2), "gradient", nets.rows(4, 3), output=9)

@@ -150,10 +150,24 @@ def test_a_product_of_the_input_with_itself_is_not_called_linear() -> None:
 @pytest.mark.parametrize(("memory", "count"), [(0.05, 40), (1.0, 40), (32.0, 300)])
 def test_the_memory_limit_changes_nothing(nets: SimpleNamespace, memory: float, count: int) -> None:
     net, x = nets.chain(nn.ReLU(), 6, 20, 20, 2), nets.rows(count, 6)
-    for options in ({}, {"steps": 30}, {"exact": False, "tol": 1e-4}):
-        small = attribute(net, "integrated_gradients", x, target=0, memory=memory, **options)
-        large = attribute(net, "integrated_gradients", x, target=0, memory=256.0, **options)
+    each = torch.arange(count) % 2  # a row's own target
+    for options, target in (({}, 0), ({"steps": 30}, 0), ({"exact": False, "tol": 1e-4}, each)):
+        small = attribute(net, "integrated_gradients", x, target=target, memory=memory, **options)
+        large = attribute(net, "integrated_gradients", x, target=target, memory=256.0, **options)
         torch.testing.assert_close(small.values, large.values, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_unit_of_the_output_changes_nothing_else(nets: SimpleNamespace, unit: float) -> None:
+    net, x = nets.chain(nn.Tanh(), 4, 16, 1), 5 * nets.rows(6, 4)
+    scaled = nets.chain(nn.Tanh(), 4, 16, 1)
+    with torch.no_grad():
+        scaled[-1].weight.mul_(unit)
+        scaled[-1].bias.mul_(unit)
+    own, other = (attribute(each, "integrated_gradients", x, target=0, tol=1e-8) for each in (net, scaled))
+    torch.testing.assert_close(other.values / unit, own.values, rtol=1e-12, atol=1e-14)
+    assert other.gradients == own.gradients
+    assert other.converged
 
 
 def test_baselines_of_every_kind(nets: SimpleNamespace) -> None:

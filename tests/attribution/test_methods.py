@@ -272,3 +272,33 @@ def test_the_error_of_expected_gradients_is_the_spread_of_its_samples(nets: Simp
     found = attribute(Cubes(), "expected_gradients", x, reference=reference, samples=700)
     torch.testing.assert_close(found.error, spread / 700**0.5, rtol=0.1, atol=0)
     assert bool(((found.values - seen.flatten(1, 2).mean(1)).abs() <= 2 * found.error).all())
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "ablation", "shapley", "smoothgrad"])
+def test_a_chain_may_end_in_an_activation(nets: SimpleNamespace, method: str) -> None:
+    """The same network with a last layer that changes nothing."""
+    torch.manual_seed(2)
+    short = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2), nn.Tanh()).double()
+    identity = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        identity.weight.copy_(torch.eye(2))
+        identity.bias.zero_()
+    x, options = nets.rows(6, 3), {"samples": 8} if method in ("shapley", "smoothgrad") else {}
+    for target in (1, "y0 - 2*y1", "y0*y1"):
+        own = attribute(short, method, x, target=target, **options)
+        longer = attribute(nn.Sequential(*short, identity), method, x, target=target, **options)
+        torch.testing.assert_close(own.values, longer.values, rtol=1e-6, atol=1e-9)
+
+
+def test_what_permutation_and_occlusion_cannot_do(nets: SimpleNamespace) -> None:
+    net, x = nets.chain(nn.ReLU(), 3, 4, 2), nets.rows(5, 3)
+    for rows, repeats in ((x, 1), (x[:1], 30), (x[:1], 1)):
+        with pytest.raises(UserError, match=f"repeats={repeats} on {len(rows)} rows: 2 or more of both"):
+            attribute(net, "permutation", rows, labels=torch.zeros(len(rows)).long(), repeats=repeats)
+    assert attribute(net, "permutation", x[:2], labels=torch.tensor([0, 1]), repeats=2).values.shape == (1, 3)
+    with pytest.raises(UserError, match="one input is needed, and a window over its last axes"):
+        attribute(nets.made(nets.Two()), "occlusion", (nets.rows(6, 3), nets.rows(6, 2)), output="sum", window=1)
+    for window, stride in (((2, 2), None), ((), None), (2, (1, 1)), (0, None), (4, None), (2, 0)):
+        with pytest.raises(UserError, match="window="):
+            attribute(net, "occlusion", x, window=window, stride=stride)
+    assert attribute(net, "occlusion", x, window=3, stride=1).values.shape == x.shape

@@ -133,3 +133,13 @@ def test_a_network_brings_its_data_labels_and_names() -> None:
         attribute(net, "gradient", bad)
     with pytest.raises(UserError, match="rows of 3 numbers"):
         attribute(net, "gradient", torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("outputs", [2, 7, 8, 12])
+def test_at_most_ten_targets_are_listed(nets: SimpleNamespace, outputs: int) -> None:
+    """predicted, label, loss and the outputs; dots where there are more."""
+    net, x = nets.chain(nn.Tanh(), 4, 8, outputs), nets.rows(3, 4)
+    named = ", ".join(["predicted", "label", "loss", *(f"output.{k}" for k in range(min(outputs, 7)))])
+    rest = ", ..." if outputs > 7 else ""
+    with pytest.raises(UserError, match=f"there is {named}{rest}, or a formula in the outputs y0 to y{outputs - 1},"):
+        attribute(net, "gradient", x, target="benign")

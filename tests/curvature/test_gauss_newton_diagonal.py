@@ -223,7 +223,25 @@ class Own(nn.Module):
         return self.output(type("Mul", (Squared,), {}).apply(x, self.scale))
 
 
-@pytest.mark.parametrize("module", [Twice, Stopped, Own])
+class Aside(nn.Module):
+    """A layer whose output goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.aside, self.norm, self.output = (
+            nn.Linear(5, 4),
+            nn.Linear(4, 2),
+            nn.LayerNorm(4),
+            nn.Linear(4, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.norm(self.first(x)))
+        self.aside(y)
+        return self.output(y)
+
+
+@pytest.mark.parametrize("module", [Twice, Stopped, Own, Aside])
 def test_what_the_first_row_or_a_name_does_not_tell(module: type[nn.Module]) -> None:
     """The first row is zeros: it tells no use of a weight from another."""
     inputs = cases.draw(9, 5)

@@ -167,3 +167,22 @@ def test_what_has_no_theory_says_so() -> None:
     assert gd.steps(1.0, 1e-8) == math.inf
     assert gd.steps(0.5, 1.0) == 0
     assert gd.steps(0.5, 0.25) == 2
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 17])
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_the_ends_tell_every_step_of_the_walk_there(k: int, momentum: float) -> None:
+    """``after(k)`` is the larger of |x_k| and |x_{k+1}| from x_0 = 1, for each of two eigenvalues."""
+    λ = torch.tensor([0.5, 3.0]).double()
+    f = Function("f", lambda x: (λ * x * x).sum() / 2, torch.ones(2).double(), ("x", "y"))
+    for rule in rules(momentum):
+        known_ = rule.theory(0.5, 3.0)
+        for lr in (0.1, 0.6):
+            x, state, sizes = f.start, rule.init(f.start), []
+            for _ in range(k + 1):
+                move, state = rule.update(Point(x, f.call(x), λ * x, f), state, lr)
+                x = x + move
+                sizes.append(x.abs())
+            expected = torch.maximum(sizes[-1], sizes[-2])
+            found = torch.tensor([end.after(k) for end in known_.ends(lr)], dtype=torch.float64)
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
