@@ -148,3 +148,28 @@ def test_a_mistake_is_told(made: Any, said: str) -> None:
 
 def test_a_rule_is_returned_as_it_is() -> None:
     assert as_rule(functools.partial(Momentum, momentum=0.5)) == Momentum(momentum=0.5)
+
+
+def test_a_line_search_may_look_twice_and_not_once() -> None:
+    """With max_eval=1 torch's strong Wolfe search never moves; with 2 it does."""
+    made = lambda most: functools.partial(torch.optim.LBFGS, max_iter=1, max_eval=most, line_search_fn="strong_wolfe")  # noqa: E731
+    with pytest.raises(UserError, match="never moves"):
+        as_rule(made(1))
+    rule, x = as_rule(made(2)), torch.tensor([1.0, -2.0], dtype=torch.float64)
+    f = Function("f", lambda z: (z * z).sum(), x, ("x", "y"))
+    move, _ = rule.update(Point(x, f.call(x), 2 * x, f), rule.init(x), 0.1)
+    assert float((x + move).norm()) < float(x.norm())
+
+
+def test_half_a_rule_is_none() -> None:
+    class OnlyInit:
+        def init(self, x):
+            return {}
+
+    class OnlyUpdate:
+        def update(self, point, state, lr):
+            return point.x, state
+
+    for half in (OnlyInit, OnlyUpdate):
+        with pytest.raises(UserError, match="makes no optimizer"):
+            as_rule(functools.partial(half))
