@@ -144,11 +144,11 @@ def made(root: Path, package: str, path: Path, place: tuple[Any, Any], change: t
     """The mutant; None where the change is none, or not Python."""
     name, occurrence, node = change
     text = path.read_text()
-    source = mutate_code(text, get_operator(name)(), occurrence)
     try:
+        source = mutate_code(text, get_operator(name)(), occurrence)
         if source is None or ast.dump(ast.parse(source)) == ast.dump(ast.parse(text)):
             return None
-    except SyntaxError:
+    except (SyntaxError, AttributeError):  # Cosmic Ray's ExceptionReplacer knows no dotted name
         return None
     old, new = text.splitlines(), source.splitlines()
     first = next(i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
