@@ -120,6 +120,7 @@ class Data:
     each input the column of a table that it was made of, where they differ: a column of texts becomes several inputs.
     ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
     ``places`` (B,) says which row of the user's table each one is, from 0, where some were dropped, drawn or held out.
+    ``codes`` numbers the inputs, flattened, that the network looks something up by: of these there is no derivative.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Data:
     units: Units | None = None
     target_units: Units | None = None
     places: Tensor | None = None
+    codes: tuple[int, ...] = ()
 
     def take(self, rows: Tensor) -> Data:
         """The rows numbered ``rows`` (b,) alone, and nothing held out."""

@@ -33,9 +33,9 @@ def table(
     missing: str,
     na: str | None,
     separator: str | None,
-    header: bool,
     task: str,
     rows: int | None,
+    header: bool = True,
     **common: Unpack[Common],
 ) -> Data:
     """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).

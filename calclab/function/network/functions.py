@@ -17,6 +17,7 @@ from calclab.function.minibatch import Minibatches
 from calclab.function.network.layers import activations, entries, layers, modules
 from calclab.function.scores import scores
 from calclab.network import weights as weight_files
+from calclab.network.codes import listed
 from calclab.network.loss import Loss
 from calclab.network.probe import mixes
 from calclab.network.stateless import Stateless
@@ -214,6 +215,12 @@ class Network:
             raise UserError(
                 f"the inputs of {self.data.name} are whole numbers, and there is no derivative by them. Ask for one "
                 "by the parameters (topic=hessian), or for a layer behind the embedding"
+            )
+        if self.data.codes:
+            raise UserError(
+                f"{listed(self.data, self.data.codes)}: the network looks something up by it, and there is no "
+                "derivative by a code. Ask for one by the parameters (topic=hessian), or type topic=importance "
+                "method='[ablation,permutation]'"
             )
         return self.rows[row].detach().clone()
 

@@ -13,6 +13,7 @@ from calclab.errors import UserError
 from calclab.function.network.functions import Network
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
+from calclab.network.codes import with_codes
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import choose
 from calclab.network.loss import own as own_loss
@@ -47,6 +48,7 @@ def network(
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
         own, taken_off = build(module, data, dtype=dtype, device=device)
+        data = with_codes(own, data)
         seen = probe(own, data)
         adapted(own, seen)
         outputs = seen.shape.numel()

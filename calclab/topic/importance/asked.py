@@ -89,7 +89,7 @@ class Asked:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        return self.subject.response().outputs
+        return self.subject.outputs
 
     @cached_property
     def kind(self) -> str:
@@ -200,11 +200,14 @@ class Asked:
 
     @cached_property
     def compared(self) -> str | Tensor:
-        """The baseline; where none is asked for, the mean of several rows, else zeros. Numbers are the user's own."""
-        if self.baseline is None:
-            return "mean" if len(self.reference) > 1 else "zeros"
-        if isinstance(self.baseline, str):
-            return self.baseline
+        """The baseline; where none is asked for, the mean of several rows, else zeros. Numbers are the user's own; of
+        columns that are codes the commonest stands for the mean."""
+        baseline = self.baseline
+        if baseline is None:
+            baseline = "mean" if len(self.reference) > 1 else "zeros"
+        if isinstance(baseline, str):
+            mean = baseline.strip() == "mean" or baseline.startswith("class.")
+            return self.whole_codes(baseline) if mean and self.codes else baseline
         try:
             numbers = torch.tensor([float(x) for x in self.baseline], dtype=torch.float64).to(self.reference)
         except (TypeError, ValueError):
@@ -214,18 +217,43 @@ class Asked:
                 f"baseline={self.baseline}: a list holds a number for each of the {self.columns.width} inputs. "
                 "Type for example baseline=mean"
             )
+        if any(float(numbers[code]) % 1 for code in self.codes):
+            names = ", ".join(self.columns.inputs[code] for code in self.codes)
+            raise UserError(f"baseline={self.baseline}: codes are whole numbers, and {names} is one")
         units = self.subject.data.units if isinstance(self.subject, Network) else None
         if units is None:
             return numbers
         return torch.where(units.scale > 0, (numbers - units.shift) / units.scale, 0.0)
 
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The numbers of the inputs that are codes."""
+        return self.subject.data.codes if isinstance(self.subject, Network) else ()
+
+    def whole_codes(self, baseline: str) -> Tensor:
+        """A mean (d,), of all rows or of those of a class, that has the commonest code where there are codes."""
+        point = self.point(baseline)[0]
+        rows = self.reference
+        if baseline.startswith("class.") and self.labels is not None:
+            assert isinstance(self.subject, Network)
+            name, classes = baseline.partition(".")[2], list(self.subject.data.classes)
+            rows = rows[self.labels == (classes.index(name) if name in classes else int(name))]
+        for code in self.codes:
+            values, counts = torch.unique(rows[:, code], return_counts=True)
+            point[code] = values[counts.argmax()]
+        return point
+
     @cached_property
     def origin(self) -> Tensor:
         """The baseline as one point (1, d); of the training set, its mean."""
+        return self.point(self.compared)
+
+    def point(self, baseline: str | Tensor) -> Tensor:
+        """``baseline`` as one point (1, d)."""
         shape = self.subject.data.inputs.shape[1:] if isinstance(self.subject, Network) else self.reference.shape[1:]
         model = Model(self.module, (self.reference[:1].reshape(1, *shape),))
         classes = self.subject.data.classes if isinstance(self.subject, Network) else ()
-        return baselines(self.compared, model, self.reference, self.labels, classes).mean(0)
+        return baselines(baseline, model, self.reference, self.labels, classes).mean(0)
 
     # --- the user's numbers ---
 

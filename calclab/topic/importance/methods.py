@@ -23,6 +23,7 @@ OF_INPUTS = (
 BY_ROW = (*OF_INPUTS, *OF_UNITS)
 METHODS = (*BY_ROW, "permutation")
 OF_FUNCTIONS = ("gradient", "gradient_x_input", "integrated_gradients", "ablation", "occlusion", "shapley")
+OF_CODES = ("ablation", "occlusion", "shapley", "permutation", "layer_activation")  # no derivative by an input
 SLOPES = ("gradient", "smoothgrad", "neuron_gradient")  # per unit of the input; the others are shares of a number
 SIZES = (*SLOPES, "gradcam")  # tell how much, not whether up or down
 INWARD = (

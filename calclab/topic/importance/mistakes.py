@@ -11,7 +11,7 @@ from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.topic import words
 from calclab.topic.importance.asked import Asked
-from calclab.topic.importance.methods import LAYERED, METHODS, OF_FUNCTIONS, OF_NEURON, OF_UNITS
+from calclab.topic.importance.methods import LAYERED, METHODS, OF_CODES, OF_FUNCTIONS, OF_NEURON, OF_UNITS
 
 LAYERS = 14  # that a message names
 
@@ -57,6 +57,7 @@ def refuse_methods(asked: Asked) -> None:
             raise UserError(f"method={name} needs data, and {asked.subject.name} is a function. There are: {listed}")
         if name == "permutation" and isinstance(asked.subject, Network) and not asked.subject.data.targets.numel():
             raise UserError(f"method=permutation: {asked.subject.data.name} has no targets to be right about")
+    refuse_derivatives(asked)
     refuse_layer(asked)
     units = [name for name in asked.methods if name in OF_UNITS]
     others = [name for name in asked.methods if name not in OF_UNITS]
@@ -64,6 +65,19 @@ def refuse_methods(asked: Asked) -> None:
         raise UserError(
             f"method={words.listing(asked.methods)}: {units[0]} ranks the units of a layer, {others[0]} the "
             "inputs, and one table cannot hold both. Ask for them in two runs"
+        )
+
+
+def refuse_derivatives(asked: Asked) -> None:
+    """UserError for a method that goes between two codes, or asks how an output moves with one."""
+    wrong = [name for name in asked.methods if name not in OF_CODES]
+    if asked.codes and wrong:
+        named = words.listing([asked.columns.inputs[code] for code in asked.codes], 5)
+        known = ",".join(name for name in asked.methods if name in OF_CODES) or "ablation,permutation"
+        raise UserError(
+            f"method={wrong[0]}: {named} is a code, by which the network looks "
+            "something up: there is no derivative by it, and nothing between two codes. Other values can be put in its "
+            f"place: type method='[{known}]', or some of {', '.join(OF_CODES)}"
         )
 
 

@@ -99,13 +99,14 @@ def course(asked: Asked, x: Tensor, labels: Tensor | None) -> Course:
 
 def without(asked: Asked, method: str, rows: Tensor, part: float, i: int) -> tuple[Tensor, Tensor]:
     """Held-out scores of networks trained and tested without a ``part`` of the columns of each row, which are set to
-    their means: the most important by ``rows`` (N, C), and any others (Hooker et al. 2019, section 3)."""
+    their means (codes to the commonest): the most important by ``rows`` (N, C), and any others (Hooker et al. 2019,
+    section 3)."""
     network = asked.subject
     assert isinstance(network, Network)
     count = max(1, round(part * len(asked.columns.names)))
     way = course(asked, asked.reference, asked.labels)
     by_size = way.order(rows, signed=False)
-    mean, found = asked.reference.mean(0), []
+    mean, found = asked.whole_codes("mean"), []
     for order in (by_size, way.at_random(again.drawn(asked.seed, 5, i))[0]):
         first = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
         first.scatter_(-1, order[:, :count], True)
