@@ -27,6 +27,15 @@ class Kept:
                 p.requires_grad_(required)
 
 
+def scripted(module: nn.Module) -> None:
+    """UserError for TorchScript, whose parameters can be no longer held still, and whose layers take no hooks."""
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise UserError(
+            "the network is TorchScript in part, and its attributions cannot be followed there. Give the module that "
+            "was scripted"
+        )
+
+
 @contextmanager
 def preserved(module: nn.Module) -> Iterator[Kept]:
     """Eval mode inside; afterwards mode, buffers, gradients, what is followed, and random state as before. (Hooks are
@@ -34,6 +43,7 @@ def preserved(module: nn.Module) -> Iterator[Kept]:
 
     A module that draws random numbers in eval mode has no attribution: UserError.
     """
+    scripted(module)
     modules = within(module)
     modes = [m.training for m in modules]
     found = {id(p): p for m in modules for p in m._parameters.values() if p is not None}

@@ -112,7 +112,7 @@ def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tenso
         α = low[part] + nodes[:, None] * h
         points = torch.lerp(path.start[r], path.end[r], α[..., None])
         g = q.gradients(points, r + path.lot.start)
-        both = (weights @ g.view(len(nodes), -1)).view(2, *g.shape[1:])
+        both = (weights @ g.reshape(len(nodes), -1)).view(2, *g.shape[1:])
         moved = path.change[r]
         value, change = q.engine.pull(both).mul_(moved).mul_(h[:, None])
         α = low[part] + ends * h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from calclab.errors import UserError
 from calclab.function.network import Network
 
 Tensors = Sequence[Tensor]
+FEW = 2  # rows that tell whether a backward pass can be differentiated
+ROWS = 2**24  # numbers of a Jacobian that are kept
 Apply = Callable[[list[Tensor], bool], list[Tensor]]  # a change of each leaf, one or many (p, ...), to the product
 Factor = Callable[[Tensor, slice], Middle]  # outputs (b, m) of a window's rows to what stands between J and Jᵀ
 
@@ -110,6 +112,58 @@ def factor_graph(about: Subject, window: slice, factor: Factor) -> Apply:
         return filled(pull([y], leaves, [back], batched=batched), leaves, changes, batched)
 
     return apply
+
+
+def rows_graph(about: Subject, window: slice, factor: Factor) -> Apply:
+    """The same where torch cannot differentiate the backward pass: J itself, each row of it by a pass, (b·m, k); again
+    for every product where it is large."""
+    with torch.enable_grad():
+        leaves = about.leaves()
+        y = about.outputs(leaves, window)
+    middle = factor(y.detach(), window)
+
+    def jacobian(first: int, last: int) -> Tensor:
+        found = []
+        for i in range(first, last):
+            one = torch.zeros_like(y)
+            one.view(-1)[i] = 1
+            found.append(torch.cat([g.reshape(-1) for g in filled(pull([y], leaves, [one]), leaves, leaves, False)]))
+        return torch.stack(found)
+
+    size = max(1, ROWS // sum(leaf.numel() for leaf in leaves))
+    kept = jacobian(0, y.numel()) if y.numel() <= size else None
+
+    def blocks() -> Iterator[tuple[slice, Tensor]]:
+        for first in range(0, y.numel(), size):
+            part = slice(first, min(first + size, y.numel()))
+            yield part, jacobian(part.start, part.stop) if kept is None else kept[part]
+
+    def apply(changes: list[Tensor], batched: bool) -> list[Tensor]:
+        lead = len(changes[0]) if batched else 1
+        V = torch.cat([change.reshape(lead, -1) for change in changes], dim=1)
+        moved = torch.cat([V @ J.T for _, J in blocks()], dim=1).reshape(lead, *y.shape)
+        back = torch.stack([middle(one) for one in moved]).reshape(lead, -1)
+        total = sum(back[:, part] @ J for part, J in blocks())
+        parts = torch.as_tensor(total).split_with_sizes([leaf.numel() for leaf in leaves], dim=1)
+        found = [part.reshape(lead, *leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return found if batched else [part[0] for part in found]
+
+    return apply
+
+
+def backward_is_linear(about: Subject, factor: Factor) -> bool:
+    """Whether torch can differentiate the backward pass: on a few rows, products are those by the rows of J."""
+    few = about.some(FEW)
+    window = slice(0, len(few.data.inputs))
+    maker = torch.Generator().manual_seed(0)
+    changes = [torch.randn(leaf.shape, generator=maker, dtype=torch.float64).to(leaf) for leaf in few.leaves()]
+    try:
+        found = factor_graph(few, window, factor)(changes, False)
+    except (RuntimeError, NotImplementedError):
+        return False
+    true = rows_graph(few, window, factor)(changes, False)
+    gap = sum(float((left - right).abs().sum()) for left, right in zip(found, true, strict=True))
+    return not gap > 1e-3 * sum(float(right.abs().sum()) for right in true)
 
 
 def pull(

@@ -25,7 +25,16 @@ from calclab.core import Data
 from calclab.curvature import outputs
 from calclab.curvature.chain import Chain, chain
 from calclab.curvature.gradient import accumulator, total
-from calclab.curvature.graph import Apply, Subject, convolves, factor_graph, hessian_graph, subject
+from calclab.curvature.graph import (
+    Apply,
+    Subject,
+    backward_is_linear,
+    convolves,
+    factor_graph,
+    hessian_graph,
+    rows_graph,
+    subject,
+)
 from calclab.curvature.kernels import QuickTwice
 from calclab.curvature.laned import laned_linear
 from calclab.curvature.r_operator import chain_graph
@@ -34,6 +43,7 @@ from calclab.curvature.subset import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.linear import LinearOperator
+from calclab.numerics.operators import twice
 
 KINDS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
 LANES = 64  # the most columns in one pass where nobody says how many,
@@ -83,7 +93,8 @@ def curvature(
             y = about.outputs(about.leaves(), slice(0, 1))
         noise = outputs.noise(network.loss, count, y.shape[1], samples, y, seed)
     if links is None:
-        build = partial(graph, about, kind, noise)
+        straight = kind == "hessian" or backward_is_linear(about, partial(middle, about, "gauss_newton", None))
+        build = partial(graph, about, kind, noise, straight)
         sizes = graph_bytes(partial(build, many=False), count)
     else:
         build = partial(by_hand, about, links, kind, noise)
@@ -100,8 +111,11 @@ def curvature(
     return product.operator(lanes)
 
 
-def graph(about: Subject, kind: str, noise: Tensor | None, window: slice, many: bool) -> Apply:
-    """The graph of the rows of a window, for one column or for many."""
+def graph(about: Subject, kind: str, noise: Tensor | None, straight: bool, window: slice, many: bool) -> Apply:
+    """The graph of the rows of a window, for one column or for many; ``straight`` says that its backward pass can be
+    differentiated."""
+    if not straight:
+        return rows_graph(about, window, partial(middle, about, kind, noise))
     with QuickTwice(), laned_linear() if many else nullcontext():
         if kind == "hessian":
             return hessian_graph(about, window)
@@ -165,10 +179,15 @@ class Product:
         result = torch.zeros(V.shape[1], V.shape[0], dtype=self.dtype, device=self.device)
         columns = V.T.to(self.compute)
         lanes = min(lanes, self.chunks.lanes)
+        with twice():
+            self.add_all(result, columns, lanes)
+        return (result * self.weight).T
+
+    def add_all(self, result: Tensor, columns: Tensor, lanes: int) -> None:
+        """Add what all chunks make of columns (p, k)."""
         for apply in self.each(min(lanes, len(columns)) > 1):
             for first in range(0, len(columns), lanes):
                 self.add(result[first : first + lanes], apply, columns[first : first + lanes])
-        return (result * self.weight).T
 
     def add(self, result: Tensor, apply: Apply, block: Tensor) -> None:
         """Add what one chunk makes of columns (p, k) to ``result`` (p, k)."""

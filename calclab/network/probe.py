@@ -17,7 +17,7 @@ from calclab.core import Data
 from calclab.errors import UserError, told
 from calclab.network.attention import Watch, inside, plain
 from calclab.network.recompute import Whole, compiles, eager
-from calclab.network.state import State, kept
+from calclab.network.state import State, kept, kept_alone
 from calclab.network.weights import listed
 
 SEVERAL = 4  # rows that are looked at one by one and together
@@ -103,6 +103,9 @@ def adapted(module: nn.Module, seen: Probed) -> None:
         )
     for context in contexts:
         inside(module, context)
+    for name in dict.fromkeys(name.rpartition(".")[0] for name in seen.changed):
+        if name:
+            inside(module.get_submodule(name), kept_alone)
     if seen.writes:
         module.register_forward_pre_hook(copies)
     if seen.drops:

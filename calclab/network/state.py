@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -86,12 +86,22 @@ def same_item(now: Any, before: Any) -> bool:
     return now is before or (type(now) is type(before) and isinstance(now, int | float | str) and now == before)
 
 
+_open: list[nn.Module] = []  # the networks whose state is kept at present
+
+
 @contextmanager
 def kept(module: nn.Module) -> Iterator[None]:
     """The module's state is what it was, whatever is called within the block."""
     state = State(module)
     state.lend()
+    _open.append(module)
     try:
         yield
     finally:
+        _open.pop()
         state.restore()
+
+
+def kept_alone(part: nn.Module) -> AbstractContextManager[None]:
+    """The same of a part that is called by itself; within a call of the whole, what it remembers is for its next."""
+    return nullcontext() if _open else kept(part)

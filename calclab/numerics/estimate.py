@@ -64,8 +64,7 @@ def jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Eviden
     slopes = [dot(gamma, d) for gamma, d in zip(gammas, ds, strict=True)]
     seen = [taylor.sample(weighted(call, u), x, d) for u, d in zip(us, ds, strict=True)]
     lost = [s.rounding(float(slope)) for s, slope in zip(seen, slopes, strict=True)]
-    vjp = torch.func.vjp(call, x)[1]
-    pulled = [dot(vjp(u)[0], d) for u, d in zip(us, ds, strict=True)]
+    pulled = [dot(gamma, d) for gamma, d in zip(pulls(call, x, us), ds, strict=True)]
     return at_kink(
         taylor_row("jacobian", seen, gammas, step, size),
         compare("jacobian", "matrix = reverse mode", slopes, pulled, x.dtype, step, size),
@@ -155,6 +154,14 @@ def pushes(call: Phi, x: Tensor, ds: Tensor, us: Tensor | None = None) -> Callab
         return [slope.to(x.dtype) for slope in weighed]  # judged by what x's dtype can do
 
     return push
+
+
+def pulls(call: Phi, x: Tensor, us: Tensor) -> list[Tensor]:
+    """Jᵀu by reverse mode, for programs that torch.func does not know as well."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        y = call(leaf)
+        return [operators.pullback(y, leaf, u.to(y.dtype))[0] for u in us]
 
 
 def size_of(gradient: Tensor, x: Tensor) -> float:

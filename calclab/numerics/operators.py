@@ -8,25 +8,30 @@ under vmap; how many is decided by the bytes that the graph saves, so that a run
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from calclab.core import Function
+from calclab.errors import UserError, origin, told
 from calclab.numerics.linear import LinearOperator
 from calclab.numerics.saved import saved_by
 
 __all__ = [
     "Call",
     "LinearOperator",
+    "NoSecondDerivative",
     "dense_hessian",
     "dense_jacobian",
     "evaluate",
     "hessian",
+    "hessian_where_known",
     "jacobian",
     "lanes_for",
+    "twice",
     "value_and_gradient",
 ]
 
@@ -34,6 +39,24 @@ Call = Callable[[Tensor], Tensor]
 
 LANES = 64  # the most columns in one backward pass: more gains nothing on the digits MLP (3,466 parameters)
 BYTES = 2**28  # what the saved tensors of all columns of one pass may take together, about
+
+
+class NoSecondDerivative(UserError):  # noqa: N818  what it says of the program
+    """A program of which torch knows the first derivative alone."""
+
+
+@contextmanager
+def twice() -> Iterator[None]:
+    """NoSecondDerivative in the place of what torch says where it cannot differentiate a backward pass."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or origin(error):
+            raise
+        raise NoSecondDerivative(
+            f"torch has no second derivative of what is called here ({told(error)}), and so there is no Hessian. Ask "
+            "for what needs the first alone: topic=hessian operator=gauss_newton, topic=jacobian, topic=descent"
+        ) from error
 
 
 def value_and_gradient(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +98,7 @@ def hessian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperato
         (gradient,) = pullback(call(leaf), leaf, create_graph=True)
 
     def laned(lanes: int) -> LinearOperator:
-        product = products(gradient, leaf, lanes)
+        product = twice()(products(gradient, leaf, lanes))
         return LinearOperator((n, n), product, product, True, x.dtype, x.device, lanes=lanes, laned=laned)
 
     return laned(lanes)
@@ -84,7 +107,8 @@ def hessian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperato
 def jacobian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperator:
     """J_ij = ∂f_i/∂x_j at x (n,), as an operator (m, n); outputs of any shape are flattened, a scalar has m = 1.
 
-    Jᵀu is one backward pass. u ↦ Jᵀu is linear, so that J v is its own backward pass (Townsend 2017).
+    Jᵀu is one backward pass. u ↦ Jᵀu is linear, so that J v is its own backward pass (Townsend 2017); where torch
+    cannot differentiate that, or forgets how it was computed, J v is taken row by row.
     """
     lanes = lanes_for(call, x) if lanes is None else lanes
     with torch.enable_grad():
@@ -94,10 +118,58 @@ def jacobian(call: Call, x: Tensor, *, lanes: int | None = None) -> LinearOperat
         (pulled,) = pullback(y, leaf, u, create_graph=True)
 
     def laned(lanes: int) -> LinearOperator:
-        forward, reverse = products(pulled, u, lanes), products(y, leaf, lanes)
+        reverse = products(y, leaf, lanes)
+        forward = pushed(products(pulled, u, lanes), reverse, by_rows(y, leaf, lanes), y)
         return LinearOperator((len(y), len(x)), forward, reverse, False, x.dtype, x.device, lanes=lanes, laned=laned)
 
     return laned(lanes)
+
+
+Product = Callable[[Tensor], Tensor]
+
+
+def pushed(forward: Product, reverse: Product, rows: Product, like: Tensor) -> Product:
+    """V to J V by ``forward``, or by ``rows`` where the first product shows that it does not fit ``reverse``."""
+    chosen: list[Product] = []
+
+    def product(V: Tensor) -> Tensor:
+        if not chosen and V.shape[1]:
+            chosen.append(forward if adjoint(forward, reverse, V[:, :1], like) else rows)
+        return chosen[0](V) if chosen else forward(V)
+
+    return product
+
+
+def adjoint(forward: Product, reverse: Product, v: Tensor, like: Tensor) -> bool:
+    """Whether ⟨u, Jv⟩ = ⟨Jᵀu, v⟩ for some u, v (n, 1): a gap is no rounding error, and NaN are no gap."""
+    if like.is_meta:
+        return True
+    maker = torch.Generator(device=like.device).manual_seed(0)
+    u = torch.randn(len(like), 1, generator=maker, dtype=like.dtype, device=like.device)
+    try:
+        Jv = forward(v)
+    except (RuntimeError, NotImplementedError):
+        return False
+    pulled = reverse(u)
+    gap = (u * Jv).sum() - (pulled * v).sum()
+    size = (u * Jv).norm() + (pulled * v).norm()
+    return not bool(gap.abs() > torch.finfo(like.dtype).eps ** 0.5 * size)
+
+
+def by_rows(y: Tensor, leaf: Tensor, lanes: int) -> Product:
+    """V (n, p) to J V (m, p), ``lanes`` rows of J at a time."""
+
+    pull = Pullbacks(y, leaf)
+
+    def product(V: Tensor) -> Tensor:
+        parts = []
+        for first, last in pairwise([*range(0, len(y), lanes), len(y)]):
+            basis = y.new_zeros(last - first, len(y))
+            basis.diagonal(first).fill_(1)
+            parts.append(pull(basis) @ V)
+        return torch.cat(parts)
+
+    return product
 
 
 def dense_hessian(call: Call, x: Tensor) -> Tensor:
@@ -105,7 +177,16 @@ def dense_hessian(call: Call, x: Tensor) -> Tensor:
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         (gradient,) = pullback(call(leaf), leaf, create_graph=True)
-    return rows(gradient, leaf, lanes_for(call, x))
+    with twice():
+        return rows(gradient, leaf, lanes_for(call, x))
+
+
+def hessian_where_known(call: Call, x: Tensor) -> Tensor:
+    """H (n, n); NaN where torch has no second derivatives."""
+    try:
+        return dense_hessian(call, x)
+    except NoSecondDerivative:
+        return x.new_full((len(x), len(x)), torch.nan)
 
 
 def dense_jacobian(call: Call, x: Tensor) -> Tensor:
@@ -118,6 +199,8 @@ def dense_jacobian(call: Call, x: Tensor) -> Tensor:
             return rows(y, leaf, lanes)
         u = torch.zeros_like(y, requires_grad=True)
         (pulled,) = pullback(y, leaf, u, create_graph=True)
+    if not adjoint(products(pulled, u, 1), products(y, leaf, 1), torch.ones_like(x)[:, None], y):
+        return rows(y, leaf, lanes)
     return rows(pulled, u, lanes).T
 
 
@@ -140,17 +223,36 @@ def pullback(y: Tensor, leaf: Tensor, u: Tensor | None = None, *, create_graph: 
     return (torch.zeros_like(leaf),)
 
 
-def pullbacks(y: Tensor, leaf: Tensor, U: Tensor) -> Tensor:
-    """(∂y/∂leaf)ᵀ u for every row u of U (p, m), as rows (p, n), in one pass where every operation can be batched."""
-    p, n = len(U), len(leaf)
-    if not y.requires_grad:
-        return leaf.new_zeros(p, n)
-    if p > 1:
-        try:
-            return batched(y, leaf, U)
-        except RuntimeError:  # an operation without a batching rule, or no memory for so many: one by one
-            pass
-    return torch.stack([pullback(y, leaf, u)[0] for u in U])
+class Pullbacks:
+    """(∂y/∂leaf)ᵀ u for every row u of U (p, m), as rows (p, n): in one pass where every operation can be batched.
+
+    The first time a single pass tells whether the batch is right: torch's rule for the backward of ``cdist`` is not.
+    """
+
+    def __init__(self, y: Tensor, leaf: Tensor) -> None:
+        self.y, self.leaf = y, leaf
+        self.together: bool | None = None  # whether rows can share a pass; None where that is not known yet
+
+    def __call__(self, U: Tensor) -> Tensor:
+        if not self.y.requires_grad:
+            return self.leaf.new_zeros(len(U), len(self.leaf))
+        if len(U) > 1 and self.together is not False:
+            try:
+                found = batched(self.y, self.leaf, U)
+            except RuntimeError:  # an operation without a batching rule, or no memory for so many: one by one
+                self.together = False
+            else:
+                if self.together is None:
+                    mixed = torch.linspace(1, 2, len(U), dtype=U.dtype, device=U.device)
+                    self.together = close(mixed @ found, pullback(self.y, self.leaf, mixed @ U)[0])
+                if self.together:
+                    return found
+        return torch.stack([pullback(self.y, self.leaf, u)[0] for u in U])
+
+
+def close(found: Tensor, true: Tensor) -> bool:
+    """Whether two ways to a vector differ by no more than rounding, or are not finite at all."""
+    return true.is_meta or not bool((found - true).norm() > torch.finfo(true.dtype).eps ** 0.5 * true.norm())
 
 
 def batched(y: Tensor, leaf: Tensor, U: Tensor) -> Tensor:
@@ -164,22 +266,24 @@ def batched(y: Tensor, leaf: Tensor, U: Tensor) -> Tensor:
 def products(y: Tensor, leaf: Tensor, lanes: int) -> Callable[[Tensor], Tensor]:
     """U (m, p) to (∂y/∂leaf)ᵀ U (n, p), ``lanes`` columns at a time."""
 
+    pull = Pullbacks(y, leaf)
+
     def product(U: Tensor) -> Tensor:
         if U.shape[1] == 0:
             return leaf.new_zeros(len(leaf), 0)
-        return torch.cat([pullbacks(y, leaf, block) for block in torch.split(U.T, lanes)]).T
+        return torch.cat([pull(block) for block in torch.split(U.T, lanes)]).T
 
     return product
 
 
 def rows(y: Tensor, leaf: Tensor, lanes: int) -> Tensor:
     """∂y/∂leaf (m, n), ``lanes`` rows at a time, without an identity matrix of its size."""
-    m = len(y)
+    m, pull = len(y), Pullbacks(y, leaf)
     matrix = leaf.new_zeros(m, len(leaf))
     if not y.requires_grad:
         return matrix
     for first, last in pairwise([*range(0, m, lanes), m]):
         basis = y.new_zeros(last - first, m)
         basis.diagonal(first).fill_(1)
-        matrix[first:last] = pullbacks(y, leaf, basis)
+        matrix[first:last] = pull(basis)
     return matrix

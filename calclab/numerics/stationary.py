@@ -10,7 +10,7 @@ from torch import Tensor
 from calclab.core import Ball, Function
 from calclab.numerics.kinks import filled
 from calclab.numerics.measured import MOST
-from calclab.numerics.operators import dense_hessian, value_and_gradient
+from calclab.numerics.operators import hessian_where_known, value_and_gradient
 from calclab.numerics.spectrum import eigen, symmetric
 from calclab.numerics.verify import known
 
@@ -36,7 +36,7 @@ def look(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = Non
         if all(bool((b.mid.isfinite() & b.rad.isfinite()).all()) for b in (ball, slope)):
             V = eigen(symmetric(function.exact.enclose(x, 2).mid))[1]
             return Look(slope.mid, torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid), V, ball)
-    H = dense_hessian(function.call, x) if H is None else H
+    H = hessian_where_known(function.call, x) if H is None else H
     lost = not bool(H.isfinite().all() & gradient.isfinite().all())
     if function.exact is not None or (lost and len(x) <= MOST):
         gradient = filled(gradient, known(function, x, 1, gradient))

@@ -38,13 +38,17 @@ class Layers(Method):
     subject: Network
 
     @cached_property
-    def tape(self) -> Tape:
-        """The layers, found by one pass over two rows."""
+    def followed(self) -> Tape:
+        """The layers, found by one pass over two rows; none of TorchScript."""
         with torch.no_grad():
-            tape, _ = record(self.subject, self.subject.parameters(), self.subject.data.inputs[:2])
-        if not tape.names:
+            return record(self.subject, self.subject.parameters(), self.subject.data.inputs[:2])[0]
+
+    @property
+    def tape(self) -> Tape:
+        """The layers; UserError where there are none."""
+        if not self.followed.names:
             raise UserError(f"{self.subject.name} has no layers that can be followed. Ask for topic=partial instead")
-        return tape
+        return self.followed
 
     @cached_property
     def own(self) -> list[list[str]]:
@@ -76,8 +80,10 @@ class Layers(Method):
         parameters = {name: p.detach().clone().requires_grad_() for name, p in network.parameters().items()}
         tape, result = record(network, parameters, x)
         loss = network.loss(result, network.data.targets)
+        for k, others in enumerate(tape.others):
+            tape.outputs[k] = used(loss, tape.outputs[k], others)
         wanted = [x, *tape.outputs, *parameters.values()]
-        found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+        found = slopes(loss, wanted)
         split = 1 + len(tape.outputs)
         signals, gradients = found[:split], dict(zip(parameters, found[split:], strict=True))
         state: State = {
@@ -103,7 +109,8 @@ class Layers(Method):
         for k in reversed(range(len(tape.outputs))):
             leaf = tape.modules[k]
             z = tape.inputs[k].detach().requires_grad_()
-            inner = {name.rpartition(".")[2]: parameters[name].detach().requires_grad_() for name in self.own[k]}
+            prefix = f"{tape.paths[k]}." if tape.paths[k] else ""
+            inner = {name.removeprefix(prefix): parameters[name].detach().requires_grad_() for name in self.own[k]}
             a = functional_call(leaf, inner, (z.clone(),))
             pulled = torch.autograd.grad(
                 a, [z, *inner.values()], δ.reshape(a.shape), allow_unused=True, materialize_grads=True
@@ -199,3 +206,19 @@ class Layers(Method):
             Curves("signals", ("forward_norm", "backward_norm", "gradient_norm"), axis="layer"),
             Bars("backward_norms", "backward_norms"),
         ]
+
+
+def slopes(loss: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
+    """∂loss/∂t for each tensor; zeros where autograd sees no way from it to the loss, as under no_grad."""
+    moving = [tensor for tensor in wanted if tensor.requires_grad]
+    found = iter(torch.autograd.grad(loss, moving, allow_unused=True, materialize_grads=True) if moving else ())
+    return [next(found) if tensor.requires_grad else torch.zeros_like(tensor) for tensor in wanted]
+
+
+def used(loss: Tensor, first: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Which of a layer's outputs the loss depends on: of a recurrent layer all states, or the last alone."""
+    if not others or not loss.requires_grad:
+        return first
+    moving = [tensor for tensor in (first, *others) if tensor.requires_grad]
+    found = torch.autograd.grad(loss, moving, allow_unused=True, retain_graph=True) if moving else ()
+    return next((tensor for tensor, g in zip(moving, found, strict=True) if g is not None), first)

@@ -14,7 +14,7 @@ from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Pict
 from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics.kinks import Gap
-from calclab.numerics.operators import dense_hessian, value_and_gradient
+from calclab.numerics.operators import NoSecondDerivative, dense_hessian, hessian, value_and_gradient
 from calclab.numerics.verify import check_gradient, check_hessian, check_value, identity, known, worst
 from calclab.topic import words
 from calclab.topic.base import OneLook
@@ -64,9 +64,26 @@ class Partial(schema.topic.Partial, OneLook):
         every = self.subject.parameters()
         return {name: p for name, p in every.items() if layer is None or f"{name}.".startswith(f"{layer}.")}
 
-    @property
+    @cached_property
     def mixed(self) -> bool:
-        return 2 <= len(self.function.start) <= MIXED
+        """Whether second partials are formed: of a few variables, where torch has them."""
+        return 2 <= len(self.function.start) <= MIXED and not self.missing
+
+    @cached_property
+    def missing(self) -> str:
+        """Why torch has no second derivatives of a callable or a network; empty where it has, as one product shows."""
+        f = self.function
+        if f.exact is not None or f.start.is_meta:
+            return ""
+        try:
+            hessian(f.call, f.start, lanes=1) @ torch.ones_like(f.start)
+        except NoSecondDerivative as refusal:
+            return str(refusal)
+        return ""
+
+    def notes(self) -> Sequence[str]:
+        few = 2 <= len(self.function.start) <= MIXED
+        return [f"second partials are left out: {self.missing}"] if few and self.missing else []
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
         f = self.function

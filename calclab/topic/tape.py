@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ from calclab.function.network import Network
 
 @dataclass
 class Tape:
-    """One forward pass: each leaf module called, in order, with its input and output (still on the graph)."""
+    """One forward pass: each module called that calls no further ones, in order, with its input and output (still on
+    the graph); of several outputs the first, the ``others`` beside it."""
 
     names: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # as the module names them: a layer called twice has one path
@@ -22,29 +24,44 @@ class Tape:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     alone: list[bool] = field(default_factory=list)  # whether it took nothing else
+    others: list[tuple[Tensor, ...]] = field(default_factory=list)
     sequential: bool = True  # each leaf takes what the one before gave, and the last one's output is the network's
 
 
+@dataclass
+class Call:
+    """A module that is running: what it was given, whether that is what came last, and whether it has called others."""
+
+    given: Tensor
+    alone: bool
+    follows: bool
+    leaf: bool = True
+
+
 def record(network: Network, parameters: dict[str, Tensor], x: Tensor) -> tuple[Tape, Tensor]:
-    """Run the network on x (B, *shape) with hooks on its leaves: the tape, and the outputs (B, m).
+    """Run the network on x (B, *shape) with hooks on its modules: the tape, and the outputs (B, m).
 
     A leaf hands on a copy of its output, and of what a leaf writes over a copy is recorded, so that layers which work
-    in place spoil nothing.
+    in place spoil nothing. Of TorchScript, which takes no hooks, nothing is seen.
     """
     tape, calls = Tape(), Counter[str]()
     last = [(x, x._version)]
-    taken: dict[str, tuple[Tensor, bool]] = {}
+    running: list[Call] = []
 
-    def before(path: str) -> Any:
-        def note(leaf: nn.Module, args: tuple[Any, ...]) -> None:
-            if args and isinstance(args[0], Tensor):
-                taken[path] = args[0].clone(), untouched(args[0], *last[0])
-
-        return note
+    def before(leaf: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if running:
+            running[-1].leaf = False
+        given = next(tensors((args, kwargs)), x.new_empty(0))
+        follows = untouched(given, *last[0])
+        written = getattr(leaf, "inplace", False)
+        running.append(Call(given.clone() if written else given, len(args) + len(kwargs) == 1, follows))
 
     def hook(path: str) -> Any:
-        def note(leaf: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if not (isinstance(output, Tensor) and args and isinstance(args[0], Tensor)):
+        def note(leaf: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            call, given = running.pop(), tuple(tensors(output))
+            if not call.leaf:
+                return None
+            if not given:
                 tape.sequential = False
                 return None
             calls[path] += 1
@@ -52,22 +69,27 @@ def record(network: Network, parameters: dict[str, Tensor], x: Tensor) -> tuple[
             tape.names.append(f"{name}#{calls[path]}" if calls[path] > 1 else name)
             tape.paths.append(path)
             tape.modules.append(leaf)
-            given, follows = taken.pop(path) if path in taken else (args[0], untouched(args[0], *last[0]))
-            tape.sequential = tape.sequential and len(args) == 1 and follows
-            tape.inputs.append(given)
-            tape.alone.append(len(args) == 1)
-            tape.outputs.append(output)
+            single = isinstance(output, Tensor) and bool(args) and isinstance(args[0], Tensor)
+            tape.sequential = tape.sequential and single and call.alone and call.follows
+            tape.inputs.append(call.given)
+            tape.alone.append(call.alone)
+            tape.outputs.append(given[0])
+            tape.others.append(given[1:])
+            if not isinstance(output, Tensor):
+                return None
             copy = output.clone()
             last[0] = (copy, copy._version)
             return copy
 
         return note
 
-    leaves = [(path, leaf) for path, leaf in network.module.named_modules() if not any(True for _ in leaf.children())]
-    handles = [leaf.register_forward_hook(hook(path)) for path, leaf in leaves]
-    handles += [
-        leaf.register_forward_pre_hook(before(path)) for path, leaf in leaves if getattr(leaf, "inplace", False)
+    found = [
+        (path, module)
+        for path, module in network.module.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
     ]
+    handles = [module.register_forward_hook(hook(path), with_kwargs=True) for path, module in found]
+    handles += [module.register_forward_pre_hook(before, with_kwargs=True) for _, module in found]
     try:
         result = network.evaluate(x, parameters)
     finally:
@@ -75,6 +97,17 @@ def record(network: Network, parameters: dict[str, Tensor], x: Tensor) -> tuple[
             handle.remove()
     tape.sequential = tape.sequential and network.pure and untouched(result, *last[0])
     return tape, result
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for entry in value:
+            yield from tensors(entry)
+    elif isinstance(value, dict):
+        yield from tensors(tuple(value.values()))
 
 
 def untouched(tensor: Tensor, before: Tensor, version: int) -> bool:

@@ -52,6 +52,7 @@ class Look:
     told: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     crash: str = ""  # a traceback that the user would have seen
+    where: str = ""  # the last places in the lab that a refusal came through
 
     @property
     def values(self) -> dict[str, Any]:
@@ -77,10 +78,19 @@ def look(kind: str, topic: str, outputs: Path, **given: Any) -> Look:
     try:
         record = attempt(ask(config, choices, words, words)).record
     except UserError as mistake:
-        return Look(2, str(mistake))
+        return Look(2, str(mistake), where=within(mistake))
     except (Exception, SystemExit, KeyboardInterrupt) as crash:
         return Look(1, repr(crash), crash=traceback.format_exc())
     return Look(record["exit"], record.get("error") or "", record)
+
+
+def within(mistake: UserError) -> str:
+    cause = mistake.__cause__ or mistake.__context__
+    if cause is None:
+        return ""
+    found = [place for place in traceback.extract_tb(cause.__traceback__) if "/calclab/" in place.filename]
+    places = [f"{Path(place.filename).name}:{place.lineno}" for place in found]
+    return " ".join(places[-4:])
 
 
 # --- the truth ---
@@ -310,7 +320,7 @@ def main() -> None:
             took = time.perf_counter() - began
             mark = "FAULT" if fault else {0: "right", 2: "said", 3: "refuted"}[seen.status]
             said = seen.told or (seen.record.get("evidence") or {}).get("sentence") or ""
-            print(f"{mark:8}{kind:24}{topic:22}{took:5.2f} {fault[:400]} | {said[:230]}", flush=True)
+            print(f"{mark:8}{kind:24}{topic:22}{took:5.2f} {fault[:400]} | {said[:230]} [{seen.where}]", flush=True)
             if seen.crash and "-v" in named:
                 print(seen.crash)
 

@@ -453,9 +453,7 @@ def traced() -> nn.Module:
 def script_inside() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nn.Sequential(
-            nn.Linear(3, 4), torch.jit.script(nn.Sequential(nn.Tanh(), nn.Linear(4, 3))), nn.Linear(3, 2)
-        )
+        return nn.Sequential(nn.Linear(3, 4), torch.jit.script(nn.Sequential(nn.Tanh(), nn.Linear(4, 2))))
 
 
 def symbolic() -> nn.Module:
@@ -681,7 +679,7 @@ KINDS: dict[str, Kind] = {
     "custom_wrong": Kind(of(Between, Wrong.apply), order=0, inputs=0),
     "custom_broken": Kind(of(Between, Broken.apply), order=0, inputs=0),
     "cdist": Kind(of(Between, distances, 4), order=1, inputs=1),
-    "numpy": Kind(of(Between, by_numpy), refused=True),
+    "numpy": Kind(of(Between, by_numpy), order=0, inputs=0),
     "energy": Kind(of(Between, with_gradient)),
     "looped": Kind(of(Between, looped)),
     "checkpointed": Kind(of(Checkpointed, False)),

@@ -84,9 +84,10 @@ def trained(network: Network, steps: int) -> Network:
             f"train={steps}: the loss left the finite numbers while {network.name} was trained. "
             "Type data.standardize=true, or train=0"
         )
+    own = dict(network.module.named_parameters())
     with torch.no_grad():
         for name, value in network.unflatten(θ).items():
-            network.module.get_parameter(name).copy_(value)
+            own[name].copy_(value)
     note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
     found = network.scores(θ)
     if "train_accuracy" in found:

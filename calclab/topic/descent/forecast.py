@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from calclab.core import Function, Rule
-from calclab.numerics.operators import dense_hessian, evaluate
+from calclab.numerics.operators import evaluate, hessian_where_known
 from calclab.numerics.spectrum import eigen, inertia, symmetric
 from calclab.topic import words
 
@@ -136,7 +136,7 @@ def at_start(function: Function) -> tuple[Tensor, Tensor, Tensor, int]:
     """Eigenvalues and vectors of the Hessian at the start, the gradient, and how many eigenvalues are negative, which
     is proven for a small quadratic: found once for all runs on one function."""
     if function not in KNOWN:
-        λ, V = eigen(symmetric(dense_hessian(function.call, function.start)))
+        λ, V = eigen(symmetric(hessian_where_known(function.call, function.start)))
         ball = None
         if function.exact is not None and is_quadratic(function) and len(λ) <= PROVEN:
             ball = function.exact.eigenvalues(function.start)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from calclab.core import Evidence, Function
 from calclab.function.network import Network
-from calclab.numerics.operators import dense_jacobian
+from calclab.numerics.operators import dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
 from calclab.topic.importance import inside
@@ -60,8 +60,7 @@ def of_gradient(asked: Asked, gradients: Tensor, k: int, place: int) -> list[Evi
     scale = float(gradients.norm(dim=1).max())
     found = check_gradient(function, function.start, g, k, scale=scale if math.isfinite(scale) else 0.0)
     if isinstance(subject, Network):
-        x = function.start.detach().clone().requires_grad_()
-        (alone,) = torch.autograd.grad(function.call(x), x, allow_unused=True, materialize_grads=True)
+        alone = value_and_gradient(function.call, function.start)[1]
         method, allowed = "alone = in its block (rows do not mix)", rounding(subject, function.start, g)
         found.append(identity("gradient of a sample", method, g, alone, k, tolerance=allowed))
     return found

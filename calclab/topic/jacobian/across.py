@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Answer, Bars, Curves, Evidence, Function, Labels, Picture, State, Values
+from calclab.errors import UserError
 from calclab.function.network import Network
 from calclab.numerics import operators
 from calclab.numerics.jacobian import Map, golub_kahan, jacobians, of_module, plan, products
@@ -69,11 +70,16 @@ class LayerScan(Method):
         return 2 * min(self.steps + 1, 8)
 
     def notes(self) -> Sequence[str]:
-        if self.tape.sequential:
-            return ()
-        return (
-            f"{self.subject.name} is no plain sequence of layers: the way from the input to each is by reverse mode",
-        )
+        notes = []
+        if not self.tape.sequential:
+            notes.append(
+                f"{self.subject.name} is no plain sequence of layers: the way from the input to each is by reverse mode"
+            )
+        if left := self.followed.left_out:
+            notes.append(
+                f"left out: {words.listing(left)}, which take or give several tensors, or do not depend on the input"
+            )
+        return notes
 
     def init(self) -> State:
         """‖T_k‖_F (B,) of every layer, by one backward pass for each output."""
@@ -81,6 +87,11 @@ class LayerScan(Method):
         with torch.enable_grad():
             tape, y = self.followed.recorded(x)
         squares = x.new_zeros(len(tape.outputs), len(x))
+        if not y.requires_grad:
+            raise UserError(
+                f"{self.subject.name} loses the way from its input: the outputs are computed without autograd. Type "
+                "by=parameters, or compute them with torch alone"
+            )
         for column in y.unbind(1):
             found = torch.autograd.grad(
                 column.sum(), tape.outputs, retain_graph=True, allow_unused=True, materialize_grads=True

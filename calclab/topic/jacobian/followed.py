@@ -42,15 +42,22 @@ class Followed:
     def recorded(self, x: Tensor) -> tuple[Tape, Tensor]:
         """Of x (B, *shape) on the graph: the layers that take one tensor which depends on x, and the outputs (B, m)."""
         tape, y = record(self.network, self.network.parameters(), x)
-        sides = zip(tape.inputs, tape.outputs, tape.alone, strict=True)
+        sides = zip(tape.inputs, tape.outputs, tape.alone, tape.others, strict=True)
         kept = [
             i
-            for i, (z, a, alone) in enumerate(sides)
-            if alone and z.requires_grad and a.requires_grad and len(z) == len(a) == len(x)
+            for i, (z, a, alone, others) in enumerate(sides)
+            if alone and not others and z.requires_grad and a.requires_grad and len(z) == len(a) == len(x)
         ]
-        names = ("names", "paths", "modules", "inputs", "outputs", "alone")
+        names = ("names", "paths", "modules", "inputs", "outputs", "alone", "others")
         parts: dict[str, Any] = {name: [getattr(tape, name)[i] for i in kept] for name in names}
         return Tape(**parts, sequential=tape.sequential and len(kept) == len(tape.names)), y
+
+    @cached_property
+    def left_out(self) -> list[str]:
+        """The layers that are no map from one tensor, which depends on the input, to one."""
+        with torch.no_grad():
+            every, _ = record(self.network, self.network.parameters(), self.inputs.detach().clone())
+        return [name for name in every.names if name not in self.tape.names]
 
     @cached_property
     def ends(self) -> bool:

@@ -89,6 +89,8 @@ class Jacobian(schema.topic.Jacobian, Choice):
         if not isinstance(self.subject, Network) or self.layer is not None or self.by != "input":
             return None
         scan = Layers(self.subject)
+        if not scan.followed:
+            return None
         real = [i for i, m in enumerate(scan.tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
         if not scan.tape.sequential or len(real) != 1 or not isinstance(scan.tape.modules[real[0]], nn.Linear):
             return None
