@@ -36,7 +36,8 @@ def test_every_window_gives_the_dense_jacobian() -> None:
         seen.add(f.structure.by_columns)
         truth = jacrev(f.call)(f.start).detach()
         found = compressed(f, f.start)
-        assert found.entries >= int((truth != 0).sum())
+        there = int((truth != 0).sum())  # a window with holes is counted whole
+        assert found.entries == there if set(layer.dilation) == {1} else found.entries >= there
         J = torch.empty_like(truth)
         found.dense(J)
         torch.testing.assert_close(J, truth, rtol=1e-12, atol=1e-14)
