@@ -12,6 +12,7 @@ from calclab.app import place, ranks
 from calclab.app.check import check_config
 from calclab.app.choice import chosen, trimmed
 from calclab.app.place import Place
+from calclab.app.secrets import unspoken
 from calclab.app.signals import RUN, signals
 from calclab.text import warn
 
@@ -53,7 +54,8 @@ def ask(
     config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Sequence[str], words: Sequence[str]
 ) -> Asked:
     """The run of a composed configuration; ``words`` are what the user typed, ``overrides`` what they stand for."""
-    check_config(config, choices)
+    with unspoken(config):
+        check_config(config, choices)
     config = trimmed(config, chosen(choices, overrides))
     return Asked(config, choices, overrides, words, place.locate(config, choices["topic"] or "", words))
 
@@ -66,7 +68,7 @@ def attempt(asked: Asked, *, progress: bool = False) -> Attempt:
     from calclab.app.blame import blamed
     from calclab.app.job import prepare
 
-    with blamed(asked.config):
+    with unspoken(asked.config), blamed(asked.config):
         job = prepare(asked)
     gc.enable()  # a single run has put it off
     if not ranks.first():

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Quot
 from calclab.app import catalogue, extras
 from calclab.app.build import LABELS
 from calclab.app.compose import compose, plain
+from calclab.app.secrets import SECRETS
 from calclab.app.words import read
 from calclab.errors import UserError
 from calclab.schema import Knob
@@ -25,7 +26,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -
     topic = choices["topic"] or ""
     known = catalogue.root_knobs(topic)
     for name in config:
-        if name not in known and name not in catalogue.GROUPS:
+        if name not in known and name not in (*catalogue.GROUPS, SECRETS):
             raise UserError(catalogue.unknown_key(name, topic))
     check(config, known)
     if not config["outputs"].strip():

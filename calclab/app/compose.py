@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from calclab.app import catalogue
+from calclab.app.secrets import SECRETS, references
 from calclab.app.studies import register
 from calclab.app.words import read
 from calclab.errors import UserError
@@ -42,9 +43,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise UserError(f"{odd[0]!r}: there is no such knob; a study names them by texts.")
     lab = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]) if "hydra" in config else config
     try:
-        return OmegaConf.to_container(lab, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+        found: dict[str, Any] = OmegaConf.to_container(lab, resolve=True, throw_on_missing=True)  # type: ignore
+        texts = references(lab, found)
     except OmegaConfBaseException as error:
         raise UserError(explain(error, ())) from error
+    if SECRETS in found:
+        raise UserError(f"{SECRETS}: there is no such knob.")
+    return {**found, SECRETS: texts} if texts else found
 
 
 def explain(error: Exception, words: Sequence[str]) -> str:

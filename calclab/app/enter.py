@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
         outcome = conclude(job, scan, time.perf_counter() - began, MemorySink())
     except Exception as crash:
         outcome = failed(job, told(crash), time.perf_counter() - began)
-        write_log(folder)
+        write_log(folder, job.hidden(traceback.format_exc()))
     leave = partial(job.topic.leave, scan.state, folder)
     record = write_down(job, folder, outcome, sinks, leave, exit_status(outcome))
     own.put(folder, os.listdir(folder))

@@ -78,7 +78,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
             raise
         refused = scan is None and isinstance(crash, Exception) and not origin(crash)  # by torch or the lab
         scan, outcome = None, failed(job, told(crash if mistake is None else mistake), pause.seconds)
-        write_log(folder)
+        write_log(folder, job.hidden(traceback.format_exc()))
     with alone():  # other ranks take no part in this
         state = scan.state if scan is not None else {}
         status = 2 if mistake else exit_status(outcome)
@@ -114,7 +114,7 @@ def workplace(job: Job) -> Path:
 
 def failed(job: Job, error: str, seconds: float) -> Outcome:
     """The outcome of a run that came to nothing."""
-    return Outcome(Status.FAILED, -1, seconds, {}, error=error, notes=job.notes, provenance=job.provenance)
+    return Outcome(Status.FAILED, -1, seconds, {}, error=job.hidden(error), notes=job.notes, provenance=job.provenance)
 
 
 def conclude(job: Job, scan: Scan, seconds: float, memory: MemorySink) -> Outcome:
@@ -151,7 +151,7 @@ def write_down(
         if mistake is None and not isinstance(error, OSError):
             raise
         if not outcome.error:
-            said = told(error if mistake is None else mistake)
+            said = job.hidden(told(error if mistake is None else mistake))
             record |= {"status": Status.FAILED.word, "error": said, "exit": 1 if mistake is None else 2}
             record["lines"] = [*record["lines"], ["error", said, "bold red"]]
         if mistake is not None:
@@ -187,10 +187,10 @@ def tell(folder: Path, text: str) -> None:
     warn(f"{folder}: {text}")
 
 
-def write_log(folder: Path) -> None:
+def write_log(folder: Path, text: str) -> None:
     """The traceback of a crash, in the run's own error.log."""
     with contextlib.suppress(OSError):  # the disk may be what the crash is about
-        (folder / "error.log").write_text(traceback.format_exc(), encoding="utf-8")
+        (folder / "error.log").write_text(text, encoding="utf-8")
 
 
 class Pause:

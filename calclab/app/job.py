@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from calclab.app.device import resolve
 from calclab.app.place import Place
 from calclab.app.provenance import provenance
 from calclab.app.rivals import rivals
+from calclab.app.secrets import hidden, shown
 from calclab.core import Function, Run, Topic
 from calclab.function.network import Network
 from calclab.study.claims import check_form
@@ -35,6 +37,7 @@ class Job:
     device: torch.device
     provenance: Mapping[str, Any]
     notes: Sequence[str]
+    hidden: Callable[[str], str]  # a message without what comes from the environment
 
 
 def prepare(asked: Asked) -> Job:
@@ -50,12 +53,13 @@ def prepare(asked: Asked) -> Job:
         torch.set_num_threads(THREADS)
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
     title = f"{place.topic} of {about.name}"
-    run = Run(
-        place.topic, about.name, title, place.folder, topic.steps, topic.labels(), topic.pictures(), config, latex
-    )
-    notes = [text for text in (note, *getattr(about, "notes", ()), *topic.notes()) if text]
-    made = provenance(asked.words, device=device, dtype=config["dtype"], seed=config["seed"]) | {"files": place.files}
-    return Job(topic, run, place, choices, asked.overrides, device, made, notes)
+    drawn = topic.labels(), topic.pictures()
+    run = Run(place.topic, about.name, title, place.folder, topic.steps, *drawn, shown(config), latex)
+    notes = [hidden(text, config) for text in (note, *getattr(about, "notes", ()), *topic.notes()) if text]
+    made = provenance(asked.words, device=device, dtype=config["dtype"], seed=run.config["seed"]) | {
+        "files": place.files
+    }
+    return Job(topic, run, place, choices, asked.overrides, device, made, notes, partial(hidden, config=config))
 
 
 def work(about: Function | Network, batch: Any) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calclab.app.secrets import hidden
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def row_for(ticket: Ticket) -> Iterator[dict[str, Any]]:
     try:
         yield row
     except UserError as mistake:
-        row |= failed(2, str(mistake))
+        row |= failed(2, hidden(str(mistake), ticket.config))
     except (Exception, SystemExit) as crash:
-        row |= failed(1, f"{type(crash).__name__}: {crash}")
+        row |= failed(1, hidden(f"{type(crash).__name__}: {crash}", ticket.config))
 
 
 def told(run: Attempt) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from calclab.app.place import locate
+from calclab.app.secrets import recalled
 from calclab.errors import UserError
 from calclab.text import say, warn
 
@@ -59,7 +60,7 @@ def rerun(folder: Path, within: float) -> int:
 
     then = stored(folder)
     with tempfile.TemporaryDirectory(prefix="calclab-rerun-") as outputs:
-        config = {**then["config"], "outputs": outputs, "rerun": False, "figures": False}
+        config = {**recalled(then["config"]), "outputs": outputs, "rerun": False, "figures": False}
         place = replace(locate(config, then["topic"], ()), folder=Path(outputs) / "again")
         job = prepare(Asked(config, then["choices"], then["asked"], then["asked"], place))
         now = execute(job, lambda: False)

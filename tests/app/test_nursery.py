@@ -34,16 +34,7 @@ def command(folder: Path, what: str, launcher: str, steps: int) -> subprocess.Po
     words = ["topic=descent", f"function._target_=own_of_nursery.{what}", "function.at=[1,2]", "lr=0.1,0.2"]
     words += [f"steps={steps}", "figures=false", f"hydra/launcher={launcher}"]
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "calclab",
-            "-m",
-            *words,
-            f"steps={steps}",
-            "figures=false",
-            f"hydra/launcher={launcher}",
-        ],
+        [sys.executable, "-m", "calclab", "-m", *words],
         cwd=folder,
         env=os.environ | {"TOLD": "here"},
         stdout=subprocess.PIPE,
