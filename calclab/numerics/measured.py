@@ -22,6 +22,9 @@ from calclab.numerics.tolerance import RICHARDSON, ROUND, tolerance_of
 VARIABLES = 8  # beyond so many a Hessian is only measured where autograd's is not finite
 MOST = 16  # and beyond so many nothing is
 DIFFERENCES = 9  # second differences, from 1 to 4^-8
+GROWTH = 1.005  # what grows without end, be it as a logarithm, grows by this much from one of these to the next
+BENT = ("kink", "vertical")
+CLOSER = 2.0**-10  # from one step to the next, where a kink is looked at from ever nearer
 GROWING = 6  # steps over which quotients that grow without end must do so
 
 
@@ -46,6 +49,8 @@ def gaps(
             here = none or judged(look, i, scale, names[j], of, x.dtype)
             if order == 2 and here.exists and not bool(finite[k]) and not agrees(call, x, i, j, here.value, scale):
                 here = Gap(None, nan, "", f"{of} as autograd has it is not what the values of f say")
+            if none is None and here.reason in BENT and not stays(f, x, j, i, float(look.right[i] - look.left[i])):
+                here = Gap(None, nan, "", f"what looks like a kink in {names[j]} is none at smaller steps")
             if here.exists is False or not bool(finite[k]):
                 found[k] = here
     return found
@@ -88,11 +93,37 @@ def along(f: Callable[[Tensor], Tensor], x: Tensor, j: int) -> Look:
         last = slopes[-GROWING:].abs()
         grows = (last[1:] > 1.2 * last[:-1]).all(0) & (last[-1] > 1e3 * slopes[0].abs())
         change = side[-GROWING:].diff(dim=0).abs()  # and yet it has a limit: else the steps are longer than its waves
-        grows &= ((change[1:] < change[:-1] / 1.2) | (change[1:] <= 4 * eps * size)).all(0)
+        grows &= (last > 8 * noise[-GROWING:]).all(0) & (
+            (change[1:] < change[:-1] / 1.2) | (change[1:] <= 4 * eps * size)
+        ).all(0)
         limit = torch.where(grows, torch.copysign(torch.full_like(limit, inf), slopes[-1]), limit)
         limits += [limit.masked_fill((~side[-GROWING:].isfinite()).all(0), nan), error.masked_fill(grows, 0.0)]
         steep = max(steep, float(slopes.abs().nan_to_num(0, 0).max()))
     return Look(limits[0], limits[1], limits[2], limits[3], steep)
+
+
+@torch.no_grad()
+def stays(f: Callable[[Tensor], Tensor], x: Tensor, j: int, i: int, jump: float) -> bool:
+    """Whether slopes from both sides of x_j go on to differ by ``jump``, or to grow where it is not finite, at steps
+    down to the smallest that floats can take, as far as rounding lets that be seen: near 0 these are far smaller than
+    those it was found at (not so small that squares underflow)."""
+    start, eps, most = f(x).reshape(-1)[i].double(), torch.finfo(x.dtype).eps, 0.0
+    if not bool(start.isfinite()):
+        return True
+    d, h = torch.zeros_like(x), float(x[j].abs().clamp(min=1)) * eps
+    least = float(x[j].abs()) * 4 * eps if float(x[j]) else torch.finfo(x.dtype).tiny ** 0.4
+    while h > least:
+        d[j] = h
+        sides = torch.stack([f(x + s * d).reshape(-1)[i].double() for s in (1, -1)])
+        grown = float((sides - start).abs().nan_to_num(0, 0).max()) / h
+        seen = float(sides.sum() - 2 * start) / h
+        size = float(sides.abs().nan_to_num(0, 0).sum() + start.abs())
+        if not 8 * eps * size <= 0.01 * (abs(jump) if abs(jump) < inf else max(grown, most)) * h:
+            break  # only rounding would be seen
+        if abs(seen - jump) > 0.1 * abs(jump) if abs(jump) < inf else grown < GROWTH * most:
+            return False
+        most, h = grown, h * CLOSER
+    return True
 
 
 @torch.no_grad()
@@ -119,7 +150,8 @@ def judged(look: Look, i: int, scale: float, name: str, of: str, dtype: torch.dt
     ends = isnan(one) != isnan(other)
     if not ends and not bound <= rule.resolve * max(abs(one), abs(other), scale):
         return Gap(None, nan, "", f"the quotients in {name} do not settle on both sides")
-    if abs(one - other) <= max(bound, 10 * rule.refute * max(abs(one), abs(other))):
+    size = max(abs(one), abs(other))
+    if size < inf and abs(one - other) <= max(bound, 10 * rule.refute * size):
         middle = (one + other) / 2 + 0.0
         return Gap(True, middle, "", f"{of} {middle:.10g} from both sides, measured")
     limits = (one, one_error), (other, other_error)

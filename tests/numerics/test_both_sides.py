@@ -171,6 +171,28 @@ def test_kinks_of_callables_are_measured(name: str) -> None:
     assert all(exists is not True or not isnan(value) for exists, value in found.values())
 
 
+@pytest.mark.parametrize(
+    ("call", "at"),
+    [
+        (lambda x: torch.sqrt(x**2 + 1e-30), 0.0),
+        (lambda x: torch.sqrt(x**2 + 1e-200), 0.0),
+        (lambda x: x.abs(), 1e-310),
+        (lambda x: x.abs(), -1e-40),
+        (lambda x: (x - 1e-20).relu(), 0.0),
+    ],
+)
+def test_a_bend_that_is_only_near_is_no_kink(call: Call, at: float) -> None:
+    for order in (1, 2):
+        found = gaps(callable_(call, at), order)
+        assert not found or found[0][0] is None
+
+
+def test_a_jump_of_a_callable_has_no_slope() -> None:
+    f = callable_(lambda x: torch.where(x < 0, x, x + 1), 0.0)
+    (gap,) = known(f, f.start, 1, point(1.0)).values()
+    assert (gap.exists, gap.note) == (False, "kink in x0: slope inf from the left, 1 from the right")
+
+
 def test_a_second_derivative_that_jumps() -> None:
     found = gaps(callable_(lambda x: (x * x.abs()).sum(), 0.0, 1.0), 2)
     assert {k for k, (exists, _) in found.items() if exists is False} == {0}
