@@ -60,7 +60,7 @@ class Theory:
         """How many steps of contraction ``factor`` it takes to shrink to ``ratio`` of the start."""
         if ratio >= 1:
             return 0.0
-        if factor >= 1:
+        if ratio <= 0 or factor >= 1:
             return math.inf
         return 1.0 if factor == 0 else math.ceil(math.log(ratio) / math.log(factor))
 

@@ -243,3 +243,68 @@ def test_powers_of_balls_around_zero(k: int) -> None:
     blurred = formula(expr="(x + y + 1)**2", at=[0.0, -1.0])
     assert blurred.exact is not None
     assert blurred.exact.rounding(blurred.start, 1).isfinite().all()
+
+
+UNSURE = "(sin(x)**2 + cos(x)**2 - 1)"  # 0, and no ball tells
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"sqrt({UNSURE})",
+        f"log({UNSURE})",
+        f"1/{UNSURE}",
+        f"asin(1 + {UNSURE})",
+        f"acosh(1 - {UNSURE})",
+        "atanh(tanh(x*1e5))",
+        f"gamma({UNSURE})",
+        f"{UNSURE}**0.5",
+        f"x + cbrt({UNSURE})",
+        f"1/sin(pi*x + {UNSURE})",
+    ],
+)
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_at_the_edge_of_a_domain_nothing_is_known(expr: str, order: int) -> None:
+    """A ball across the edge does not prove that there is no number."""
+    f = formula(expr=expr, at=1.0)
+    ball = f.exact.enclose(f.start, order)  # type: ignore[union-attr]
+    assert not bool(ball.mid.isnan())
+    assert order == 0 or bool(ball.rad.isinf())
+
+
+@pytest.mark.parametrize(
+    ("expr", "at"),
+    [
+        ("log(x)", 0.0),
+        ("log(x - 3)", 1.1),
+        ("1/x", 0.0),
+        ("sqrt(sin(x) - 2)", 0.7),
+        ("gamma(x)", -3.0),
+        ("acosh(cos(x)/2)", 0.3),
+        ("(sin(x) - 2)**0.5", 0.7),
+        ("x**-1.5", 0.0),
+        ("atan2(x, 3*x)", 0.0),
+        ("atanh(1 + x**2)", 0.1),
+        ("log1p(-1 - exp(x))", 0.1),
+    ],
+)
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_outside_a_domain_there_is_no_number(expr: str, at: float, order: int) -> None:
+    f = formula(expr=expr, at=at)
+    assert bool(f.exact.enclose(f.start, order).mid.isnan())  # type: ignore[union-attr]
+
+
+def test_eigenvalues_beyond_float64_are_not_known() -> None:
+    """Of clusters that Arb does not tell apart, where LAPACK cannot help."""
+    f = formula(expr="1e300*gamma(30*x)*(x*y + y*z + x*z + x**2 + y**2 + z**2) + 1e-300*z**4", at=[5.5, 1e-12, 3e-12])
+    assert f.exact is not None
+    ball = f.exact.eigenvalues(f.start)
+    assert bool((ball.rad.isinf() | ball.mid.isinf()).all())
+
+
+@pytest.mark.parametrize("expr", ["asin(log(x))", "atan2(sqrt(x), 1 + x)", "erf(x**0.5)", "cos(acosh(x))"])
+def test_what_is_undefined_stays_undefined(expr: str) -> None:
+    """Arb's own asin of NaN is -π/2, its atan2 anything from -π to π."""
+    f = formula(expr=expr, at=-2.0)
+    for order in (0, 1, 2):
+        assert bool(f.exact.enclose(f.start, order).mid.isnan().all())  # type: ignore[union-attr]

@@ -44,11 +44,12 @@ class UndefinedError(Exception):
 
 @dataclass
 class Jet:
-    """f, its gradient (n,) and the lower triangle of its Hessian, (n, n) as rows."""
+    """f, its gradient (n,) and the lower triangle of its Hessian, (n, n) as rows; ``of`` has the variables in it."""
 
     v: Any
     g: list[Any]
     h: list[list[Any]]
+    of: frozenset[int] = frozenset()
 
 
 Rule = tuple[Callable[[Any], Any], Callable[[Any, Any], Any], Callable[[Any, Any], Any]]  # f(x), f'(x, y), f''(x, y)
@@ -155,13 +156,17 @@ class Forward:
         return Jet(value, [mpf(0)] * self.n, [[mpf(0)] * (i + 1) for i in range(self.n)])
 
     def through(self, v: Any, parts: list[Jet], first: list[Any], second: dict[tuple[int, int], Any]) -> Jet:
-        """The chain rule; a derivative of 0 leaves nothing of what it multiplies, infinite or not."""
+        """The chain rule; where an operation is singular, nothing is said by the variables that enter it."""
 
         def times(a: Any, b: Any) -> Any:
             return mpf(0) if not a or not b else a * b
 
+        of = frozenset().union(*(p.of for p in parts))
         if self.order == 0:
-            return self.constant(v)
+            return Jet(v, [mpf(0)] * self.n, [[mpf(0)] * (i + 1) for i in range(self.n)], of)
+        if any(mpmath.isnan(d) for d in (*first, *second.values())):
+            g = [NAN if i in of else mpf(0) for i in range(self.n)]
+            return Jet(v, g, [[NAN if {i, j} <= of else mpf(0) for j in range(i + 1)] for i in range(self.n)], of)
         g = [mpmath.fsum(times(d, p.g[i]) for d, p in zip(first, parts, strict=True)) for i in range(self.n)]
         h = []
         for i in range(self.n):
@@ -171,17 +176,14 @@ class Forward:
                 terms += [times(s, times(parts[a].g[i], parts[b].g[j])) for (a, b), s in second.items()]
                 row.append(mpmath.fsum(terms))
             h.append(row)
-        return Jet(v, g, h)
+        return Jet(v, g, h, of)
 
     def decide(self, left: Jet, right: Jet, op: str) -> bool:
         """Equal sides are a tie if either moves; sides that differ by rounding alone are not told apart."""
         gap = abs(left.v - right.v)
         if gap == 0:
-            moves = any(a != b for a, b in zip(left.g, right.g, strict=True)) or any(
-                a != b for r, s in zip(left.h, right.h, strict=True) for a, b in zip(r, s, strict=True)
-            )
-            fixed = not any(left.g) and not any(right.g) and not any(map(any, left.h)) and not any(map(any, right.h))
-            if self.order and (moves or not fixed):
+            moves = bool(left.of | right.of) and left is not right
+            if self.order and moves:
                 self.ties += 1
                 if self.ties <= len(self.choices):
                     return self.choices[self.ties - 1]
@@ -202,6 +204,7 @@ class Forward:
         if op == "x":
             jet = self.constant(self.x[args[0]])
             jet.g = [mpf(i == args[0]) for i in range(self.n)]
+            jet.of = frozenset(args)
             return jet
         if op == "where":
             left, right = self(args[1]), self(args[2])
@@ -245,9 +248,9 @@ class Forward:
                 nothing = self.constant(zero)
                 return self.select(">", a, nothing, lambda: a, lambda: nothing)
             case "sign":
-                self.select("==", a, self.constant(zero), lambda: a, lambda: a)
-                if not u and self.order and any(a.g):
+                if not u and self.order and a.of:
                     self.singular = True
+                    return self.through(zero, [a], [NAN], {})
                 return self.constant(mpf(mpmath.sign(u)))
             case "max" | "min":
                 best = parts[0]
@@ -262,9 +265,8 @@ class Forward:
         y = f(u)
         if self.order == 0:
             return self.constant(y)
-        moves = any(a.g) or any(map(any, a.h))
         try:
-            slopes = (first(u, y), second(u, y)) if moves else (zero, zero)
+            slopes = (first(u, y), second(u, y)) if a.of else (zero, zero)
         except ZeroDivisionError:
             self.singular = True
             slopes = (NAN, NAN)
@@ -282,8 +284,7 @@ class Forward:
         value = mpf(1) if e == 0 else mpf(0) if u == 0 else u ** (int(e) if whole else e)
         if self.order == 0:
             return self.constant(value)
-        fixed = not any(b.g) and not any(map(any, b.h))
-        still = not any(a.g) and not any(map(any, a.h))
+        fixed, still = not b.of, not a.of
 
         def lower(k: int) -> Any:
             """d^k/du^k u^e"""
@@ -308,7 +309,7 @@ class Forward:
     def angle(self, v: Any, u: Any, parts: list[Jet]) -> Jet:
         if not u and not v:
             raise UndefinedError
-        if v == 0 and u < 0 and self.order and any(parts[0].g):
+        if v == 0 and u < 0 and self.order and parts[0].of:
             self.singular = True  # the branch cut
             return self.through(mp.pi + 0, parts, [NAN, NAN], {(0, 0): NAN, (1, 1): NAN, (0, 1): NAN})
         square = u * u + v * v

@@ -8,6 +8,7 @@ not to exist, and does).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -23,6 +24,7 @@ KNOWN = mpf(10) ** -22  # the truth itself
 LEAST = mpf(5e-324)
 LARGEST = mpf(1.7976931348623157e308)
 Finding = tuple[str, str]  # kind, words
+ABSENT = re.compile("kink|not defined|does not exist|jump|ends here")  # what only a proof may say
 OPEN = ("undefined", "unknown", "inconclusive")  # directions that claim nothing
 GOOD = ("certified", "consistent")
 BALL = "Arb ball"
@@ -67,7 +69,7 @@ def entries(quantity: str, truths: Sequence[Truth], names: Sequence[str]) -> lis
         return [g for t in truths for g in t.gradient]
     if quantity.startswith("∂f/∂") and quantity[4:] in names:
         return [truths[0].gradient[names.index(quantity[4:])]]
-    if quantity in ("hessian", "mixed partials"):
+    if quantity in ("hessian", "second partials", "mixed partials"):
         H, n = truths[0].hessian, len(names)
         return [H[max(i, j)][min(i, j)] for i in range(n) for j in range(n)]
     return []
@@ -94,25 +96,22 @@ def rows(case: Case, said: Said) -> Iterator[Finding]:
         choices = [entries(row.quantity, [known(tree, x) for tree in trees], names)]
         if also and row.step:
             choices.append(entries(row.quantity, [known(tree, case.at) for tree in whole(case)], list(case.names)))
-        complaints = [list(of_row(row, choice)) for choice in choices]
+        complaints = [list(of_row(row, choice, case.topic == "descent")) for choice in choices]
         yield from min(complaints, key=len)
 
 
-def of_row(row: Row, truths: list[Slope]) -> Iterator[Finding]:
+def of_row(row: Row, truths: list[Slope], scaled: bool) -> Iterator[Finding]:
     """A row tells one number of a tensor, the worst: the complaint stands if it is true of no entry."""
     if not truths:
         return
     if row.verdict == "undefined":
-        if "kink" in row.note and all(t.exists for t in truths):
+        if ABSENT.search(row.note) and all(t.exists for t in truths):
             yield "missing", f"{words(row)}; it exists: {', '.join(map(shown, truths[:4]))}"
         return
     if any(t.exists is None for t in truths):
         return
-    if row.verdict == "certified":
-        size = max((abs(t.value) for t in truths if t.exists), default=mpf(0))
-        alone = len(truths) == 1 or row.quantity == "value"
-        if not any(right(row.value, t, mpf(0) if alone else size, row.tolerance) for t in truths):
-            yield "wrong", f"{words(row)}; truth {', '.join(map(shown, truths[:4]))}"
+    if row.verdict == "certified" and not any(right(row.value, t, row.tolerance, scaled) for t in truths):
+        yield "wrong", f"{words(row)}; truth {', '.join(map(shown, truths[:4]))}"
     if row.method == BALL and math.isfinite(row.bound) and math.isfinite(row.value):
         inside = [t.exists and abs(row.value - t.value) <= mpf(row.bound) * (1 + CLOSE) + near(truths) for t in truths]
         if not any(inside):
@@ -124,13 +123,14 @@ def near(truths: Sequence[Slope]) -> Any:
     return KNOWN * max((abs(t.value) for t in truths if t.exists), default=mpf(0))
 
 
-def right(number: float, slope: Slope, size: Any, tolerance: float) -> bool:
-    """Whether a number that is called certified is the true one, to 1e-9 of it (or of ``size``)."""
+def right(number: float, slope: Slope, tolerance: float, scaled: bool = False) -> bool:
+    """Whether a number that is called certified is the true one, to 1e-9 of it. Of zero, and in a descent, whose
+    gradients are measured by the first, to the stated ``tolerance``.
+    """
     if not slope.exists or not math.isfinite(number):
         return False
-    if slope.value == 0:
-        return bool(abs(number) <= max(tolerance, CLOSE * size))
-    return bool(abs(mpf(number) - slope.value) <= max(CLOSE * abs(slope.value), CLOSE * size, 4 * LEAST))
+    allowed = tolerance if scaled or slope.value == 0 else 0.0
+    return bool(abs(mpf(number) - slope.value) <= max(CLOSE * abs(slope.value), mpf(allowed), LEAST))
 
 
 def words(row: Row) -> str:
@@ -199,7 +199,7 @@ def derivative(case: Case, said: Said) -> Iterator[Finding]:
     if t.exists:
         beyond = abs(t.value) > LARGEST
         true = "stay" if t.value == 0 else "decrease x" if t.value > 0 else "increase x"
-        if "kink" in said.sentence:
+        if ABSENT.search(said.sentence):
             yield "missing", f"'{said.sentence}'; truth {shown(t)}"
         elif direction not in (true, *OPEN) and not beyond and not (abs(t.value) < LEAST and direction == "stay"):
             yield "wrong", f"'{said.sentence}', direction {direction}; truth {shown(t)}"
@@ -218,17 +218,20 @@ def partial(case: Case, said: Said) -> Iterator[Finding]:
     for name, slope in zip(case.names, t.gradient, strict=True):
         if slope.exists and f"∂f/∂{name} does not exist" in said.sentence:
             yield "missing", f"'{said.sentence}'; ∂f/∂{name} is {shown(slope)}"
-    checks = [row for row in said.rows if row.quantity in ("mixed partials", "hessian")]
-    if checks and all(row.verdict in GOOD for row in checks) and "mixed_partials" in said.values:
-        yield from tensor("mixed_partials", said.values["mixed_partials"], entries("hessian", [t], case.names))
+    if "mixed_partials" in said.values:
+        printed = said.values["mixed_partials"]
+        yield from tensor(said, ("second partials", "mixed partials"), printed, entries("hessian", [t], case.names))
 
 
-def tensor(name: str, printed: Any, truths: list[Slope]) -> Iterator[Finding]:
-    """Every entry of a tensor that is called good, beside the largest true one."""
-    size = max((abs(t.value) for t in truths if t.exists), default=mpf(0))
+def tensor(said: Said, quantities: Sequence[str], printed: Any, truths: list[Slope]) -> Iterator[Finding]:
+    """Every entry of a tensor of which all evidence is good."""
+    checks = [row for row in said.rows if row.quantity in quantities]
+    if not checks or any(row.verdict not in GOOD for row in checks):
+        return
+    allowed = max(row.tolerance for row in checks)
     for k, (number, t) in enumerate(zip(flat(printed), truths, strict=True)):
-        if t.exists and not right(number, t, size, 0.0):
-            yield "wrong", f"{name}[{k}] = {number!r} is called good; truth {shown(t)}"
+        if t.exists and not right(number, t, allowed):
+            yield "wrong", f"{quantities[0]}[{k}] = {number!r} is called good; truth {shown(t)}"
 
 
 def hessian(case: Case, said: Said) -> Iterator[Finding]:
@@ -236,8 +239,7 @@ def hessian(case: Case, said: Said) -> Iterator[Finding]:
     λ = eigenvalues(t, len(case.at))
     if λ is None or any(not g.exists for g in t.gradient) or any(v.exists is None for v in λ):
         return
-    if settled_by(said, "hessian"):
-        yield from tensor("hessian", said.values["hessian"], entries("hessian", [t], case.names))
+    yield from tensor(said, ("hessian",), said.values["hessian"], entries("hessian", [t], case.names))
     kind = str(said.values.get("kind", ""))
     negative, zero, positive = (
         sum(f(v.value) for v in λ) for f in (lambda v: v < 0, lambda v: v == 0, lambda v: v > 0)

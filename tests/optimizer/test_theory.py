@@ -186,3 +186,8 @@ def test_the_ends_tell_every_step_of_the_walk_there(k: int, momentum: float) -> 
             expected = torch.maximum(sizes[-1], sizes[-2])
             found = torch.tensor([end.after(k) for end in known_.ends(lr)], dtype=torch.float64)
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
+def test_shrinking_to_nothing_takes_for_ever() -> None:
+    told = theory.gradient_descent(1.0, 4.0)
+    assert told.steps(0.5, 0.0) == told.count(0.1, 0.0) == math.inf

@@ -17,7 +17,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from calclab.function.formula.rules import FIRST, SECOND, VALUES, cut_side, nan, on_cut
+from calclab.function.formula import rules
+from calclab.function.formula.rules import FIRST, SECOND, cut_side, nan, on_cut
 from calclab.function.formula.tree import Node
 from calclab.function.formula.unroll import Steps
 from calclab.function.formula.work import cost, spend
@@ -91,7 +92,7 @@ class Sweep:
                 value, args = self.cut(k, node, choice or {}), node.args
             else:
                 args = node.args
-                value = VALUES[node.op](node, [self.values[a] for a in args])
+                value = rules.value(node, [self.values[a] for a in args])
             self.values.append(value)
             self.chosen.append(args)
         self.partials: list[list[Arb] | None] = [None] * len(self.values)
@@ -144,7 +145,8 @@ class Sweep:
                 args = self.chosen[k]
                 live = [self.tape.active[a] for a in args]
                 spend(cost(node.op, 2))
-                found = FIRST[node.op](node, [self.values[a] for a in args], self.values[k], live)
+                values = [self.values[a] for a in args]
+                found = [rules.sure(p, values) for p in FIRST[node.op](node, values, self.values[k], live)]
             self.partials[k] = found
         return found
 
@@ -213,10 +215,11 @@ class Sweep:
             args = self.chosen[k]
             if k in tangent and nodes[k].op in SECOND:
                 live = [active[a] for a in args]
-                seconds = SECOND[nodes[k].op](nodes[k], [self.values[a] for a in args], self.values[k], live)
+                values = [self.values[a] for a in args]
+                seconds = SECOND[nodes[k].op](nodes[k], values, self.values[k], live)
                 for (p, q), second in seconds.items():
                     if active[args[p]] and args[q] in tangent:
-                        push(args[p], adjoint[k] * second * tangent[args[q]])
+                        push(args[p], adjoint[k] * rules.sure(second, values) * tangent[args[q]])
                 spend(cost(nodes[k].op, 2))
             if k in change:
                 for a, partial in zip(args, self.first(k), strict=True):

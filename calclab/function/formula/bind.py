@@ -18,7 +18,7 @@ from calclab.errors import UserError
 from calclab.function.formula.scalar import constant
 from calclab.function.formula.tree import COMPARISONS, Node, Tree
 
-TERMS = 2_000_000  # the most terms of nested sums
+TERMS = 500_000  # the most terms of nested sums: each takes eight bytes in every array on the way
 
 
 @dataclass(frozen=True)

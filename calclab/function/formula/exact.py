@@ -20,7 +20,7 @@ from calclab.function.formula.bind import Bound
 from calclab.function.formula.degree import degree
 from calclab.function.formula.gradients import straight_rows
 from calclab.function.formula.rounding import PRECISIONS, SMALL, TINY, Found, arb, assemble, climb, unknown
-from calclab.function.formula.rules import flint, nan
+from calclab.function.formula.rules import anything, flint, nan
 from calclab.function.formula.symbols import LONG
 from calclab.function.formula.unroll import TooLargeError, unroll
 from calclab.function.formula.work import ExhaustedError, limited
@@ -193,10 +193,10 @@ class FormulaExact:
             zero = arb(0)
             at = (lambda i, j: (i, j)) if order == 2 or self.vector else (lambda i, j: (j,))
             matrix = [[found.get(at(i, j), zero) for j in range(columns)] for i in range(rows)]
-            if any(not entry.is_finite() for row in matrix for entry in row):
-                return Ball(
-                    torch.full(shape, math.nan, dtype=torch.float64), torch.full(shape, math.inf, dtype=torch.float64)
-                )
+            entries = [entry for row in matrix for entry in row]
+            if any(not entry.is_finite() for entry in entries):
+                missing = any(entry.is_nan() for entry in entries)
+                return Ball(unknown(shape).mid + (math.nan if missing else 0.0), unknown(shape).rad)
             return assemble({(k,): value for k, value in enumerate(values(matrix))}, shape)
 
         return self.once((values, *point), lambda: climb(balls, shape, PRECISIONS[1:]))
@@ -211,7 +211,7 @@ class FormulaExact:
         values = agree([self.order(tape, s, 0, []) for s in choices(sweep, 0)])
         if order == 0:
             return values
-        broken = {at[:1] if self.vector else () for at, value in values.items() if not value.is_finite()}
+        broken = {at[:1] if self.vector else () for at, value in values.items() if value.is_nan()}
         along = lines(sweep)
         if len(along) > LINES:
             along = [(1 << self.bound.n) - 1]
@@ -225,9 +225,9 @@ class FormulaExact:
             for other in along[k:]:
                 second |= self.along(sweep, line, other, 2)[1]
         for at, slope in first.items():
-            if not slope.is_finite():  # and so its own derivatives do not exist
+            if not slope.is_finite():  # and so its own derivatives do not exist, or are not known
                 for j in range(self.bound.n):
-                    second[(*at, j)] = second[(*at[:-1], j, at[-1])] = nan()
+                    second[(*at, j)] = second[(*at[:-1], j, at[-1])] = nan() if slope.is_nan() else anything()
         return self.spoil(second, broken, 2)
 
     def along(self, sweep: Sweep, line: int, other: int, order: int = 1) -> tuple[Found, Found]:

@@ -33,13 +33,50 @@ def nan() -> Arb:
     return arb(float("nan"))
 
 
+def anything() -> Arb:
+    """All real numbers: nothing is known."""
+    return flint().arb(0, math.inf)
+
+
+OUTSIDE: dict[str, Callable[..., bool]] = {
+    **dict.fromkeys(("log", "log2", "log10"), lambda x: x <= 0),
+    "log1p": lambda x: x <= -1,
+    "sqrt": lambda x: x < 0,
+    **dict.fromkeys(("asin", "acos"), lambda x: x < -1 or x > 1),
+    "acosh": lambda x: x < 1,
+    "atanh": lambda x: x <= -1 or x >= 1,
+    **dict.fromkeys(("gamma", "lgamma"), lambda x: x <= 0 and x.is_exact() and x.is_integer()),
+    "div": lambda a, b: b.is_zero(),
+    "atan2": lambda y, x: y.is_zero() and x.is_zero(),  # no direction, though programs say 0
+    "pow": lambda x, e: (x.is_zero() and e < 0) or (x < 0 and e.is_exact() and not e.is_integer()),
+}
+
+
+def value(node: Node, args: Sequence[Arb]) -> Arb:
+    """The value of a step: NaN where it is proven that there is none, everything where that is not certain."""
+    if any(a.is_nan() for a in args):  # of which Arb's asin says -π/2
+        return nan()
+    found = VALUES[node.op](node, args)
+    if found.is_nan():
+        outside = OUTSIDE.get(node.op)
+        return found if outside is not None and outside(*args) else anything()
+    return found
+
+
+def sure(found: Arb, args: Sequence[Arb]) -> Arb:
+    """A derivative that is NaN at balls and not at points need not be missing: then it may be anything."""
+    if isinstance(found, int) or not found.is_nan() or any(a.is_nan() for a in args):
+        return found
+    return found if all(a.is_exact() for a in args) else anything()
+
+
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
 def power(x: Arb, e: Arb) -> Arb:
     """x**e: whole exponents for every x, others for x > 0, and 0**e = 0 for e > 0."""
     if not abs(e) < EXPONENT:
-        return arb(1) if x == 1 else nan() if e.is_nan() or x.is_nan() else flint().arb(0, math.inf)
+        return arb(1) if x == 1 else nan()
     if e.is_exact() and e.is_integer():
         k = int(e.unique_fmpz())
         if x.is_zero():
@@ -104,7 +141,7 @@ VALUES: dict[str, Callable[[Node, Sequence[Arb]], Arb]] = {
     "pow": lambda node, args: power(args[0], args[1]),
     "neg": lambda node, args: -args[0],
     "total": lambda node, args: total(args),
-    "atan2": lambda node, args: flint().arb.atan2(args[0], args[1]),
+    "atan2": lambda node, args: nan() if OUTSIDE["atan2"](*args) else flint().arb.atan2(args[0], args[1]),
     "cbrt": lambda node, args: cbrt(args[0]),
     "sigmoid": lambda node, args: sigmoid(args[0]),
     "softplus": lambda node, args: softplus(args[0]),

@@ -113,6 +113,8 @@ def rotated(matrix: Matrix) -> list[Arb]:
     H = fl.arb_mat(matrix)
     n = len(matrix)
     middle = torch.tensor([[float(entry.mid()) for entry in row] for row in matrix], dtype=torch.float64)
+    if not bool(middle.isfinite().all()):  # beyond float64, of which LAPACK makes nothing
+        return [fl.arb(0, float("inf"))] * n
     Q = fl.arb_mat(torch.linalg.eigh(middle).eigenvectors.tolist())
     B = (Q.transpose() * H * Q).tolist()
     G = (Q.transpose() * Q).tolist()
