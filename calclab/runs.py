@@ -93,6 +93,8 @@ def prune_runs(words: Sequence[str]) -> int:
         return 0
     done = prune.carry_out(made, Path(asked.outputs))
     tell(done.gone, "removed")
+    for run, names in done.kept:
+        print(printable(f"stays: {run.folder}: {', '.join(names)}, not of the run"), file=sys.stderr)
     for run, reason in done.stayed:
         warn(f"{run.folder}: {reason}", "stays")
     print(f"{count(done.gone)} removed, {readable(done.freed)} freed; {count(done.stayed)} could not go.")

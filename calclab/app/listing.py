@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ LISTED = 50  # jobs of a sweep that are shown one by one
 SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
 
 
-def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """The jobs of a sweep as a table, failures last and loud."""
+def show_sweep(rows: Sequence[Mapping[str, Any]], count: int, place: Path) -> None:
+    """The jobs of a sweep as a table, failures last and loud; ``count`` is how many there are in all."""
     failed = [row for row in rows if row["status"] == "failed"]
-    stopped = [row for row in rows if row["status"] == "interrupted"]
+    others = Counter(row["status"] for row in rows)
     every, rows = rows, few(rows)
     if sys.stdout.isatty():
         from rich.console import Console
@@ -33,9 +34,14 @@ def show_sweep(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
             say("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
     if len(rows) < len(every):
         print(f"... and {len(every) - len(rows)} more that did not fail")
-    done = len(every) - len(failed) - len(stopped)
-    cut = f", {len(stopped)} interrupted" if stopped else ""
-    say(f"{done} of {len(every)} jobs done, {len(failed)} failed{cut}; table: {place / 'sweep.csv'}")
+    apart = {
+        "interrupted": others["interrupted"],
+        "being computed by another process": others["running"],
+        "not begun": count - len(every),
+    }
+    done = len(every) - len(failed) - others["interrupted"] - others["running"]
+    more = "".join(f", {number} {what}" for what, number in apart.items() if number)
+    say(f"{done} of {count} jobs done, {len(failed)} failed{more}; table: {place / 'sweep.csv'}")
 
 
 def few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

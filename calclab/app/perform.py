@@ -6,17 +6,21 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calclab.app.place import BusyError
 from calclab.app.secrets import hidden
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
-    from calclab.app.attempt import Attempt
+    from calclab.app.attempt import Asked, Attempt
 
 COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
+BUSY = "running"  # the status of a job that another process computes
+COUNT = ".jobs"  # in the sweep's folder: how many jobs there are in all
+ANEW = ".anew"  # there too, as old as a sweep with rerun=true that has not come to its end
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,29 @@ class Report:
 
 def perform(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
-    from calclab.app.attempt import ask, attempt
+    from calclab.app.attempt import attempt
 
     with row_for(ticket) as row:
-        row |= told(attempt(ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)))
+        row |= told(attempt(wanted(ticket)))
     return keep(row, ticket.sweep)
+
+
+def wanted(ticket: Ticket) -> Asked:
+    """The run that a ticket asks for. A sweep with rerun=true that goes on has done some of its jobs anew before."""
+    from calclab.app.attempt import ask
+
+    asked = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
+    if asked.config["rerun"] and written(asked.place.folder / "outcome.json") > written(ticket.sweep / ANEW) > 0:
+        return replace(asked, config={**asked.config, "rerun": False})
+    return asked
+
+
+def written(path: Path) -> int:
+    """When a file was written, by the clock of its disk; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @contextmanager
@@ -54,6 +76,8 @@ def row_for(ticket: Ticket) -> Iterator[dict[str, Any]]:
     row: dict[str, Any] = {"job": ticket.number, "overrides": " ".join(ticket.asked)}
     try:
         yield row
+    except BusyError as busy:
+        row |= {"status": BUSY, "exit": 0, "folder": str(busy.folder)}
     except UserError as mistake:
         row |= failed(2, hidden(str(mistake), ticket.config))
     except (Exception, SystemExit) as crash:
@@ -105,6 +129,19 @@ def put(content: Any, sweep: Path, stem: str) -> None:
     temporary = sweep / f".{stem}.json"
     temporary.write_text(json.dumps(content), encoding="utf-8")
     os.replace(temporary, sweep / f"{stem}.json")
+
+
+def announce(sweep: Path, count: int) -> None:
+    """Say how many jobs the sweep has, whatever becomes of them."""
+    (sweep / COUNT).write_text(str(count), encoding="utf-8")
+
+
+def announced(sweep: Path) -> int:
+    """How many jobs the sweep has; 0 where nobody said."""
+    try:
+        return int((sweep / COUNT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
 
 
 def rows(sweep: Path) -> list[dict[str, Any]]:

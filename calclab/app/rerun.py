@@ -17,6 +17,8 @@ from typing import Any
 
 from calclab.app.place import locate
 from calclab.app.secrets import recalled
+from calclab.archive.own import own
+from calclab.archive.seal import damaged
 from calclab.errors import UserError
 from calclab.text import say, warn
 
@@ -65,14 +67,14 @@ def rerun(folder: Path, within: float) -> int:
         job = prepare(Asked(config, then["choices"], then["asked"], then["asked"], place))
         now = execute(job, lambda: False)
         changed = settings(then["provenance"], now["provenance"])
-        differs = [
-            text for path in sorted(folder.glob("*.csv")) if (text := compare(path, place.folder / path.name, within))
-        ]
+        mine = own(folder)
+        tables = sorted(path for path in folder.glob("*.csv") if mine(path.name))
+        differs = [text for path in tables if (text := compare(path, place.folder / path.name, within))]
         if then["status"] != now["status"]:
             differs.append(f"status: {then['status']} then, {now['status']} now")
         same = all(
             path.read_bytes() == (place.folder / path.name).read_bytes()
-            for path in folder.glob("*.csv")
+            for path in tables
             if (place.folder / path.name).is_file()
         )
     for text in changed:
@@ -93,11 +95,14 @@ def stored(folder: Path) -> dict[str, Any]:
     import json
 
     try:
-        record: dict[str, Any] = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+        text = (folder / "outcome.json").read_bytes()
+        record: dict[str, Any] = json.loads(text)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder}: there is no run here that can be read ({error}). Name a folder such as outputs/descent/<run>."
         ) from None
+    if damaged(text):
+        raise UserError(f"{folder}: outcome.json is damaged. The run's own command computes it anew.")
     if "choices" not in record or record.get("status") in ("running", "interrupted", "failed"):
         raise UserError(
             f"{folder}: this run has not finished (status {record.get('status')}). Its own command goes on with it."

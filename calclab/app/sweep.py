@@ -21,13 +21,15 @@ from omegaconf import DictConfig
 
 from calclab.app import catalogue, studies
 from calclab.app.argv import text
+from calclab.app.attempt import Attempt
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
 from calclab.app.isolated import isolated
 from calclab.app.listing import show_best, show_sweep
-from calclab.app.perform import COLUMNS, Ticket, failed, keep, rows
-from calclab.app.place import check_writable, name
+from calclab.app.perform import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, failed, keep, rows, told
+from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, here, holder, name
 from calclab.app.signals import SWEEP, signals
+from calclab.archive.lock import hold, lock_file
 from calclab.errors import UserError
 from calclab.text import cell
 
@@ -39,9 +41,25 @@ def sweep(words: Sequence[str]) -> int:
     studies.register()
     place = folder(words, check_sweep(words))
     check_writable(place, place.parent.parent)
+    lock = lock_file(place.parent.parent, "sweeps", place.name[-DIGITS:])
+    with hold(lock, PATIENCE) as mine:  # its rows are read and removed by one process alone
+        if mine is None:
+            raise UserError(
+                f"{place}: this sweep is being computed by {holder(lock)}. Wait for it; the same command then shows its"
+                " results."
+            )
+        mine.say(here())
+        return carry_out(words, place)
+
+
+def carry_out(words: Sequence[str], place: Path) -> int:
+    """The sweep in its folder, which the caller holds."""
     place.mkdir(parents=True, exist_ok=True)
-    for stale in place.glob("*.json"):
-        stale.unlink()
+    for stale in (*place.glob("*.json"), *place.glob(".*.json"), place / COUNT):
+        stale.unlink(missing_ok=True)
+    anew = "rerun=true" in map(str.lower, words)
+    if anew and not (place / ANEW).exists():
+        (place / ANEW).touch()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through, we say them better
     paths = [studies.PLUGINS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # engines start processes of their own
@@ -54,7 +72,10 @@ def sweep(words: Sequence[str]) -> int:
         except KeyboardInterrupt as interrupt:
             stopped = (*interrupt.args, *received, 2)[0]
     done = collect(place)
-    show_sweep(done, place)
+    show_sweep(done, max(announced(place), len(done)), place)
+    (place / COUNT).unlink(missing_ok=True)
+    if anew and not stopped:
+        (place / ANEW).unlink(missing_ok=True)
     if (place / BEST).is_file():
         show_best(json.loads((place / BEST).read_text(encoding="utf-8")))
     if stopped:
@@ -89,9 +110,16 @@ def job(config: DictConfig) -> float | None:
     return row.get("objective")
 
 
+def late(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a job that another process computed, which may have ended meanwhile."""
+    if row["status"] != BUSY or (record := finished(Path(row["folder"]))) is None:
+        return row
+    return row | told(Attempt(Path(row["folder"]), record, before=True))
+
+
 def collect(place: Path) -> list[dict[str, Any]]:
     """The rows of all jobs in order, written to sweep.csv."""
-    found = rows(place)
+    found = [late(row) for row in rows(place)]
     with (place / "sweep.csv").open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS, restval="")
         writer.writeheader()

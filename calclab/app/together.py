@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from calclab import together
-from calclab.app.attempt import Asked, Attempt, ask
+from calclab.app.attempt import Asked, Attempt
 from calclab.app.blame import blamed
 from calclab.app.enter import enter
 from calclab.app.job import Job, prepare
-from calclab.app.perform import Report, Ticket, keep_all, perform, row_for, told
+from calclab.app.perform import Report, Ticket, keep_all, perform, row_for, told, wanted
 from calclab.app.signals import signals
 from calclab.core import Columns, Function, Scan
 from calclab.topic.descent import Descent
@@ -71,7 +71,7 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
 def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
     """The row of a ticket that is finished or wrong; else one to walk with others, or why it cannot."""
     with row_for(ticket) as row:
-        asked = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
+        asked = wanted(ticket)
         if record := asked.finished():
             row |= told(Attempt(asked.place.folder, record, before=True))
             return row

@@ -78,7 +78,7 @@ def blocked(folder: Path) -> list[tuple[str, str]]:
 def move_away(path: Path) -> Path:
     """Give what lies at ``path`` the first free name beside it."""
     number = 1
-    while os.path.lexists(other := path.with_name(f"{path.stem}.kept{number}{path.suffix}")):
+    while os.path.lexists(other := path.with_name(f"kept{number}.{path.name}")):
         number += 1
     os.rename(path, other)
     return other

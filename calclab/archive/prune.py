@@ -1,7 +1,8 @@
 """Throwing runs away: only folders outputs/<topic>/<run>, links not followed, and never one that is being computed.
 
 The lock of a run is held while it goes, so that nobody can begin it meanwhile. A folder is first moved aside, in one
-step: whatever happens then, no half of a run is left where the lab would look for it.
+step: whatever happens then, no half of a run is left where the lab would look for it. Where files of the user's lie in
+it, it stays with them, and the run's own go one by one, its record first.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from calclab.archive.disk import used
 from calclab.archive.lock import hold, lock_file
+from calclab.archive.own import LIST, foreign
 from calclab.archive.query import order
 from calclab.archive.read import OWN
 from calclab.archive.run import DIGEST, Run
+from calclab.archive.swap import MOVING, hidden
 
 GONE = ".pruned"  # where folders are moved to, in outputs
 
@@ -35,11 +39,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What went, the bytes it freed, and what could not go."""
+    """What went, the bytes it freed, what could not go, and what of the user's was left of runs that went."""
 
     gone: Sequence[Run]
     freed: int
     stayed: Sequence[tuple[Run, str]]
+    kept: Sequence[tuple[Run, Sequence[str]]] = ()
 
 
 def plan(runs: Sequence[Run], *, keep_last: int = 0) -> Plan:
@@ -56,7 +61,7 @@ def plan(runs: Sequence[Run], *, keep_last: int = 0) -> Plan:
 
 def carry_out(made: Plan, outputs: Path) -> Report:
     """Remove what the plan says, each run as it is found now."""
-    gone, stayed, freed = [], [], 0
+    gone, stayed, kept, freed = [], [], [], 0
     remove(outputs / GONE)  # what an earlier prune, killed, had moved there
     for run in made.go:
         size = run.size
@@ -65,9 +70,11 @@ def carry_out(made: Plan, outputs: Path) -> Report:
             stayed.append((run, trouble))
         else:
             gone.append(run)
-            freed += size
+            freed += size - used(run.folder)
+            if run.folder.is_dir():
+                kept.append((run, sorted(os.listdir(run.folder))))
     remove(outputs / GONE)
-    return Report(gone, freed, stayed)
+    return Report(gone, freed, stayed, kept)
 
 
 def throw_away(folder: Path, digest: str | None, outputs: Path) -> str:
@@ -83,11 +90,26 @@ def throw_away(folder: Path, digest: str | None, outputs: Path) -> str:
                 return f"would go through {aside.parent}, which is a link"
             aside.parent.mkdir(exist_ok=True)
             remove(aside)
-            os.rename(folder, aside)
+            if digest is not None:
+                for made in (hidden(folder, digest), hidden(folder, digest + MOVING)):
+                    remove(made)
+            if any(not (folder / name).is_symlink() for name in foreign(folder)):
+                aside.mkdir()
+                take(folder, aside)
+            else:
+                os.rename(folder, aside)
     except OSError as error:
         return str(error.strerror or error)
     remove(aside)
     return "" if not aside.exists() else f"could not be removed wholly; the rest is in {aside.parent}"
+
+
+def take(folder: Path, aside: Path) -> None:
+    """The run's own files, and links, out of a folder in which the user has others."""
+    others = set(foreign(folder))
+    names = [name for name in os.listdir(folder) if name not in others or (folder / name).is_symlink()]
+    for name in sorted(names, key=lambda name: (name != OWN[0], name == LIST)):
+        os.rename(folder / name, aside / name)
 
 
 def is_run(folder: Path, outputs: Path) -> bool:

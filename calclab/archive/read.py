@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calclab.archive.own import foreign
 from calclab.archive.run import DIGEST, FACTS, Run, read_record, read_run
 from calclab.errors import UserError
 
@@ -53,8 +54,17 @@ def scan(outputs: Path) -> Iterator[Run]:
         for entry in folders(topic):
             folder = Path(entry)
             record = read_record(folder)
-            if record is not None or DIGEST.search(entry.name) or (folder / OWN[0]).is_file():
+            if record is not None or (folder / OWN[0]).is_file() or (DIGEST.search(entry.name) and begun(folder)):
                 yield Run(folder, record)
+
+
+def begun(folder: Path) -> bool:
+    """Whether anything of a run is there, or nothing at all; a run that was removed may leave files of the user's."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return True
+    return not names or len(foreign(folder)) < len(names)
 
 
 def folders(parent: os.PathLike[str]) -> list[os.DirEntry[str]]:

@@ -6,13 +6,14 @@ Hydra finds plugins in the namespace package hydra_plugins; `calclab.app.studies
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from calclab.app.engine import Engine, guarded
-from calclab.app.perform import Ticket
+from calclab.app.perform import Ticket, announce
 from calclab.app.signals import signals
 from calclab.app.worker import Worker, work_off
 
@@ -30,6 +31,11 @@ class LabSweeper(BasicSweeper):
             super().sweep(arguments)
         finally:
             self.engine.close()
+
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        if self.batch_index == 0 and self.config is not None and self.overrides is not None:
+            announce(Path(self.config.hydra.sweep.dir), sum(map(len, self.overrides)))
+        return super().get_job_batch()
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Done by `check_sweep`."""

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from calclab.app.check import visited
 from calclab.app.engine import guarded
-from calclab.app.perform import keep, row_of
+from calclab.app.perform import BUSY, announce, keep, row_of
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class OptunaSweeper(Sweeper):
         from optuna import samplers
         from optuna.trial import TrialState
 
+        announce(self.place, self.n_trials)
         number = 0
         for trial in study.get_trials(deepcopy=False):
             if trial.state is TrialState.RUNNING:  # of a search that was killed: its run goes on where it stopped
@@ -159,7 +160,7 @@ def tell(study: Study, trial: Trial, row: Mapping[str, Any] | None) -> None:
     """Finite: complete; diverged: pruned; anything else: failed; an interrupted trial is left as it is."""
     from optuna.trial import TrialState
 
-    if row is None or row["status"] == "interrupted":
+    if row is None or row["status"] in ("interrupted", BUSY):
         return
     trial.set_user_attr("row", dict(row))
     value = row.get("objective")
