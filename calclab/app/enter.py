@@ -9,7 +9,6 @@ import os
 import time
 import traceback
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +38,14 @@ def enter(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
     except Exception as crash:
         outcome = failed(job, told(crash), time.perf_counter() - began)
         write_log(folder, job.hidden(traceback.format_exc()))
-    leave = partial(job.topic.leave, scan.state, folder)
+
+    def leave() -> None:
+        job.topic.leave(scan.state, folder)
+        own.put(folder, os.listdir(folder))  # before the record: with that, the run is whole
+
     record = write_down(job, folder, outcome, sinks, leave, exit_status(outcome))
-    own.put(folder, os.listdir(folder))
+    if not (folder / own.LIST).is_file():
+        own.put(folder, os.listdir(folder))
     show(folder, job.run.folder)
     return record
 
