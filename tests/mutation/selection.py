@@ -43,7 +43,7 @@ def files(root: Path, tests: tuple[str, ...] = TESTS) -> list[str]:
     found = [
         path
         for name in tests
-        for path in sorted((root / "tests").glob(name) if "*" in name else (root / "tests" / name).rglob("test_*.py"))
+        for path in sorted((root / "tests").glob(name if name.endswith(".py") else f"{name}/**/test_*.py"))
     ]
     return [str(path.relative_to(root)) for path in found]
 

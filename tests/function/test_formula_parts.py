@@ -1,0 +1,129 @@
+"""Small parts of formulas: cuts, powers of numbers, names that are not known, depths, and how long integers may get."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+
+from calclab.errors import UserError
+from calclab.function.formula import evaluate, formula, spectra
+from calclab.function.formula.parse import DEPTH
+from calclab.function.formula.rules import flint
+from calclab.function.formula.symbols import raised
+
+
+def enclosed(expr: str, at: list[float], order: int) -> tuple[list[float], list[float]]:
+    f = formula(expr=expr, at=at)
+    assert f.exact is not None
+    ball = f.exact.enclose(f.start, order)
+    return ball.mid.reshape(-1).tolist(), ball.rad.reshape(-1).tolist()
+
+
+def test_on_its_cut_atan2_jumps_only_for_whoever_can_cross_it() -> None:
+    """atan2(0, x) is π for all x < 0; in y there is a jump."""
+    (value,), _ = enclosed("atan2(0, x) + 0*y", [-2.0, 1.0], 0)
+    assert value == pytest.approx(math.pi, abs=1e-15)
+    slopes, radii = enclosed("atan2(0, x) + 3*y", [-2.0, 1.0], 1)
+    assert slopes == [0.0, 3.0]
+    assert radii == [0.0, 0.0]
+    slopes, _ = enclosed("atan2(y, x)", [-2.0, 0.0], 1)
+    assert math.isnan(slopes[1])
+    for y in (1e-300, -1e-300):
+        slopes, _ = enclosed("atan2(y, x)", [-2.0, y], 1)
+        assert slopes == pytest.approx([-y / 4, -0.5])
+        (value,), _ = enclosed("atan2(y, x)", [-2.0, y], 0)
+        assert value == pytest.approx(math.copysign(math.pi, y))
+
+
+@pytest.mark.parametrize(
+    ("base", "exponent", "power"),
+    [
+        (Fraction(2), Fraction(3), Fraction(8)),
+        (Fraction(1, 3), Fraction(-2), Fraction(9)),
+        (Fraction(0), Fraction(2), Fraction(0)),
+        (Fraction(0), Fraction(0), Fraction(1)),
+        (Fraction(0), Fraction(-1), None),
+        (Fraction(2), Fraction(1, 2), None),
+        (Fraction(2), Fraction(64), Fraction(2**64)),
+        (Fraction(2), Fraction(65), None),
+        (Fraction(2), Fraction(-65), None),
+        (0.25, 1.5, 0.125),
+        (-1.0, 0.5, None),
+        (10.0, 400.0, None),
+    ],
+)
+def test_powers_of_numbers_stay_fractions_where_they_are_read_easily(base, exponent, power) -> None:
+    found = raised(base, exponent)
+    assert found == power
+    assert type(found) is type(power)
+
+
+def test_the_first_unknown_name_is_told_with_its_own_neighbour() -> None:
+    with pytest.raises(UserError, match=r"unknown name 'ratte'; the variables are rate, width\.(?!.*width\?).*rate"):
+        formula(expr="ratte*wdth", variables=["rate", "width"], at=[1.0, 2.0])
+
+
+def test_what_is_known_to_a_promised_number() -> None:
+    with pytest.raises(UserError, match="unknown name 'y'; known are numbers only"):
+        evaluate("2*y")
+    with pytest.raises(UserError, match="unknown name 'z'; known are y, w"):
+        evaluate("2*z", {"y": 1.0, "w": 2.0})
+    assert float(evaluate("y/w + 1", {"y": 1.0, "w": 4.0})) == 1.25
+    assert evaluate([["1/4", 2], ["y", "-1"]], {"y": 3.0}).tolist() == [[0.25, 2.0], [3.0, -1.0]]
+
+
+def test_expressions_may_be_nested_so_deep_and_no_deeper() -> None:
+    """Powers are nested to the right without a bracket."""
+    deep = lambda n: "x**" * n + "x"  # noqa: E731
+    with pytest.raises(UserError, match="nested too deeply"):
+        formula(expr=deep(DEPTH + 1), at=[0.5])
+    assert formula(expr=deep(DEPTH), at=[0.5]).scalar
+
+
+def test_the_first_letter_that_is_not_plain_is_named() -> None:
+    with pytest.raises(UserError, match=r"'²' \(U\+00B2\) is not plain ASCII"):
+        formula(expr="\x7fx²+é", at=[1.0])
+
+
+def test_roots_are_typeset_as_roots() -> None:
+    f = formula(expr="cbrt(x) + sqrt(x)", at=[2.0])
+    assert f.exact is not None
+    assert r"\sqrt[3]{x}" in f.exact.latex
+    assert r"\sqrt{x}" in f.exact.latex
+
+
+@pytest.mark.parametrize("far", [0, 30, 60])
+def test_integers_of_a_characteristic_polynomial_are_as_long_as_their_exponents_are_apart(
+    far: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diag(1, 2^far, -2^far): far + 1 bits each, three rows."""
+    arb = flint().arb
+    matrix = [[arb(0)] * 3 for _ in range(3)]
+    for i, value in enumerate((1, 2**far, -(2**far))):
+        matrix[i][i] = arb(value)
+    monkeypatch.setattr(spectra, "BITS", 3 * 31)
+    found = spectra.roots(matrix)
+    assert bool(found) == (far <= 30)
+    if found:
+        assert sorted(float(root) for root in found) == sorted([1.0, 2.0**far, -(2.0**far)])
+
+
+@pytest.mark.parametrize("n", [3, 16, 17])
+@pytest.mark.parametrize("zero", [False, True])
+def test_eigenvalues_are_enclosed_to_their_last_digits_at_every_size(n: int, zero: bool) -> None:
+    """A matrix of whole numbers with a known spectrum: Householder's reflection of whole eigenvalues, by small ones."""
+    arb = flint().arb
+    v = torch.arange(1.0, n + 1, dtype=torch.float64)
+    λ = torch.arange(n, dtype=torch.float64) + (0.0 if zero else 1.0)
+    P = float(v @ v) * torch.eye(n, dtype=torch.float64) - 2 * torch.outer(v, v)  # P² = (v·v)² I
+    H = P @ torch.diag(λ) @ P
+    found = spectra.eigenvalues([[arb(float(entry)) for entry in row] for row in H])
+    truth = (λ * float(v @ v) ** 2).tolist()
+    for ball, number in zip(found, truth, strict=True):
+        assert ball.contains(arb(number))
+        assert float(ball.rad()) <= 1e-9 * truth[-1]
+    if zero and n <= 16:
+        assert found[0].is_zero()
