@@ -48,8 +48,13 @@ def read(path: str, na: str | None = None, separator: str | None = None, header:
         else:
             encoding = encoding_of(file)
             lines = first_lines(file, encoding) if inner == file else []
+            named = re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE) if lines else None
+            if named:  # as Excel writes it, and no line of the table
+                lines, separator = lines[1:], separator or named[1]
             sep = BLANKS if separator is not None and separator and not separator.strip(" ") else separator
             how: dict[str, Any] = {"sep": sep or guess(lines), "skipinitialspace": True, "encoding": encoding}
+            if named:
+                how["skiprows"] = 1
             if len(str(how["sep"])) == 1:
                 how["low_memory"] = False  # a column is of one kind from its first to its last row
             marks = [*ALWAYS, *([] if na is None else [na])]

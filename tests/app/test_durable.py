@@ -175,6 +175,19 @@ def test_rerun_says_whether_the_numbers_are_the_same(lab, tmp_path: Path, capsys
     assert rerun([str(tmp_path / "nowhere")]) == 2
 
 
+def test_rerun_says_that_a_run_ended_otherwise(lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Though every number is the same."""
+    assert lab("topic=descent network=linear data=iris steps=10 lr=0.1 figures=false").status == 0
+    (folder,) = (tmp_path / "outputs" / "descent").iterdir()
+    record = json.loads((folder / "outcome.json").read_text())
+    assert record["status"] == "completed"
+    (folder / "outcome.json").write_text(json.dumps({**record, "status": "converged"}))
+    assert rerun([str(folder)]) == 3
+    printed = capsys.readouterr().out
+    assert "differs   status: converged then, completed now" in printed
+    assert "the numbers are not the same" in printed
+
+
 def test_who_computes_is_told_before_the_run_has_written_anything(lab, tmp_path: Path) -> None:
     line = "topic=derivative steps=3 figures=false"
     assert lab(line).status == 0

@@ -273,3 +273,10 @@ def test_names_in_quotes_do_not_choose_the_separator(tmp_path: Path) -> None:
     data = read(path)
     assert data.features == ("a, b, c",)
     assert data.inputs.flatten().tolist() == [2, 1.5] * 3
+
+
+@pytest.mark.parametrize("hint", ["sep=;", '"sep=;"', "SEP=;"])
+def test_the_line_in_which_excel_names_the_separator_is_no_row(tmp_path: Path, hint: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{hint}\na;y\n" + "".join(f"{k},5;{k / 3}\n" for k in range(6)))
+    assert read(path).inputs.flatten().tolist() == [k + 0.5 for k in range(6)]

@@ -10,6 +10,7 @@ from calclab.topic.descent.walk import Walk
 
 TENTH = 0.1  # of lr: the next to try where theory has nothing to say
 LONG = 1e7  # more steps than this are no advice
+VANISHED = 1e-4  # of the gradient at the start: what is less moves nothing
 DONE = 1e-2  # of its peak: a schedule that has brought lr so low has ended the walk
 
 
@@ -63,6 +64,11 @@ def learn(walk: Walk) -> str:
     beyond_at_start = walk.limit_at_start is not None and walk.lr * (walk.peak or 1) > walk.limit_at_start
     if beyond_at_start or walk.rise > 0 or (walk.beyond or 0) > 1:
         return f"{walk.fell}; start again: {smaller(walk)}"
+    if float(walk.gradient.norm()) < VANISHED * walk.start[1]:
+        return (
+            f"{walk.fell}, and hardly any gradient is left: no lr helps; take other weights (seed=1), another "
+            "activation or fewer layers"
+        )
     if walk.limit_at_start is not None:
         most = words.number(walk.limit_at_start / (walk.peak or 1))
         return f"{walk.fell}; take more steps, or a larger lr (the largest stable one at the start is {most})"

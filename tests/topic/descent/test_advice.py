@@ -139,6 +139,20 @@ def test_at_chance(net: Network) -> None:
     assert "start again" not in sentence
 
 
+def test_where_the_gradient_has_vanished_no_rate_is_advised(clouds: Data) -> None:
+    """Twelve sigmoids one behind the other pass nothing on."""
+    from calclab.function.network import network
+
+    layers: list[nn.Module] = [nn.Linear(2, 8), nn.Sigmoid()]
+    for _ in range(11):
+        layers += [nn.Linear(8, 8), nn.Sigmoid()]
+    deep = network(nn.Sequential(*layers, nn.Linear(8, 3)), clouds, name="deep", seed=0)
+    word, sentence = ended(descent(deep, 0.3, 400))
+    assert word == "chance"
+    assert "no lr helps" in sentence
+    assert "larger lr" not in sentence
+
+
 def test_numbers_at_chance_and_not(clouds: Data) -> None:
     """r² <= 0 is no better than the mean; of constant targets nothing is said."""
     from calclab.function.network import network
