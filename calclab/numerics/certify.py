@@ -110,7 +110,9 @@ def input_rounding(exact: Exact, x: Tensor, order: int) -> Numbers:
     """How far the true derivative of ``order`` 0 or 1 moves when every input does by half an ulp, flat: to first order
     Σ_j |∂/∂x_j of the derivative| ulp(x_j)/2; 0 where that is not known.
     """
-    higher = exact.enclose(x, order + 1).mid.detach().to("cpu", torch.float64)
+    ball = exact.enclose(x, order + 1)
+    known = (ball.mid.abs() > ball.rad) & (ball.mid.abs() >= torch.finfo(torch.float64).tiny)
+    higher = torch.where(known, ball.mid, 0.0)
     size = x.detach().to("cpu").abs()
     half_ulp = (torch.nextafter(size, torch.full_like(size, torch.inf)) - size).double() / 2
     return np.nan_to_num(flat(higher.abs() @ half_ulp), nan=0.0, posinf=0.0)

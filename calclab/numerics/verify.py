@@ -148,6 +148,18 @@ def identity(
     return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, bound, allowed, verdict, note)
 
 
+def beside(proof: Sequence[Evidence], rows: Sequence[Evidence]) -> list[Evidence]:
+    """Identities between float programs, after the ``proof`` of the same numbers: where it decides, they refute
+    nothing. What differs then is how the other program rounds.
+    """
+    if all(row.verdict in (Verdict.INCONCLUSIVE, Verdict.CONSISTENT) for row in proof):
+        return list(rows)
+    note = "another float program gives another number here: the proof decides"
+    return [
+        replace(row, verdict=Verdict.INCONCLUSIVE, note=note) if row.verdict is Verdict.REFUTED else row for row in rows
+    ]
+
+
 def worst(evidence: Iterable[Evidence]) -> Verdict:
     """The worst verdict among the rows, in the order of ``Verdict``; without any row inconclusive."""
     order = list(Verdict)

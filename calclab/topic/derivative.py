@@ -99,17 +99,20 @@ class Derivative(schema.topic.Derivative, Method):
         latex = [] if f.exact is None or len(f.start) > 1 else f.exact.derivative_latex(1)
         value, slopes = self.shown(state)
         measured = None if gap is None else slope.new_tensor(gap.value)
-        direction = self.direction(slopes.sign(self.index) if measured is None else Proven(measured, None).sign())
+        shown = slopes.at(self.index) if measured is None else Proven(measured, None)
+        direction = self.direction(shown)
         sentence = f"f({words.listing(f.start)}) = {value.text()}, df/d{self.name} "
         if gap is not None and not gap.exists:
             sentence += gap.text
         elif direction == "undefined":
             sentence += "is not finite here"
+        elif direction == "unknown":
+            sentence += f"= {shown.text()}: which way makes f smaller was not proven"
         else:
             way = "flat here" if direction == "stay" else f"{direction} to make f smaller"
-            sentence += f"{gap.text if gap is not None else f'= {slopes.text(self.index)}'}: {way}"
+            sentence += f"{gap.text if gap is not None else f'= {shown.text()}'}: {way}"
         values: dict[str, Tensor | str] = {"value": state["value"], **value.values("value"), "derivative": slope}
-        values |= {**slopes.at(self.index).values("derivative"), "direction": direction}
+        values |= {**(shown.values("derivative") if gap is None else {}), "direction": direction}
         if measured is not None and gap is not None and gap.exists:
             values["derivative_measured"] = measured
         return Answer(sentence + self.shaky(value, slopes), values, latex)
@@ -126,11 +129,12 @@ class Derivative(schema.topic.Derivative, Method):
             return ""
         return shaky(f, f.start, [("f", value, 0, 0), (f"df/d{self.name}", slopes, 1, i)])
 
-    def direction(self, sign: int | None) -> str:
+    def direction(self, slope: Proven) -> str:
         """Which way to move the variable so that f falls, by the sign of the slope."""
-        if not sign:
-            return "undefined" if sign is None else "stay"
-        return f"{'decrease' if sign > 0 else 'increase'} {self.name}"
+        sign = slope.sign()
+        if sign is None:
+            return "unknown" if bool(slope.best.isfinite()) else "undefined"
+        return f"{'decrease' if sign > 0 else 'increase'} {self.name}" if sign else "stay"
 
     def labels(self) -> Labels:
         return {}

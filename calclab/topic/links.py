@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calclab.core import Answer, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Values
 from calclab.numerics.operators import dense_jacobian
-from calclab.numerics.verify import check_gradient, check_jacobian, check_value, identity
+from calclab.numerics.verify import beside, check_gradient, check_jacobian, check_value, identity
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.proven import Proven, proven
@@ -77,7 +77,7 @@ class Links(Method):
             part = " ∘ ".join(reversed(self.names[: k + 1]))
             allowed = slack(self.subject, x, whole, 1) if k == self.steps else None
             row = identity(f"derivative of {part}", LINKED, whole, direct, k, tolerance=allowed)
-            evidence.append(row)
+            evidence += [row] if link.exact is None else beside(evidence, [row])
             if k == self.steps:  # links may each be right for what they are handed, and the whole not
                 evidence += check_value(self.subject, x, value, k) + check_slopes(self.subject, x, whole, k)
         return evidence

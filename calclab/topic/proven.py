@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from math import isinf
+from math import inf, isinf
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class Proven:
             return
         mid, self.rad = (part.reshape(self.numbers.shape) for part in (ball.mid, ball.rad))
         settled = self.rad <= KNOWN * self.numbers.abs().nan_to_num(0, 0).maximum(mid.abs())
+        settled |= ~self.numbers.isfinite() & self.rad.isfinite()
         best = torch.where(settled & mid.isfinite(), mid.masked_fill(mid.abs() <= self.rad, 0.0), self.numbers)
         self.best = best.masked_fill(mid.isnan(), torch.nan)
         for i in ball.beyond:
@@ -37,13 +39,17 @@ class Proven:
 
     def at(self, i: int) -> Proven:
         """Entry i of a vector alone."""
-        ball = Ball(self.best[i], torch.zeros(()), {0: self.beyond[i]} if i in self.beyond else {})
-        return Proven(self.numbers[i].to(self.dtype), ball)
+        one = copy.copy(self)
+        one.numbers, one.best, one.rad = self.numbers[i], self.best[i], self.rad[i]
+        one.beyond = {0: self.beyond[i]} if i in self.beyond else {}
+        return one
 
     def sign(self, i: int = 0) -> int | None:
-        """Which side of zero entry i of the flat tensor lies; None where it is no number."""
-        best = float(self.best.reshape(-1)[i])
-        return None if best != best or (isinf(best) and i not in self.beyond) else (best > 0) - (best < 0)
+        """Which side of zero entry i of the flat tensor lies; None where it is no number, or the proof cannot tell."""
+        best, rad = float(self.best.reshape(-1)[i]), float(self.rad.reshape(-1)[i])
+        if best != best or i in self.beyond:
+            return None if best != best else (best > 0) - (best < 0)
+        return None if isinf(best) or (abs(best) <= rad < inf and rad > 0) else (best > 0) - (best < 0)
 
     def text(self, i: int = 0) -> str:
         """Entry i of the flat tensor in words."""
@@ -51,10 +57,11 @@ class Proven:
         given = f"{str(self.dtype).removeprefix('torch.')} gives {words.number(number) if number == number else 'nan'}"
         if i in self.beyond:
             return f"{self.beyond[i]} (proven: outside the normal range of float64; {given})"
-        if words.number(best) == words.number(number) or best != best:
-            return words.number(best)
         rad = float(self.rad.reshape(-1)[i])
-        return f"{words.number(best)}{f' to within {rad:.1g}' if best == 0 < rad else ''} (proven; {given})"
+        within = f" to within {rad:.1g}" if best == 0 < rad < inf else ""
+        if words.number(best) == words.number(number) or best != best:
+            return words.number(best) + within
+        return f"{words.number(best)}{within} (proven; {given})"
 
     def values(self, name: str) -> dict[str, Tensor | str]:
         """The proven numbers as a value of an answer, where some number computed is not right."""
@@ -78,7 +85,7 @@ def shaky(function: Function, x: Tensor, looks: Sequence[tuple[str, Proven, int,
     said = [
         f"{name} by up to {moved[order][i]:.2g}"
         for name, shown, order, i in looks
-        if moved[order][i] > SHAKY * abs(float(shown.best.reshape(-1)[i]))
+        if moved[order][i] > SHAKY * abs(float(shown.best.reshape(-1)[i])) and i not in shown.beyond
     ]
     kind = str(x.dtype).removeprefix("torch.")
     return f"; rounding {words.listing(function.variables)} to {kind} alone moves {words.listing(said)}" if said else ""

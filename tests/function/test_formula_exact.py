@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import flint
 import pytest
 import torch
 
@@ -308,3 +309,23 @@ def test_what_is_undefined_stays_undefined(expr: str) -> None:
     f = formula(expr=expr, at=-2.0)
     for order in (0, 1, 2):
         assert bool(f.exact.enclose(f.start, order).mid.isnan().all())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("expr", "at", "largest"),
+    [
+        ("exp(1000*cosh(x))*y + z**2", [-2.2, 0.5, 1.9], "1e+1984"),
+        ("cosh(exp(100)*y/x) + cbrt(pi*z**z/y)", [-9.8e-21, 1e16, 1e16], "1e+1000"),
+        ("1e-200*x**2 + 1e-210*x*y + 1e200*z**2", [1.0, 1.0, 1.0], "1.9e+200"),
+    ],
+)
+def test_eigenvalues_of_every_size_are_proven_or_left_open(expr: str, at: list[float], largest: str) -> None:
+    f = formula(expr=expr, at=at)
+    assert f.exact is not None
+    ball = f.exact.eigenvalues(f.start)
+    assert not ball.mid.isnan().any()
+    top = ball.beyond.get(2, repr(float(ball.mid[2])))
+    assert top.startswith("about 10**(") or flint.arb(top) > flint.arb(largest)
+    H = f.exact.enclose(f.start, 2)
+    finite = ball.rad.isfinite() & ball.mid.isfinite()
+    assert not bool(H.mid.isfinite().all()) or bool((ball.mid[finite].abs() <= 3 * H.mid.abs().max()).all())

@@ -229,3 +229,20 @@ def test_certified_is_true_and_suspect_says_the_truth(dtype: torch.dtype) -> Non
                 assert abs(value) < 1e-300 or f"{float(value):.6g}" in answer.sentence, (seed, expr, at, r)
     assert seen[Verdict.CERTIFIED] > 20
     assert seen[Verdict.SUSPECT] > 20
+
+
+def test_another_program_that_overflows_refutes_nothing_that_is_proven(walk) -> None:
+    """Forward mode takes max as y + (x - y) on the side that is taken, whose tangents cancel where x y is huge."""
+    found = walk(jacobian(f(["max(x, y, x*y)", "max(100*y, y, 100*y*y)"], -8.748e219, 1e-05)))
+    assert row(found.evidence, "jacobian").verdict is Verdict.CERTIFIED
+    assert Verdict.REFUTED not in found.verdicts
+
+
+def test_a_side_of_zero_that_is_not_proven_is_not_told(walk) -> None:
+    found = walk(Derivative(subject=f("sin(x)**2 + cos(x)**2", 1.0), steps=2, variable=None))
+    assert found.answer.values["direction"] == "unknown"
+    assert "flat" not in found.answer.sentence
+    assert "which way makes f smaller was not proven" in found.answer.sentence
+    assert row(found.evidence, "∂f/∂x").verdict is Verdict.INCONCLUSIVE
+    tiny = walk(Derivative(subject=f("(1 + 1e-300*x) - 1", 1.0), steps=2, variable=None))
+    assert "f(1) = 1e-300 (proven; float64 gives 0), df/dx = 1e-300: decrease x" in tiny.answer.sentence

@@ -19,6 +19,7 @@ from calclab.function.formula.rules import flint
 from calclab.function.formula.work import ExhaustedError, limited
 
 PRECISIONS = (106, 212, 424, 848)  # bits
+FINEST, FEW = 2544, 16  # ... and for so few numbers these, at which 1e-300 is seen beside 1
 SMALL = 2.0**-50  # the radius to reach, relative to the midpoint
 ACCURATE = 40  # bits that a number beyond float64's normal range must have
 NORMAL = 2.0**-1022  # the smallest float64 with all its digits
@@ -32,7 +33,7 @@ def climb(balls: Callable[[], Ball], shape: tuple[int, ...], precisions: Sequenc
     """
     ball = unknown(shape)
     with contextlib.suppress(ExhaustedError), limited():
-        for precision in precisions:
+        for precision in (*precisions, FINEST) if len(precisions) > 1 and math.prod(shape) <= FEW else precisions:
             with flint().ctx.workprec(precision):
                 ball = balls()
             size = np.abs(ball.mid.numpy()).reshape(-1)
@@ -61,8 +62,15 @@ def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
         normal = NORMAL <= abs(middle) < math.inf or radius == 0
         if not normal and value.is_finite() and value.rel_accuracy_bits() > ACCURATE:
             place = int(np.ravel_multi_index(at, shape)) if shape else 0
-            beyond[place] = value.str(7, radius=False)
+            beyond[place] = decimal(value)
     return Ball(torch.from_numpy(mid), torch.from_numpy(rad), beyond)
+
+
+def decimal(value: Any) -> str:
+    """A number that float64 does not hold, to seven digits; of one with an exponent of more than 15 digits its size."""
+    mantissa, exponent = value.mid().man_exp()
+    power = (int(mantissa).bit_length() + int(exponent)) * math.log10(2)
+    return value.str(7, radius=False) if abs(power) < 1e15 else f"about {'-' * bool(value < 0)}10**({power:.4g})"
 
 
 def outward(ball: Any) -> tuple[float, float]:

@@ -39,6 +39,8 @@ def eigenvalues(matrix: Matrix) -> list[Arb]:
         found = []
     if n <= SMALL and not (found and all(value > 0 or value < 0 for value in found)):
         found = roots(symmetric) or found
+    if not all(value.is_finite() for value in found):  # entries of very different sizes
+        found = []
     return ordered(found) if found else rotated(symmetric)
 
 
@@ -112,18 +114,29 @@ def rotated(matrix: Matrix) -> list[Arb]:
     fl = flint()
     H = fl.arb_mat(matrix)
     n = len(matrix)
-    middle = torch.tensor([[float(entry.mid()) for entry in row] for row in matrix], dtype=torch.float64)
-    if not bool(middle.isfinite().all()):  # beyond float64, of which LAPACK makes nothing
-        return [fl.arb(0, float("inf"))] * n
-    Q = fl.arb_mat(torch.linalg.eigh(middle).eigenvectors.tolist())
+    unknown = [fl.arb(0, float("inf"))] * n
+    if not all(entry.is_finite() for entry in H.entries()):
+        return unknown
+    unit = fl.arb(2) ** -exponent(H.entries())  # so that float64 holds the largest entry, whatever it is
+    middle = torch.tensor([[float((entry * unit).mid()) for entry in row] for row in matrix], dtype=torch.float64)
+    try:
+        Q = fl.arb_mat(torch.linalg.eigh(middle).eigenvectors.tolist())
+    except RuntimeError:  # torch's LinAlgError
+        return unknown
     B = (Q.transpose() * H * Q).tolist()
     G = (Q.transpose() * Q).tolist()
     e = norm([G[i][j] - (1 if i == j else 0) for i in range(n) for j in range(n)])
     if not e < 0.5:
-        return [fl.arb(0, float("inf"))] * n
+        return unknown
     slack = norm(H.entries()) * (2 * e + e**2) + norm([B[i][j] for i in range(n) for j in range(n) if i != j])
     radius = fl.arb(0).union(slack.upper())
     return ordered([B[i][i] + radius.union(-radius) for i in range(n)])
+
+
+def exponent(entries: list[Arb]) -> int:
+    """The power of two just above the largest entry; 0 where all are 0."""
+    sizes = [abs(entry).upper().man_exp() for entry in entries]
+    return max((int(m).bit_length() + int(e) for m, e in sizes if m), default=0)
 
 
 def norm(entries: list[Arb]) -> Arb:

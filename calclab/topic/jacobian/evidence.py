@@ -12,7 +12,14 @@ from calclab.numerics import certify, operators
 from calclab.numerics.differences import richardson
 from calclab.numerics.jacobian import Products
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value, identity
+from calclab.numerics.verify import (
+    beside,
+    check_gradient,
+    check_jacobian,
+    check_singular_values,
+    check_value,
+    identity,
+)
 from calclab.topic.rounding import slack
 
 
@@ -20,12 +27,13 @@ def of_matrix(f: Function, value: Tensor, J: Tensor, σ: Tensor | None, k: int, 
     """For f(x) (m,), J (m, n) and its singular values, at the start of ``f``."""
     x = f.start
     evidence = check_value(f, x, value[0] if f.scalar else value, k)
-    evidence += check_gradient(f, x, J[0], k) if f.scalar else check_jacobian(f, x, J, k)
+    slopes = check_gradient(f, x, J[0], k) if f.scalar else check_jacobian(f, x, J, k)
+    evidence += slopes
     if not f.scalar and σ is not None and bool(J.isfinite().all()):
         evidence += check_singular_values(f, x, σ, k)
     if f.exact is not None and not bool(J.isfinite().all()):
         return evidence  # modes overflow each in its own way: what is true here is said by the proof
-    return evidence + adjoint(f, J, k, seed)
+    return evidence + (adjoint(f, J, k, seed) if f.exact is None else beside(slopes, adjoint(f, J, k, seed)))
 
 
 def adjoint(f: Function, J: Tensor, k: int, seed: int) -> list[Evidence]:

@@ -44,10 +44,11 @@ def one(scan: PointScan, state: State) -> Answer:
     latex = [] if f.exact is None else f.exact.derivative_latex(1)
     ball = None if f.scalar else proven(f)
     gaps = known(f, f.start, 1, J) if ball is None and plain(scan) else {}
-    measured = bool(gaps) and all(gap.exists for gap in gaps.values())
+    full = filled(said(f, slopes, 1).best.reshape(J.shape).to(J.dtype), gaps)
+    measured = bool(gaps) and all(gap.exists for gap in gaps.values()) and bool(full.isfinite().all())
     if measured:
-        rest["jacobian_measured"] = filled(J, gaps)
-        σ = torch.linalg.svdvals(rest["jacobian_measured"])
+        rest["jacobian_measured"] = full
+        σ = torch.linalg.svdvals(full)
     if ball is None and not measured and (gaps or not bool(J.isfinite().all())):
         values: Found = {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
         values["shape"] = words.shape(array)
