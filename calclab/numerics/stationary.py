@@ -58,6 +58,8 @@ def stationary(function: Function, x: Tensor, seen: Look) -> bool:
     if not bool(g.any()):
         return True
     eps = ULPS * torch.finfo(x.dtype).eps
+    size = torch.maximum(g.abs().max(), λ.abs().max())  # norms square: of 1e160 they know nothing
+    g, λ = g / size, λ / size
     if bool(((g @ V).abs() > eps * (λ.abs() * (at.abs() @ V.abs()) + g.norm())).any()):
         return False
     there = x * (1 + eps)
@@ -66,4 +68,4 @@ def stationary(function: Function, x: Tensor, seen: Look) -> bool:
         after = function.exact.enclose(there, 1).mid
     else:
         after = value_and_gradient(function.call, there)[1].detach().to("cpu", torch.float64)
-    return bool((after - g - H @ move).norm() <= (H.abs() @ move.abs()).norm() / 2)
+    return bool((after / size - g - H @ move).norm() <= (H.abs() @ move.abs()).norm() / 2)

@@ -59,3 +59,16 @@ def test_the_look_diagonalises_the_hessian(expr: str, x: list[float]) -> None:
         torch.testing.assert_close((seen.V * seen.λ) @ seen.V.T, H)
         assert bool((seen.λ.diff() >= 0).all())
     assert look(f, f.start, f.start).ball is not None
+
+
+@pytest.mark.parametrize("exponent", [-300, -200, -160, 0, 153, 160, 200, 270])
+def test_no_size_is_too_large_or_small_to_be_told(exponent: int) -> None:
+    """Norms square: beyond 1e154 they are infinite, and would allow any slope."""
+    size = float(f"1e{exponent}")
+    for far in (size, -2.5 * size):
+        f = formula(expr="x**2 + 3*y**2", at=[far, 1.0])
+        assert not at(f, f.start)
+    f = formula(expr=f"{size!r}*((x - 1)**2 + 3*(y - 2)**2)", at=[1.5, 2.0])
+    assert not at(f, f.start)
+    f = formula(expr=f"{size!r}*((x - 1)**2 + 3*(y - 2)**2)", at=[1 + 2 * EPS, 2.0])
+    assert at(f, f.start)
