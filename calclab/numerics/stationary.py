@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Function
-from calclab.numerics.kinks import filled
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import hessian_where_known, value_and_gradient
 from calclab.numerics.spectrum import eigen, symmetric
-from calclab.numerics.verify import known
+from calclab.numerics.verify import best_known, known
 
 ULPS = 8  # a point this near to a stationary one, in units in the last place of its coordinates, is called stationary
 
@@ -39,8 +38,8 @@ def look(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = Non
     H = hessian_where_known(function.call, x) if H is None else H
     lost = not bool(H.isfinite().all() & gradient.isfinite().all())
     if function.exact is not None or (lost and len(x) <= MOST):
-        gradient = filled(gradient, known(function, x, 1, gradient))
-        H = filled(H, known(function, x, 2, H))
+        gradient = best_known(function, x, 1, gradient, known(function, x, 1, gradient))
+        H = best_known(function, x, 2, H, known(function, x, 2, H))
     return Look(gradient, *eigen(symmetric(H)), None)
 
 

@@ -110,6 +110,14 @@ def known(function: Function, x: Tensor, order: int, number: Tensor) -> dict[int
     return measured.gaps(function.call, x, order, number, function.variables)
 
 
+def best_known(function: Function, x: Tensor, order: int, number: Tensor, gaps: dict[int, Gap]) -> Tensor:
+    """A derivative of ``order`` 1 or 2 (float64, of the shape of ``number``): proven where it can be, else as
+    ``number`` has it; measured, or NaN, where ``gaps`` says so."""
+    exact = function.exact
+    base = number.double() if exact is None else exact.enclose(x, order).mid.reshape(number.shape)
+    return kinks.filled(base, gaps)
+
+
 def identity(
     quantity: str,
     method: str,

@@ -262,3 +262,12 @@ def test_a_layer_that_is_written_over_later(walk, make_data, make_network, way) 
     found = walk(jacobian(subject=net, layer="a", way=way))
     torch.testing.assert_close(found.answer.values["jacobian"], net.parameters()["a.weight"])
     assert found.verdicts == {Verdict.CONSISTENT}
+
+
+def test_a_jacobian_that_only_looks_bent_is_measured(walk):
+    f = formula(name="f", expr=["cbrt(x**3)", "y"], at=[0.0, 1.0], dtype=torch.float64, device="cpu")
+    answer = walk(jacobian(subject=f)).answer
+    assert answer.values["jacobian_measured"].tolist() == [[1, 0], [0, 1]]
+    assert "these are the measured values" in answer.sentence
+    bent = formula(name="f", expr=["abs(x)", "y"], at=[0.0, 1.0], dtype=torch.float64, device="cpu")
+    assert "does not exist at the point: kink in x: slope -1" in walk(jacobian(subject=bent)).answer.sentence

@@ -135,7 +135,8 @@ def moving(walk: Walk) -> Ending:
         return Ending("unstable", overshoots(walk))
     if walk.rise > FAR_ABOVE:
         return Ending("risen", f"{walk.fell}; {smaller(walk)}")
-    return Ending("moving", f"it is still moving: {further(walk)}")
+    grows = walk.contraction is not None and walk.contraction > 1
+    return Ending("moving", f"it is still moving: {(grows and bottomless(walk)) or further(walk)}")
 
 
 UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves saddles (optimizer=damped_newton)"

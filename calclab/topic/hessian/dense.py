@@ -21,12 +21,12 @@ from calclab.core import (
     State,
     Values,
 )
-from calclab.numerics.kinks import Gap, filled, nowhere
+from calclab.numerics.kinks import Gap, nowhere
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigen, eigenvalues_of, inertia, symmetric
 from calclab.numerics.stationary import look, stationary
-from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity, known
+from calclab.numerics.verify import best_known, check_eigenvalues, check_gradient, check_hessian, identity, known
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.base import OneLook
@@ -165,7 +165,7 @@ class Dense(OneLook):
         ball, gaps = self.ball(), self.gaps(state["raw"])
         measured = state["hessian"]
         if gaps and all(gap.exists for gap in gaps.values()):
-            measured = symmetric(filled(self.proven(state["raw"]), gaps))
+            measured = symmetric(best_known(f, f.start, 2, state["raw"], gaps))
             ball, λ = None, eigenvalues_of(measured)
             rest |= {"hessian_measured": measured, "eigenvalues_measured": λ}
         elif gaps or (ball is None and not bool(λ.isfinite().all())):
@@ -226,11 +226,6 @@ class Dense(OneLook):
         if not self.whole or self.looked.network is not None:
             return {}
         return known(self.function, self.function.start, 2, raw)
-
-    def proven(self, raw: Tensor) -> Tensor:
-        """The Hessian to fill with what was measured: proven where it can be."""
-        exact = self.function.exact
-        return raw.double() if exact is None else exact.enclose(self.function.start, 2).mid
 
     def known(self, ball: Ball | None, gaps: dict[int, Gap]) -> str:
         """How the eigenvalues told are known."""

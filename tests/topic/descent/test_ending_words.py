@@ -106,6 +106,12 @@ def test_a_gradient_that_floating_point_loses_is_not_a_minimum() -> None:
     assert word != "minimum", sentence
 
 
+def test_a_walk_down_a_bottomless_quadratic_is_told_so_before_it_diverges() -> None:
+    word, sentence = told(descent(formula(name="f", expr="x**2 - y**2", at=[1, 1], **PLACE), 0.1, 20))
+    assert word == "moving"
+    assert "it has no minimum and no stable lr" in sentence
+
+
 def test_tol_zero_is_said_to_end_nothing() -> None:
     f = formula(name="f", expr="x**2", at=[1], **PLACE)
     assert "tol=0 never ends a run" in told(descent(f, 0.1, 3, tol=0.0))[1]
