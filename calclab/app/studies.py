@@ -18,6 +18,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
@@ -136,6 +137,8 @@ def register() -> None:
     """Make the studies and the lab's sweeper and launcher known to Hydra; call it before Hydra starts."""
     spacing.register()
     if PLUGINS not in sys.path:
-        sys.path.append(PLUGINS)  # a part of the namespace package hydra_plugins, where Hydra looks by itself
+        sys.path.append(PLUGINS)  # a part of the namespace package hydra_plugins, where Hydra looks by itself,
+        if Plugins in Singleton._instances:  # and has looked already, where somebody has used Hydra before
+            Plugins.instance()._initialize()
     for plugin in (Studies, StudiesPath):
         Plugins.instance().register(plugin)

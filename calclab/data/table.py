@@ -17,6 +17,7 @@ from calclab.data.finish import Common, finish
 from calclab.data.kinds import FEW, are_classes, kind_of, settled
 from calclab.data.read import HEADERLESS, headerless, read
 from calclab.errors import UserError
+from calclab.text import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,7 @@ def table(
     names = [str(name) for name in frame.columns]
     nameless = header and headerless(names)
     if target is None:
-        advice = HEADERLESS if nameless else f"Type data.target={names[-1]}, or another of {listed(names)}"
+        advice = HEADERLESS if nameless else f"Type data.target={quoted(names[-1])}, or another of {listed(names)}"
         raise UserError(f"data=table needs the column to predict. {advice}")
     wanted, counting = choose(names, target, features, nameless=nameless), ""
     if features is None:
@@ -108,7 +109,11 @@ def choose(names: list[str], target: str, features: Sequence[str] | None, *, nam
     for key, name in [("target", target), *(("features", name) for name in chosen)]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={names[0]}"
+            hint = (
+                f"Did you mean {near[0]}?"
+                if near
+                else f"Type for example data.{key}={quoted(names[0] if key == 'target' else f'[{names[0]}]')}"
+            )
             hint = HEADERLESS if nameless else hint
             raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
     if target in chosen:

@@ -84,7 +84,7 @@ def test_again_nothing_is_computed_and_more_is_added(lab: Lab, tmp_path: Path) -
     assert lab(f"{ask} lr=0.01,0.02").status == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs" / "descent").rglob("scalars.csv")}
     result = lab(f"{ask} lr=0.01,0.02,0.03")
-    assert "batch: 1 jobs in 1 scan" in result.out or "batch: 1 job in 1 scan" in result.out
+    assert "batch: 1 job in 1 scan\n" in result.out
     assert "3 of 3 jobs done" in result.out
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 

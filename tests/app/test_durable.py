@@ -134,6 +134,8 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, number: int, sta
         if any(path.stat().st_size > 10_000 for path in (tmp_path / "outputs").rglob("scalars.csv")):
             break
         time.sleep(0.1)
+    else:
+        pytest.fail("the run has not begun")
     run.send_signal(number)
     if number == signal.SIGINT:  # a terminal sends it to the whole group
         os.killpg(run.pid, signal.SIGINT)
@@ -150,6 +152,8 @@ def test_a_killed_run_is_seen_as_interrupted_and_goes_on(lab, tmp_path: Path) ->
         if list((tmp_path / "outputs").rglob("checkpoint.pt")):
             break
         time.sleep(0.05)
+    else:
+        pytest.fail("the run has not begun")
     run.kill()
     run.wait()
     (record,) = (tmp_path / "outputs").rglob("outcome.json")

@@ -103,10 +103,8 @@ def test_two_processes_stopped_and_gone_on_write_what_one_writes(lab: Lab, tmp_p
 def test_a_rank_that_dies_ends_all_with_a_message(tmp_path: Path, how: str) -> None:
     (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
     words = ["topic=descent", "network=custom", "network._target_=nets.Failing", "data=blobs", "data.rows=61"]
-    began = time.monotonic()
     done = run(tmp_path, [*words, "steps=100000"], HOW=how)
     assert done.returncode != 0
-    assert time.monotonic() - began < 250
     told = outcome(tmp_path)
     assert told["status"] == "failed"
     expected = "rank 1: ArithmeticError: the layer broke" if how == "raise" else "rank 0 has lost the other ranks"

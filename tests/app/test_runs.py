@@ -143,6 +143,8 @@ def test_an_interrupted_run_says_so_and_keeps_its_rows(tmp_path: Path, number: i
         if any(path.stat().st_size > 10_000 for path in (tmp_path / "outputs").rglob("scalars.csv")):
             break
         time.sleep(0.1)
+    else:
+        pytest.fail("the run has not begun")
     run.send_signal(number)
     out, _ = run.communicate(timeout=60)
     assert run.returncode == status

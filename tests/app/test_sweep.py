@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -49,3 +51,15 @@ def test_formulas_can_be_swept(lab, tmp_path: Path) -> None:
     assert len(rows) == 2
     assert rows["status"].tolist() == ["completed", "failed"]
     assert result.status == 2
+
+
+def test_whoever_has_used_hydra_before_can_still_sweep(tmp_path: Path) -> None:
+    """Hydra looks for plugins once: the lab's are found after that too."""
+    code = (
+        "from hydra.core.plugins import Plugins; Plugins.instance()\n"
+        "from calclab.app import main; import sys\n"
+        "sys.argv = ['calclab']; sys.exit(main('-m topic=derivative steps=3,4 figures=false'.split()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 jobs done, 0 failed" in done.stdout

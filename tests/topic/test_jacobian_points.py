@@ -179,7 +179,9 @@ def test_a_callable_that_vmap_cannot_follow(walk) -> None:
 
 def test_quantiles_pass_over_what_does_not_exist() -> None:
     values = torch.tensor([3.0, torch.nan, 1.0, 2.0])
-    assert measures.quantiles(values).tolist() == [1, 1, 1, 2, 3, 3, 3] or measures.quantiles(values)[3] == 2
+    found = measures.quantiles(values).tolist()
+    assert (found[0], found[3], found[-1]) == (1, 2, 3)
+    assert found == sorted(found)
     assert bool(measures.quantiles(torch.full((3,), torch.nan)).isnan().all())
 
 

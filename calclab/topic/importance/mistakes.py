@@ -9,6 +9,7 @@ import torch
 from calclab.attribution.target import choose
 from calclab.errors import UserError
 from calclab.function.network import Network
+from calclab.text import quoted
 from calclab.topic import words
 from calclab.topic.importance.asked import Asked
 from calclab.topic.importance.methods import LAYERED, METHODS, OF_CODES, OF_FUNCTIONS, OF_NEURON, OF_UNITS
@@ -30,7 +31,7 @@ def refuse(asked: Asked) -> None:
         which = "no target is given: " if missing else f"target={asked.target}: "
         raise UserError(
             f"{which}of {asked.subject.name} there is {words.listing(allowed, 14)}{more}. "
-            f"Type for example target={allowed[0]}"
+            f"Type for example target={quoted(allowed[0])}"
         )
     asked.origin  # noqa: B018  (a wrong baseline is refused)
     if network is not None:
@@ -96,7 +97,7 @@ def refuse_layer(asked: Asked) -> None:
     names = [name for name, _ in asked.subject.layers()]
     there = f"{asked.subject.name} has the layers {words.listing(names, LAYERS)}"
     if asked.layer is None:
-        raise UserError(f"method={layered[0]} needs a layer. {there}. Type for example layer={names[0]}")
+        raise UserError(f"method={layered[0]} needs a layer. {there}. Type for example layer={quoted(names[0])}")
     with torch.no_grad():
         known = asked.subject.activations(asked.subject.data.inputs[:1])
     if asked.layer not in known:

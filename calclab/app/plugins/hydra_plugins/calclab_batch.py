@@ -79,6 +79,6 @@ def tell(reports: Sequence[Any]) -> None:
     """How the jobs went together, and why some did not."""
     scans = [runs for report in reports for runs in report.scans]
     if scans:
-        print(f"batch: {sum(scans)} jobs in {len(scans)} scan{'s' * (len(scans) > 1)}")
+        print(f"batch: {sum(scans)} job{'s' * (sum(scans) > 1)} in {len(scans)} scan{'s' * (len(scans) > 1)}")
     for reason, count in Counter(reason for report in reports for reason in report.alone).items():
         say(f"batch: {count} alone: {reason}")
