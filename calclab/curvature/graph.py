@@ -125,8 +125,9 @@ def rows_graph(about: Subject, window: slice, factor: Factor) -> Apply:
     def jacobian(first: int, last: int) -> Tensor:
         found = []
         for i in range(first, last):
-            one = torch.zeros_like(y)
-            one.view(-1)[i] = 1
+            one = y.new_zeros(y.numel())
+            one[i] = 1
+            one = one.view(y.shape)
             found.append(torch.cat([g.reshape(-1) for g in filled(pull([y], leaves, [one]), leaves, leaves, False)]))
         return torch.stack(found)
 

@@ -634,6 +634,7 @@ class Kind:
     slow: bool = False
     apart: bool = True  # rows do not mix
     rough: bool = False  # float32 inside
+    doubted: bool = False  # autograd's derivative is none of the function's: evidence is to refute it
     same: Callable[[], nn.Module] | None = None  # a plain module with these values, where autograd cannot be asked
 
 
@@ -660,8 +661,8 @@ KINDS: dict[str, Kind] = {
     "nothing": Kind(Nothing, order=0),
     "empty": Kind(Empty),
     "listed": Kind(Listed, refused=True),
-    "half": Kind(Half, rough=True),
-    "stopped": Kind(Stopped),
+    "half": Kind(Half, rough=True, doubted=True),
+    "stopped": Kind(Stopped, doubted=True),
     "in_place": Kind(InPlace),
     "squeezing": Kind(squeezing),
     "one_squeezed": Kind(of(Shaped, 1, lambda y: y.squeeze())),
@@ -689,7 +690,7 @@ KINDS: dict[str, Kind] = {
     "attention": Kind(Attending),
     "encoder": Kind(Encoder),
     "embedding": Kind(Words, codes=True),
-    "embedding_padded": Kind(of(Words, padding_idx=0), codes=True),
+    "embedding_padded": Kind(of(Words, padding_idx=0), codes=True, doubted=True),
     "embedding_by_frequency": Kind(of(Words, scale_grad_by_freq=True), codes=True, order=0),
     "embedding_short": Kind(of(Words, size=4), codes=True, refused=True),
     "embedding_max_norm": Kind(of(Words, max_norm=0.5), codes=True, order=0),

@@ -140,3 +140,50 @@ def test_dtype_follows_the_point(dtype: torch.dtype) -> None:
     x = torch.ones(3, dtype=dtype)
     for out in (*value_and_gradient(lambda z: z.exp().sum(), x), dense_hessian(lambda z: z.exp().sum(), x)):
         assert out.dtype == dtype
+
+
+def distances(x):
+    return torch.cdist(x.reshape(2, 3), torch.linspace(-1, 1, 12, dtype=x.dtype).reshape(4, 3))
+
+
+class Forgets(torch.autograd.Function):
+    """x², whose backward loses the graph without a word."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.slope = 2 * x.detach().numpy()
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * torch.from_numpy(ctx.slope)
+
+
+def test_rows_that_torch_batches_wrongly_are_found_out():
+    """The batching rule of cdist's backward is wrong: rows by one pass each are right."""
+    x = torch.linspace(-0.7, 1.1, 6, dtype=torch.float64)
+    points = torch.linspace(-1, 1, 12, dtype=x.dtype).reshape(4, 3)
+    true = torch.func.jacfwd(lambda x: (x.reshape(2, 1, 3) - points).norm(dim=2))(x).reshape(8, 6)
+    assert torch.allclose(operators.dense_jacobian(distances, x), true, atol=1e-12)
+    J = operators.jacobian(distances, x)
+    V, U = torch.eye(6, dtype=x.dtype), torch.eye(8, dtype=x.dtype)
+    assert torch.allclose(J.matmat(V), true, atol=1e-12)
+    assert torch.allclose(J.rmatmat(U), true.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("outputs", [2, 40])
+def test_products_are_right_where_a_backward_pass_forgets_its_graph(outputs):
+    W = torch.linspace(-1, 1, 3 * outputs, dtype=torch.float64).reshape(outputs, 3)
+    x = torch.tensor([0.3, -1.2, 0.8], dtype=torch.float64)
+    true = W * 2 * x
+    assert torch.allclose(operators.dense_jacobian(lambda x: W @ Forgets.apply(x), x), true)
+    J = operators.jacobian(lambda x: W @ Forgets.apply(x), x)
+    assert torch.allclose(J @ torch.ones(3, dtype=x.dtype), true.sum(1))
+
+
+@pytest.mark.parametrize("form", [operators.dense_hessian, lambda f, x: operators.hessian(f, x) @ torch.ones_like(x)])
+def test_a_hessian_that_torch_does_not_have_is_refused_in_a_sentence(form):
+    x = torch.linspace(-0.7, 1.1, 6, dtype=torch.float64)
+    with pytest.raises(operators.NoSecondDerivative, match=r"no second derivative.*_cdist_backward"):
+        form(lambda x: distances(x).sum(), x)
+    assert operators.hessian_where_known(lambda x: distances(x).sum(), x).isnan().all()

@@ -89,10 +89,9 @@ class Jacobian(schema.topic.Jacobian, Choice):
         if not isinstance(self.subject, Network) or self.layer is not None or self.by != "input":
             return None
         scan = Layers(self.subject)
-        if not scan.followed:
-            return None
-        real = [i for i, m in enumerate(scan.tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
-        if not scan.tape.sequential or len(real) != 1 or not isinstance(scan.tape.modules[real[0]], nn.Linear):
+        tape = scan.followed
+        real = [i for i, m in enumerate(tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
+        if not tape.sequential or len(real) != 1 or not isinstance(tape.modules[real[0]], nn.Linear):
             return None
         own = self.subject.parameters()
         return next((own[name] for name in scan.own[real[0]] if name.rpartition(".")[2] == "weight"), None)
