@@ -79,12 +79,12 @@ def test_a_list_that_was_cut_off_within_a_line_is_gone_on_with(tmp_path: Path) -
 
 
 def test_the_users_file_makes_way_before_one_of_that_name_is_made(tmp_path: Path) -> None:
-    for name in ("H.3.csv", "H.3.kept1.csv", "other.csv"):
+    for name in ("H.3.csv", "kept1.H.3.csv", "other.csv"):
         (tmp_path / name).write_text(name)
-    assert files.add(tmp_path, ["H.#.csv", "x.csv"]) == [("H.3.csv", "H.3.kept2.csv")]
+    assert files.add(tmp_path, ["H.#.csv", "x.csv"]) == [("H.3.csv", "kept2.H.3.csv")]
     assert there(tmp_path) == {
-        "H.3.kept1.csv": "H.3.kept1.csv",
-        "H.3.kept2.csv": "H.3.csv",
+        "kept1.H.3.csv": "kept1.H.3.csv",
+        "kept2.H.3.csv": "H.3.csv",
         "other.csv": "other.csv",
         ".files": "\nH.#.csv\nx.csv\n",
     }
@@ -95,8 +95,8 @@ def test_a_folder_with_a_name_of_the_labs_makes_way(tmp_path: Path) -> None:
     run = listed_run(tmp_path / "run", x_csv="1")
     (run / "summary.md").mkdir()
     (run / "mine").mkdir()
-    assert files.blocked(run) == [("summary.md", "summary.kept1.md")]
-    assert (run / "summary.kept1.md").is_dir()
+    assert files.blocked(run) == [("summary.md", "kept1.summary.md")]
+    assert (run / "kept1.summary.md").is_dir()
     assert (run / "mine").is_dir()
 
 
@@ -135,7 +135,7 @@ def test_a_whole_run_takes_its_place_and_leaves_what_is_the_users(tmp_path: Path
         "outcome.json": '{"status": "completed"}',
         **({"notes.md": "mine"} if earlier else {}),
     }
-    assert not earlier or found["new.kept1.csv"] == "mine too"
+    assert not earlier or found["kept1.new.csv"] == "mine too"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert settle(made, place, DONE) is False
 

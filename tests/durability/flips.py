@@ -25,7 +25,7 @@ from pathlib import Path
 from forked import BrokenError, child, ended, finish, warm
 from operations import COMMANDS, Doom, compare, state
 
-MOMENTS = (0.3, 0.6, 0.95)  # of a run's file operations
+MOMENTS = "0.3,0.6,0.95"  # of a run's file operations
 RUNS = ("float64", "float32", "network", "claims", "matrix", "table")
 NOTES = "notes.txt"
 SAID = ("begun anew", "is now called", "is damaged")
@@ -97,7 +97,7 @@ def trial(words: Sequence[str], half: Path, name: Path, damage: Callable[[Path],
         return next((word for word in SAID if word in text), "nothing")
 
 
-def run(names: Sequence[str], places: int, seed: int, say: Callable[[str], None]) -> int:
+def run(names: Sequence[str], moments: Sequence[float], places: int, seed: int, say: Callable[[str], None]) -> int:
     """All damages to the runs ``names``; how many went wrong."""
     warm()
     chance = random.Random(seed)
@@ -109,7 +109,7 @@ def run(names: Sequence[str], places: int, seed: int, say: Callable[[str], None]
             first.parent.mkdir()
             many = operations(words, first)
             whole = state(first)
-            for moment in MOMENTS:
+            for moment in moments:
                 shutil.rmtree(half, ignore_errors=True)
                 ended(child([*words, f"outputs={half}"], before=Doom(str(half), int(moment * many))))
                 for file in sorted(path.relative_to(half) for path in half.rglob("*") if path.is_file()):
@@ -130,8 +130,10 @@ def run(names: Sequence[str], places: int, seed: int, say: Callable[[str], None]
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", default=",".join(RUNS), help="which of %(default)s")
+    parser.add_argument("--moments", default=MOMENTS, help="when it is killed: %(default)s of its operations")
     parser.add_argument("--places", type=int, default=3, help="random bytes of each file, besides its ends")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     say = lambda text: print(text, flush=True)  # noqa: E731
-    sys.exit(min(1, run(options.runs.split(","), options.places, options.seed, say)))
+    moments = [float(moment) for moment in options.moments.split(",")]
+    sys.exit(min(1, run(options.runs.split(","), moments, options.places, options.seed, say)))

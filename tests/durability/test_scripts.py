@@ -1,4 +1,4 @@
-"""A few of what the scripts beside this file do in full: kills, crowds, full disks."""
+"""A few of what the scripts beside this file do in full: kills, crowds, full disks, flipped bits."""
 
 from __future__ import annotations
 
@@ -33,5 +33,20 @@ def test_a_disk_that_is_full_at_some_points_loses_nothing() -> None:
     done = script("full_disk.py", "--runs", "scalars,matrix", "--stride", "5")
     if "may not mount" in done.stderr:
         pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing went wrong" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runs", "stride"), [("float32", "16"), ("rerun", "14"), ("batch rerun", "40")])
+def test_killed_before_an_operation_runs_resume_to_identical_bytes(runs: str, stride: str) -> None:
+    done = script("operations.py", "--runs", runs, "--stride", stride)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing went wrong" in done.stdout
+
+
+@pytest.mark.minutes
+def test_what_is_damaged_is_never_believed() -> None:
+    done = script("flips.py", "--runs", "float32", "--places", "0", "--moments", "0.6")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing went wrong" in done.stdout
