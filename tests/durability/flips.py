@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from forked import BrokenError, child, ended, finish, warm
-from operations import COMMANDS, Doom, compare, state
+from operations import COMMANDS, ENDS, Doom, compare, state
 
 MOMENTS = "0.3,0.6,0.95"  # of a run's file operations
 RUNS = ("float64", "float32", "network", "claims", "matrix", "table")
@@ -82,7 +82,7 @@ def trial(words: Sequence[str], half: Path, name: Path, damage: Callable[[Path],
         outputs, said = Path(place) / "outputs", Path(place) / "said"
         shutil.copytree(half, outputs, symlinks=True)
         damage(outputs / name)
-        finish([*words, f"outputs={outputs}"], said)
+        finish([*words, f"outputs={outputs}"], said, ENDS)
         text = said.read_text(encoding="utf-8", errors="replace")
         if "Traceback" in text:
             raise BrokenError(f"a traceback:\n{text}")
