@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from calclab.core import Ball
+from calclab.errors import UserError
 from calclab.function.formula import formula
 from calclab.function.formula.balls import Sweep
 from calclab.function.formula.rounding import climb, unknown
 from calclab.function.formula.unroll import STEPS, TooLargeError, unroll
 from calclab.function.formula.work import BITS, ExhaustedError, limited, spend
+from calclab.function.links import links
 
 
 def enclosed(expr: str, x: float, order: int) -> Ball:
@@ -101,3 +103,16 @@ def test_sweeps_count() -> None:
     assert tape.cost > 60
     with limited(tape.cost / 2), pytest.raises(ExhaustedError):
         Sweep(tape, [1.5])
+
+
+def test_branches_that_multiply_are_refused() -> None:
+    """Each link uses the one before on both sides, so that ten have 3^10 copies; where only x decides they are few."""
+    text = "where(h{0} > 0, log(h{0}) + 1, log(2 - h{0}))"
+    doubling = ["h0 = x", *(f"h{k} = {text.format(k - 1)}" for k in range(1, 40))]
+    assert links(links=doubling[:6], at=1.5).call is not None
+    with pytest.raises(UserError, match="Nest fewer"):
+        links(links=doubling, at=1.5)
+    few = "x"
+    for k in range(40):
+        few = f"where(x > {k}, log({few}), x)"
+    formula(expr=few, at=1.5)

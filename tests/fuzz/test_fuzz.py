@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,13 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module beside this file, by its name."""
     monkeypatch.syspath_prepend(str(HERE))
     return importlib.import_module
+
+
+@pytest.mark.slow
+def test_formulas_at_hostile_points() -> None:
+    command = [sys.executable, HERE / "formulas.py", "--cases", "300", "--seed", "11", "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_rule_of_the_truth(part: Any) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from calclab.errors import UserError
 from calclab.function.formula.bind import Bound
 from calclab.function.formula.tree import Node, Tree
 
@@ -19,9 +20,14 @@ from calclab.function.formula.tree import Node, Tree
 TAME = {"add", "sub", "mul", "neg", "sin", "cos", "tanh", "atan", "sigmoid", "relu", "softplus", "max", "min", "abs"}
 TAME |= {"erf", "erfc", "sign", "where", "sum", "<", "<=", ">", ">=", "==", "!="}
 
+COPIES = 5_000  # nodes that guarding may add
+
 
 def guard(bound: Bound) -> Bound:
-    """The same function with guarded branches, the numbers of static nodes and coordinates kept."""
+    """The same function with guarded branches, the numbers of static nodes and coordinates kept.
+
+    Every branch is a copy, and the copies of branches within branches multiply: UserError beyond ``COPIES`` nodes.
+    """
     nodes: list[Node] = []
     static: dict[int, float | Tensor] = {}
     places: dict[int, Tensor] = {}
@@ -38,6 +44,11 @@ def guard(bound: Bound) -> Bound:
         if place is None:
             place = known[node] = len(nodes)
             nodes.append(node)
+            if place > len(bound.tree.nodes) + COPIES:
+                raise UserError(
+                    f"where(...) stands in where(...) so often that their branches come to more than {COPIES} steps: "
+                    "a branch has its own copy of every where that it uses. Nest fewer of them."
+                )
         for table, old in (
             (static, bound.static),
             (places, bound.places),
