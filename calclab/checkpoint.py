@@ -112,7 +112,7 @@ def unpacked(path: Path, device: torch.device) -> dict[str, Any] | str:
     size = path.stat().st_size - SEALED
     with path.open("rb") as file:
         file.seek(max(0, size))
-        if size < 0 or file.read() != SEAL % mark(path, size=size)[1]:
+        if size <= 0 or file.read() != SEAL % mark(path, size=size)[1]:
             return NAME
     return torch.load(path, map_location=device, weights_only=True)
 

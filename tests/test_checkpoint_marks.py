@@ -150,3 +150,10 @@ def test_a_run_that_has_ended_needs_no_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     assert checkpoint.load(tmp_path, CPU) is None
     assert checkpoint.load(tmp_path / "nowhere", CPU) is None
+
+
+def test_a_seal_alone_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(checkpoint.SEAL % zlib.crc32(b""))
+    said: list[str] = []
+    assert checkpoint.load(tmp_path, CPU, say=said.append) is None
+    assert said == ["checkpoint.pt is damaged: the run is begun anew"]
