@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep, Sweep
 
 from calclab.app import catalogue
 from calclab.errors import UserError
@@ -98,5 +98,7 @@ def count(override: Override) -> int:
             raise UserError(f"{override.input_line}: the third number is the step, and 0 never gets there.")
         return max(0, math.ceil((stop - start) / step))
     if isinstance(value, ChoiceSweep):
+        if any(isinstance(entry, Sweep | Glob) for entry in value.list):
+            raise UserError(f"{override.input_line}: one of several values stands for several. Type all of them.")
         return len(value.list)
     return len(options(override)) if isinstance(value, Glob) else 1

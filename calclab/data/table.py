@@ -109,11 +109,8 @@ def choose(names: list[str], target: str, features: Sequence[str] | None, *, nam
     for key, name in [("target", target), *(("features", name) for name in chosen)]:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = (
-                f"Did you mean {near[0]}?"
-                if near
-                else f"Type for example data.{key}={quoted(names[0] if key == 'target' else f'[{names[0]}]')}"
-            )
+            first = quoted(names[0] if key == "target" else f"[{names[0]}]")
+            hint = f"Did you mean {near[0]}?" if near else f"Type for example data.{key}={first}"
             hint = HEADERLESS if nameless else hint
             raise UserError(f"data.{key}={name}: the table has no such column. It has {listed(names)}. {hint}")
     if target in chosen:

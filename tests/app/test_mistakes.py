@@ -58,6 +58,7 @@ MISTAKES = [
     ("-m lr=range(1,1000000000)", "1e+09 jobs"),
     ("-m seed=range(0,9999) steps=range(0,9999)", "9.998e+07 jobs"),
     ("lr=glob(*)", "glob finds names of a group"),
+    ("-m lr=interval(0,1),0.5", "stands for several"),
     ("-m lr=glob(*)", "glob finds names of a group"),
     ("-m function=glob(zzz*)", "name"),
     ("lr=0.1 lr=0.2", "given twice"),
