@@ -129,9 +129,10 @@ def unknown(function: Function, x: Tensor) -> str:
 
 
 def moving(walk: Walk) -> Ending:
-    """Of a walk that has not settled."""
-    even = walk.network is None and walk.contraction is not None and 0 < walk.contraction < 1 and walk.rise <= 0
-    if not even and (walk.beyond or 0) > 1:
+    """Of a walk that has not settled. λmax is looked for where the walk gives cause to: it would cost a healthy one more
+    than its steps did."""
+    falls = walk.rise <= 0 and (walk.contraction is None or 0 < walk.contraction < 1)
+    if (not falls or walk.sharpness is not None) and (walk.beyond or 0) > 1:
         return Ending("unstable", overshoots(walk))
     if walk.rise > FAR_ABOVE:
         return Ending("risen", f"{walk.fell}; {smaller(walk)}")
