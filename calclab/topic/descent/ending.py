@@ -129,8 +129,8 @@ def unknown(function: Function, x: Tensor) -> str:
 
 
 def moving(walk: Walk) -> Ending:
-    """Of a walk that has not settled. λmax is looked for where the walk gives cause to: it would cost a healthy one more
-    than its steps did."""
+    """Of a walk that has not settled. λmax is looked for where the walk gives cause to: a healthy one would pay more
+    for it than for its steps."""
     falls = walk.rise <= 0 and (walk.contraction is None or 0 < walk.contraction < 1)
     if (not falls or walk.sharpness is not None) and (walk.beyond or 0) > 1:
         return Ending("unstable", overshoots(walk))
