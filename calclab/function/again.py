@@ -5,7 +5,6 @@ A layer is drawn anew by its own ``reset_parameters``, as torch made it in the f
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from calclab.errors import UserError
 from calclab.function.network import Network, trained
 from calclab.function.scores import predictions, right
 from calclab.network.build import seeded
+from calclab.network.own import own_copy
 
 STREAM = 6  # sets these draws apart from others of the same seed
 FOLDS = 5
@@ -59,7 +59,7 @@ def with_new(network: Network, layers: Sequence[str] | None, seed: int) -> Netwo
 
     They are drawn in torch's default dtype, as they were in the first place.
     """
-    module = copy.deepcopy(network.module)
+    module = own_copy(network.module)
     dtype = next(module.parameters()).dtype
     module.to(dtype=torch.get_default_dtype())
     with seeded(seed), torch.no_grad():

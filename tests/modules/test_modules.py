@@ -98,6 +98,14 @@ def test_a_factory_that_gives_the_same_module_twice(topic: str, tmp_path: Path) 
     assert snapshot(module) == before
 
 
+@pytest.mark.parametrize("kind", ["locked", "no_copies"])
+def test_a_network_that_cannot_be_copied_is_not_trained_again(kind: str, tmp_path: Path) -> None:
+    assert look(kind, "partial", tmp_path / "a").status == 0
+    seen = look(kind, "importance_trust", tmp_path / "b")
+    assert seen.status == 2
+    assert "cannot be copied" in seen.told
+
+
 @pytest.mark.parametrize("kind", ["counter", "counting_sequence", "plain_state", "training", "running"])
 def test_what_a_call_would_have_changed_is_said_once(kind: str, tmp_path: Path) -> None:
     built = of(kind)
