@@ -329,3 +329,19 @@ def test_eigenvalues_of_every_size_are_proven_or_left_open(expr: str, at: list[f
     H = f.exact.enclose(f.start, 2)
     finite = ball.rad.isfinite() & ball.mid.isfinite()
     assert not bool(H.mid.isfinite().all()) or bool((ball.mid[finite].abs() <= 3 * H.mid.abs().max()).all())
+
+
+@pytest.mark.parametrize(
+    ("expr", "says"), [("exp(exp(800*x))", "about 10**(10**347)"), ("-exp(exp(800*x))", "about -10**(10**347)")]
+)
+def test_a_number_whose_exponent_is_beyond_float64_is_told(expr: str, says: str) -> None:
+    """e^(e^800): its logarithm to base 10 is 0.434 e^800 = 1.2e347."""
+    f = formula(expr=expr, at=1.0)
+    assert f.exact is not None
+    assert f.exact.enclose(f.start, 0).beyond == {0: says}
+
+
+def test_a_number_whose_exponent_is_beyond_float64_below_is_told() -> None:
+    f = formula(expr="exp(-exp(800*x))", at=1.0)
+    assert f.exact is not None
+    assert f.exact.enclose(f.start, 0).beyond == {0: "about 10**(-10**347)"}

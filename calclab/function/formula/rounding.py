@@ -69,8 +69,12 @@ def assemble(found: Found, shape: tuple[int, ...]) -> Ball:
 def decimal(value: Any) -> str:
     """A number that float64 does not hold, to seven digits; of one with an exponent of more than 15 digits its size."""
     mantissa, exponent = value.mid().man_exp()
+    sign, size = "-" * bool(value < 0), int(exponent)
+    if size.bit_length() > 1000:  # beyond float64 itself
+        digits = round(size.bit_length() * math.log10(2) + math.log10(math.log10(2)))
+        return f"about {sign}10**({'-' * (size < 0)}10**{digits})"
     power = (int(mantissa).bit_length() + int(exponent)) * math.log10(2)
-    return value.str(7, radius=False) if abs(power) < 1e15 else f"about {'-' * bool(value < 0)}10**({power:.4g})"
+    return value.str(7, radius=False) if abs(power) < 1e15 else f"about {sign}10**({power:.4g})"
 
 
 def outward(ball: Any) -> tuple[float, float]:
