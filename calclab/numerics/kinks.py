@@ -67,7 +67,7 @@ def gaps(exact: Exact, x: Tensor, order: int, variables: Sequence[str], ball: Ba
         if sides is None:
             sides = exact.one_sided(x, order)
         left, right = (float(side.reshape(-1)[k]) for side in sides)
-        ends = (isnan(left) or isnan(right)) and len(at) <= FEW and edge(exact, x, k % n, row)
+        ends = isnan(left) != isnan(right) and len(at) <= FEW and edge(exact, x, k % n, row)
         of = f"slope in {variables[k % n]}" if order == 1 else f"slope of ∂f/∂{variables[k // n % n]}"
         found[k] = gap(left, right, variables[k % n], of, ends=ends)
     return found

@@ -284,6 +284,8 @@ def test_at_the_edge_of_a_domain_nothing_is_known(expr: str, order: int) -> None
         ("acosh(cos(x)/2)", 0.3),
         ("(sin(x) - 2)**0.5", 0.7),
         ("x**-1.5", 0.0),
+        ("x**pi", -2.0),
+        ("x**(1/3)", -2.0),
         ("atan2(x, 3*x)", 0.0),
         ("atanh(1 + x**2)", 0.1),
         ("log1p(-1 - exp(x))", 0.1),

@@ -57,6 +57,8 @@ def test_truths_that_are_known(part: Any) -> None:
     assert slopes(("max", X, X), 0.5) == [1]
     assert slopes(("atan2", Y, X), -1.0, 0.0)[1] is False
     assert truth(("log", X), (-1.0,)).value.exists is False
+    assert slopes(("mul", ("sign", X), X), 0.0) == [False]  # |x|, by 0 times a slope that there is not
+    assert truth(("mul", ("sqrt", X), X), (0.0,)).gradient[0].exists is None  # it ends there
     assert truth(("acos", ("sub", one, ("pow", X, ("number", 2.0)))), (0.0,)).gradient[0].exists is False
     small = truth(("mul", Y, ("add", X, ("add", ("mul", X, Y), ("abs", X)))), (-1e-323, -1e-323))
     assert small.hessian[1][0].value == 2 * mpf(-1e-323)  # 1 + y - 1 = y

@@ -159,7 +159,7 @@ class Forward:
         """The chain rule; where an operation is singular, nothing is said by the variables that enter it."""
 
         def times(a: Any, b: Any) -> Any:
-            return mpf(0) if not a or not b else a * b
+            return NAN if mpmath.isnan(a) or mpmath.isnan(b) else mpf(0) if not a or not b else a * b
 
         of = frozenset().union(*(p.of for p in parts))
         if self.order == 0:

@@ -257,7 +257,7 @@ def hessian(case: Case, said: Said) -> Iterator[Finding]:
 
 def far(x: Sequence[float], t: Truth, λ: list[Slope]) -> bool:
     """Whether no stationary point can be meant: Newton's step is longer than what x could be rounded by."""
-    if not any(g.value for g in t.gradient):
+    if all(abs(g.value) < LEAST for g in t.gradient):
         return False
     stiffest = max(abs(v.value) for v in λ)
     away = mpmath.sqrt(sum(g.value**2 for g in t.gradient)) / stiffest if stiffest else mpf("inf")

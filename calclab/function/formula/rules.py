@@ -48,7 +48,7 @@ OUTSIDE: dict[str, Callable[..., bool]] = {
     **dict.fromkeys(("gamma", "lgamma"), lambda x: x <= 0 and x.is_exact() and x.is_integer()),
     "div": lambda a, b: b.is_zero(),
     "atan2": lambda y, x: y.is_zero() and x.is_zero(),  # no direction, though programs say 0
-    "pow": lambda x, e: (x.is_zero() and e < 0) or (x < 0 and e.is_exact() and not e.is_integer()),
+    "pow": lambda x, e: (x.is_zero() and e < 0) or (x < 0 and not e.contains_integer()),
 }
 
 
