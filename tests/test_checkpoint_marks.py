@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zlib
 from pathlib import Path
 
@@ -157,3 +158,30 @@ def test_a_seal_alone_is_no_checkpoint(tmp_path: Path) -> None:
     said: list[str] = []
     assert checkpoint.load(tmp_path, CPU, say=said.append) is None
     assert said == ["checkpoint.pt is damaged: the run is begun anew"]
+
+
+def test_what_the_disk_says_is_said_even_where_nothing_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, scan(1), 1.0)
+
+
+class Payload:
+    ran = False
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return setattr, (Payload, "ran", True)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+    """Somebody else's file, with a right seal."""
+    body = bytes(checkpoint.packed({"step": Payload()}))
+    (tmp_path / "checkpoint.pt").write_bytes(body + checkpoint.SEAL % zlib.crc32(body))
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load(tmp_path, CPU)
+    assert not Payload.ran

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 import calclab
+from calclab.archive import find
 from calclab.archive import own as files
-from calclab.archive.lock import fresh, hold
+from calclab.archive.lock import fresh, hold, taken
+from calclab.archive.prune import carry_out, plan, used
+from calclab.archive.run import missing
 from calclab.archive.seal import damaged, sealed
 from calclab.archive.swap import hidden, move, pending, settle
 from calclab.archive.table import columns_of
@@ -251,3 +254,27 @@ def test_a_run_is_found_from_wherever_it_is_named(
         assert found.topic == "descent"
         assert Path(found.folder) == (place if up == 3 else run)
     assert Path(calclab.load(Path("..") / run.name).folder) == run if not up else True
+
+
+def test_a_lock_that_cannot_be_asked_is_neither_free_nor_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert taken(tmp_path / "file" / "a.lock") is None
+    assert taken(tmp_path / "none.lock") is False
+
+
+def test_pruning_frees_what_the_runs_took(make, outputs: Path) -> None:
+    runs = [make(number=k) for k in (1, 2)]
+    (runs[1] / "notes.md").write_text("mine" * 50)
+    sizes = [run.size for run in find(outputs)]
+    report = carry_out(plan(find(outputs)), outputs)
+    assert len(report.gone) == 2
+    left = sum(path.stat().st_size for path in outputs.rglob("*.md"))
+    assert report.freed == sum(sizes) - used(runs[1])
+    assert (left == 200) == (runs[1] / "notes.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("known", "words"), [([], "It has none"), (["a"], "There is a"), (["a", "b"], "There are a, b")]
+)
+def test_what_a_run_has_is_told(known: list[str], words: str) -> None:
+    assert words in str(missing("trajectory", "x", known))

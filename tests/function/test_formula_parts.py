@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from calclab.errors import UserError
-from calclab.function.formula import evaluate, formula, spectra
+from calclab.function.formula import evaluate, exact, formula, spectra
 from calclab.function.formula.parse import DEPTH
-from calclab.function.formula.rules import flint
+from calclab.function.formula.rules import flint, power
 from calclab.function.formula.symbols import raised
 
 
@@ -29,6 +29,8 @@ def test_on_its_cut_atan2_jumps_only_for_whoever_can_cross_it() -> None:
     slopes, radii = enclosed("atan2(0, x) + 3*y", [-2.0, 1.0], 1)
     assert slopes == [0.0, 3.0]
     assert radii == [0.0, 0.0]
+    (value,), (radius,) = enclosed("atan2(sin(pi), x) + 0*y", [-2.0, 1.0], 0)  # no precision tells sin π from 0
+    assert math.isnan(value) or math.isinf(radius)
     slopes, _ = enclosed("atan2(y, x)", [-2.0, 0.0], 1)
     assert math.isnan(slopes[1])
     for y in (1e-300, -1e-300):
@@ -127,3 +129,71 @@ def test_eigenvalues_are_enclosed_to_their_last_digits_at_every_size(n: int, zer
         assert float(ball.rad()) <= 1e-9 * truth[-1]
     if zero and n <= 16:
         assert found[0].is_zero()
+
+
+def test_variables_stand_in_their_natural_order() -> None:
+    """A name without a number before those with one, w2 before w10."""
+    f = formula(expr="w10 + w + w1*w0 + w2 + b", at=[0.0] * 6)
+    assert f.variables == ("b", "w", "w0", "w1", "w2", "w10")
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_names_that_are_known_are_listed_as_far_as_a_line_goes(extra: int) -> None:
+    names = ["a" * 39, "b" * (39 + extra)]  # with ", " between them 80, and 81
+    with pytest.raises(UserError) as error:
+        evaluate("2*z", dict.fromkeys(names, 1.0))
+    assert (f"known are {', '.join(names)}." in str(error.value)) == (extra == 0)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_quotients_from_both_sides_are_taken_of_formulas_of_a_size(order: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps times variables times the order: at the limit they are, beyond it nothing is known."""
+    f = formula(expr="x*abs(x)" if order == 2 else "abs(x)", at=[0.0])
+    assert f.exact is not None
+    size = len(f.exact.tape.nodes) * order
+    monkeypatch.setattr(exact, "SIDES", size)
+    left, right = f.exact.one_sided(f.start, order)
+    assert (float(left), float(right)) == pytest.approx((-1.0 * order, 1.0 * order))
+    monkeypatch.setattr(exact, "SIDES", size - 1)
+    assert all(bool(side.isnan().all()) for side in f.exact.one_sided(f.start, order))
+
+
+def test_quotients_grow_die_out_settle_or_tell_nothing() -> None:
+    inf = math.inf
+    cases = {
+        (1.0, 1.0, 1.0): 1.0,
+        (1.0, 2.0, 4.0): inf,
+        (-1.0, -2.0, -4.0): -inf,
+        (1.0, inf, inf): inf,
+        (1.0, inf, 1.0): math.nan,
+        (1.0, 1e-4, 1e-8): 0.0,
+        (1.0, 1e-4, 1e-4): 1e-4,
+        (1.0, 2.0, 1.0): math.nan,
+    }
+    for seen, truth in cases.items():
+        found = exact.limit(*(torch.tensor([v], dtype=torch.float64) for v in seen))
+        assert found.item() == truth or (math.isnan(truth) and math.isnan(found.item())), seen
+
+
+def test_powers_of_balls_around_zero_are_no_wider_than_they_are() -> None:
+    arb = flint().arb
+    x = arb(0, 0.5)
+    for k in (2, 3, 4):
+        found = power(x, arb(k))
+        for t in (-0.5, -0.1, 0.0, 0.3, 0.5):
+            assert found.contains(arb(t) ** k)
+        low, high = (0.0, 0.5**k) if k % 2 == 0 else (-(0.5**k), 0.5**k)
+        assert float(found.lower()) == pytest.approx(low, abs=1e-8)
+        assert float(found.upper()) == pytest.approx(high, abs=1e-8)
+    assert float(power(x, arb(1)).upper()) == pytest.approx(0.5, abs=1e-8)
+
+
+def test_a_constant_power_of_zero() -> None:
+    assert enclosed("x**0 + y", [0.0, 1.0], 1)[0] == [0.0, 1.0]
+    assert enclosed("x**(y - y) + y", [3.0, 1.0], 1)[0][0] == 0.0
+
+
+@pytest.mark.parametrize(("expr", "value"), [("sigmoid(800)", 1.0), ("sigmoid(-800)", 0.0), ("softplus(-800)", 0.0)])
+def test_constants_far_out_do_not_overflow(expr: str, value: float) -> None:
+    assert float(evaluate(expr)) == pytest.approx(value, abs=1e-300)
+    assert float(evaluate("softplus(800)")) == 800

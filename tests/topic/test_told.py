@@ -9,13 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from calclab.core import Function
+from calclab.core import Function, Point, Verdict
+from calclab.function.network import Network
 from calclab.numerics.krylov import Probes
 from calclab.numerics.operators import LinearOperator
+from calclab.optimizer.lbfgs import LBFGS
+from calclab.optimizer.rules import GradientDescent
+from calclab.topic.comparison.many import many as side_by_side
+from calclab.topic.descent import Descent
 from calclab.topic.descent.walk import Walk
 from calclab.topic.hessian.bulk import Against
+from calclab.topic.hessian.evidence import along as curvature_along
 from calclab.topic.hessian.report import norm, spread
 from calclab.topic.hessian.slices import along, aside, model, plane, reach
+from calclab.topic.importance.features import Columns
 from calclab.topic.jacobian.measures import LEVELS, conditions, of_matrices, orientation, quantiles
 from calclab.topic.jacobian.points import ENTRIES, PointScan
 from calclab.topic.jacobian.told import FAR, verdict, word_of
@@ -204,3 +211,102 @@ def test_the_distance_of_two_operators_costs_products_with_both() -> None:
 def test_a_jacobian_is_small_by_all_of_its_entries(m: int, n: int) -> None:
     for forms in (True, False):
         assert PointScan.small.fget(SimpleNamespace(shape=(m, n), forms=forms)) == (forms and m * n <= ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "rise"), [(2.0, 5.0, 1.5), (-2.0, -1.0, 0.5), (4.0, 1.0, -0.75), (0.0, 1.0, 2.0**26)]
+)
+def test_a_rise_is_in_terms_of_the_start(start: float, end: float, rise: float) -> None:
+    at = SimpleNamespace(start=(start, 1.0), loss=torch.tensor(end), x=torch.zeros(1, dtype=torch.float64))
+    assert Walk.rise.fget(at) == pytest.approx(rise)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1.0, 1e8])
+@pytest.mark.parametrize(("off", "verdict_"), [(0.0, "CONSISTENT"), (1e-3, "REFUTED"), (-1e-3, "REFUTED")])
+def test_a_curvature_along_a_vector_is_held_against_its_own_size(unit: float, off: float, verdict_: str) -> None:
+    H = symmetric(5)
+    λ, V = torch.linalg.eigh(H)
+    f = Function("f", lambda z: unit * (z @ H @ z / 2 + (z**3).sum() / 60), normal(5, seed=2), tuple("abcde"))
+    true = λ[-1] + (V[:, -1] ** 2 * f.start).sum() / 10  # vᵀHv where the cubes bend
+    row = curvature_along(f, unit * true * (1 + off), V[:, -1], torch.tensor(0.0), "v", 3)
+    assert row.verdict is Verdict[verdict_]
+    within = curvature_along(f, unit * true * (1 + off), V[:, -1], 2e-3 * unit * true, "v", 3)
+    assert within.verdict is Verdict.CONSISTENT  # the residual bounds more than that
+
+
+def test_over_many_points_the_least_and_the_largest_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from calclab.topic.jacobian import report
+
+    monkeypatch.setattr(report, "title", lambda scan: "f")
+    monkeypatch.setattr(report, "bracket", lambda *_: "")
+    asked = SimpleNamespace(count=5, first=10, function=lambda k: SimpleNamespace(exact=None, name="f at row 10"))
+    scan = SimpleNamespace(asked=asked, shape=(2, 3), plan=SimpleNamespace(way="reverse"), threshold=10.0, stretch=None)
+    norms = torch.tensor([3.0, 9.0, 1.0, 4.0, 2.0], dtype=torch.float64)
+    state = {
+        "all.spectral_norm": norms,
+        "all.condition": torch.tensor([2.0, 12.0, 1e20, 5.0, 11.0], dtype=torch.float64),
+        "all.rank": torch.tensor([2.0, 2.0, 1.0, 2.0, 2.0], dtype=torch.float64),
+        "all.singular_values": torch.stack([norms, norms / 2], 1),
+    }
+    text = report.many(scan, state).sentence
+    assert "5 Jacobians of f, each 2 × 3: spectral norm 1 to 9, median 3, the largest at row 11" in text
+    assert "condition number 2 to 12, median" in text
+    assert ", 2 above 10" in text
+    assert "1 of less than full rank 2" in text
+
+
+def test_a_slope_in_the_users_units_is_divided_by_what_it_was_scaled_with() -> None:
+    network = object.__new__(Network)
+    units = SimpleNamespace(scale=torch.tensor([2.0, 0.0, 0.5], dtype=torch.float64))
+    object.__setattr__(network, "data", SimpleNamespace(units=units))
+    columns = SimpleNamespace(subject=network, groups=None, joint=(), names=("a", "b", "c"))
+    values = torch.tensor([[4.0, 4.0, 4.0]], dtype=torch.float64)
+    found = Columns.per_unit(columns, "gradient", values)
+    assert found[0, 0] == 2
+    assert bool(found[0, 1].isnan())
+    assert found[0, 2] == 8
+    assert torch.equal(Columns.per_unit(columns, "shapley", values), values)
+    columns.groups = torch.tensor([0, 1, 1])  # b and c are one category
+    columns.names, columns.joint = ("a", "b"), ((1, None, None),)
+    found = Columns.per_unit(columns, "gradient", values[:, :2])
+    assert found.tolist() == [[2.0, 4.0]]
+
+
+@pytest.mark.parametrize("stride", [0, 1, 3])
+def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Descent, "stride", stride)
+    start = normal(150)
+    f = Function("f", lambda z: z @ z, start, tuple(f"x{i}" for i in range(150)))
+    topic = Descent(
+        subject=f,
+        optimizer=GradientDescent(),
+        lr=0.1,
+        steps=7,
+        tol=0.0,
+        batch=None,
+        epochs=None,
+        sharpness={"every": 0},
+    )
+    state, kept = topic.init(), []
+    for k in range(8):
+        state, values = topic.step(state, k)
+        kept += [k] if "x" in values else []
+    assert kept == ([] if stride == 0 else list(range(0, 8, stride)))
+
+
+def test_walks_of_one_variable_side_by_side_are_those_of_each_alone() -> None:
+    """L-BFGS keeps pairs for each walk, of however few variables."""
+    rule = LBFGS(history=4)
+    many = side_by_side(rule)
+    assert many is not None
+    f = Function("f", lambda z: torch.cosh(z).sum(-1), torch.zeros(1).double(), ("x",))
+    x, lr = torch.tensor([[0.5], [-1.5], [2.0]], dtype=torch.float64), torch.full((3, 1), 0.7, dtype=torch.float64)
+    alone = [(row, rule.init(row)) for row in x]
+    state = many.init(x)
+    for _ in range(5):
+        move, state = many.update(Point(x, f.call(x), torch.sinh(x), f), state, lr)
+        x = x + move
+        for i, (row, own) in enumerate(alone):
+            step, own = rule.update(Point(row, f.call(row), torch.sinh(row), f), own, 0.7)
+            alone[i] = row + step, own
+        torch.testing.assert_close(x, torch.stack([row for row, _ in alone]), rtol=1e-12, atol=1e-14)

@@ -89,13 +89,12 @@ def evaluate(node: Node, args: list[float | Tensor], n: int) -> float | Tensor:
     if not any(isinstance(a, Tensor) for a in args) and node.op != "where":
         return constant(node.op, [float(a) for a in args])
     tensors = [torch.as_tensor(a, dtype=torch.float64) for a in args]
-    zero = sum(tensors, torch.zeros((), dtype=torch.float64)) * 0  # of the shape that all broadcast to
-    arrays = [t.expand(zero.shape) for t in tensors]
+    arrays: Sequence[Tensor] = torch.broadcast_tensors(*tensors)  # type: ignore[no-untyped-call]
     if node.op == "where":
         return torch.where(arrays[0].bool(), arrays[1], arrays[2])
     columns = [a.flatten().tolist() for a in arrays]
     values = [constant(node.op, entries) for entries in zip(*columns, strict=True)]
-    value = torch.tensor(values, dtype=torch.float64).reshape(zero.shape)
+    value = torch.tensor(values, dtype=torch.float64).reshape(arrays[0].shape)
     return value.bool() if node.op in COMPARISONS else value
 
 

@@ -195,3 +195,10 @@ def test_degrees_of_polynomials(expr: str, degree: float) -> None:
 def test_why_there_is_no_derivative_is_told_where_it_is_known(expr: str, at: list[float], word: str, why: str) -> None:
     found, sentence = told(descent(formula(name="f", expr=expr, at=at, **PLACE), 0.1, 3))
     assert (found, why in sentence) == (word, True), sentence
+
+
+def test_a_gradient_that_underflows_has_not_vanished() -> None:
+    """1e300 exp(-x) at 750: the float program gives 0, and the slope is -1e300 exp(-750)."""
+    word, sentence = told(descent(formula(expr="1e300*exp(-x)", at=[750.0]), 0.1, 3, tol=1e-60))
+    assert word == "moving"
+    assert "the float program's gradient has vanished, and the proven one has norm 1.9" in sentence
