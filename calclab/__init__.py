@@ -1,23 +1,57 @@
 """calclab: a lab for the calculus under neural networks. Every number carries its evidence.
 
-calclab.load("outputs")                         a frame with one row a run
-calclab.load("outputs/descent/<run>")           one run and its frames
+>>> import calclab
+>>> f = calclab.formula("x**2 - 3*y**2", at=[1, 2])   # subjects: formula, links, loss (a network's), outputs
+>>> calclab.hessian(f).eigenvalues.tolist()           # questions: a function each, named like its topic
+[-6.0, 2.0]
+
+`run` takes the words of a command line, and `load` reads what runs have left.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from calclab.app.call import run as run
     from calclab.archive.read import load as load
+    from calclab.errors import UserError as UserError
+    from calclab.library.questions import chain as chain
+    from calclab.library.questions import compare as compare
+    from calclab.library.questions import derivative as derivative
+    from calclab.library.questions import descent as descent
+    from calclab.library.questions import hessian as hessian
+    from calclab.library.questions import importance as importance
+    from calclab.library.questions import jacobian as jacobian
+    from calclab.library.questions import partial as partial
+    from calclab.library.result import RefutedError as RefutedError
+    from calclab.library.result import Result as Result
+    from calclab.library.subjects import formula as formula
+    from calclab.library.subjects import links as links
+    from calclab.library.subjects import loss as loss
+    from calclab.library.subjects import outputs as outputs
 
 __version__ = "0.1.0"
+PUBLIC = {  # fetched when asked for: importing calclab stays light
+    "calclab.app.call": ("run",),
+    "calclab.archive.read": ("load",),
+    "calclab.errors": ("UserError",),
+    "calclab.library.questions": (
+        "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
+    ),
+    "calclab.library.result": ("RefutedError", "Result"),
+    "calclab.library.subjects": ("formula", "links", "loss", "outputs"),
+}  # fmt: skip
+WHERE = {name: module for module, names in PUBLIC.items() for name in names}
+__all__ = [*WHERE, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """``load``, fetched when asked for: importing calclab stays light."""
-    if name != "load":
+    if name not in WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from calclab.archive.read import load
+    return getattr(import_module(WHERE[name]), name)
 
-    return load
+
+def __dir__() -> list[str]:
+    return [*globals(), *WHERE]

@@ -9,20 +9,17 @@ from typing import Any
 
 import torch
 
-from calclab.app import ranks, rule, subject
+from calclab.app import ranks, subject
 from calclab.app.attempt import Asked
-from calclab.app.build import maker
 from calclab.app.device import resolve
+from calclab.app.method import LARGE, build_topic, work
 from calclab.app.place import Place
 from calclab.app.provenance import provenance
-from calclab.app.rivals import rivals
 from calclab.app.secrets import hidden, shown
 from calclab.core import Function, Run, Topic
-from calclab.function.network import Network
 from calclab.study.claims import check_form
 
 THREADS = torch.get_num_threads()
-LARGE = 10**8  # parameters × rows at once from which on threads pay
 
 
 @dataclass(frozen=True)
@@ -60,25 +57,3 @@ def prepare(asked: Asked) -> Job:
         "files": place.files
     }
     return Job(topic, run, place, choices, asked.overrides, device, made, notes, partial(hidden, config=config))
-
-
-def work(about: Function | Network, batch: Any) -> int:
-    """A measure of what one evaluation costs: parameters × rows."""
-    if isinstance(about, Function):
-        return 0
-    rows = batch if isinstance(batch, int) else len(about.rows)
-    return rows * sum(p.numel() for p in about.parameters().values())
-
-
-def build_topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
-    if "optimizers" in config:
-        parts: dict[str, Any] = {"rules": rivals(config)}
-    else:
-        parts = walking(config) if config.get("optimizer") else {}
-    return maker(config["topic"])(subject=about, **parts)
-
-
-def walking(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a descent: its rule and its schedule."""
-    made = rule.build(config["optimizer"], config.get("line_search"))
-    return {"optimizer": made, "schedule": maker(config["schedule"]) if config.get("schedule") else None}

@@ -1,6 +1,8 @@
-"""Records to PNG bytes."""
+"""Records to figures, and these to PNG bytes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from calclab.figure.bars import draw_bars
 from calclab.figure.canvas import png
@@ -25,21 +27,25 @@ from calclab.figure.spectrum import draw_spectrum
 
 def draw(panel: Panel) -> bytes:
     """A PNG of any record."""
+    return png(figure(panel))
+
+
+def figure(panel: Panel) -> Any:
+    """The matplotlib figure of any record."""
     match panel:
         case CurvesPanel():
-            figure = draw_curves(panel)
+            return draw_curves(panel)
         case ContoursPanel():
-            figure = draw_contours(panel)
+            return draw_contours(panel)
         case PlanePanel():
-            figure = draw_plane(panel)
+            return draw_plane(panel)
         case HeatmapPanel():
-            figure = draw_heatmap(panel)
+            return draw_heatmap(panel)
         case BarsPanel():
-            figure = draw_bars(panel)
+            return draw_bars(panel)
         case MultiplesPanel():
-            figure = draw_multiples(panel)
+            return draw_multiples(panel)
         case SurfacePanel():
-            figure = draw_surface(panel)
+            return draw_surface(panel)
         case SpectrumPanel():
-            figure = draw_spectrum(panel)
-    return png(figure)
+            return draw_spectrum(panel)

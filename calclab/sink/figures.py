@@ -9,13 +9,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Contours, Curves, Evidence, Outcome, Picture, PrincipalPlane, Run, Tracks
 from calclab.sink.csv import filename
+
+if TYPE_CHECKING:
+    from calclab.figure.records import Panel
 
 POINTS = 2000
 KEPT: dict[type[Picture], int] = {  # rows of a trajectory
@@ -66,20 +69,32 @@ class FiguresSink:
             return
         from calclab.figure.draw import draw
         from calclab.figure.formula import draw_formulas
-        from calclab.figure.panels import panel
 
-        run, kept = self._run, {name: track.column() for name, track in self._tracks.items()}
-        columns = {name: column for name, column in kept.items() if column is not None}
+        run = self._run
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
         if latex:
             self._show("formula", partial(draw_formulas, latex))
         for picture in run.pictures:
 
             def drawn(picture: Picture = picture) -> bytes | None:
-                record = panel(picture, columns, run.labels, run.title)
+                record = self._panel(picture)
                 return None if record is None else draw(record)
 
             self._show(picture.name, drawn)
+
+    def panels(self) -> dict[str, Panel]:
+        """The records of all pictures by name, of what has been written so far."""
+        run = self._run
+        found = {} if run is None else {picture.name: self._panel(picture) for picture in run.pictures}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def _panel(self, picture: Picture) -> Panel | None:
+        from calclab.figure.panels import panel
+
+        assert self._run is not None, "open comes first"
+        kept = {name: track.column() for name, track in self._tracks.items()}
+        columns = {name: column for name, column in kept.items() if column is not None}
+        return panel(picture, columns, self._run.labels, self._run.title)
 
     def _show(self, name: str, drawn: Callable[[], bytes | None]) -> None:
         """A picture that cannot be drawn must not take the numbers with it: it is a warning."""

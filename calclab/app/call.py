@@ -1,0 +1,28 @@
+"""A command line as a call: ``calclab.run("topic=descent", "lr=0.05")``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    from calclab.archive.run import Run
+
+
+def run(*words: str) -> Run:
+    """The run that ``python -m calclab`` with these words makes: found finished, gone on with, or computed.
+
+    Raises UserError where the command line would say so, and for a sweep, which is many runs.
+    """
+    from calclab.app import argv
+    from calclab.app.attempt import ask, attempt
+    from calclab.app.compose import compose, plain
+    from calclab.archive.run import read_run
+
+    if "-m" in words or "--multirun" in words:
+        raise UserError("a sweep is many runs. Type python -m calclab -m ..., then calclab.load('outputs')")
+    ready = argv.prepare(list(words))
+    config = compose(ready)
+    found = attempt(ask(plain(config), dict(config.hydra.runtime.choices), ready, list(words)))
+    return read_run(found.folder)

@@ -1,0 +1,224 @@
+"""Questions: one function a topic. Each takes a subject and the topic's knobs, and gives a `Result`.
+
+A question and a command line are one computation: the knobs, their defaults and ranges are those of ``conf/`` and
+``schema/``, the topic is built by the same function, and the same loop carries it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calclab import schema
+from calclab.app import catalogue
+from calclab.app.method import LARGE, build_topic, work
+from calclab.app.tree import resolved
+from calclab.core import Function, Outcome, Rule, Run, Status, Topic
+from calclab.drive import drive
+from calclab.errors import UserError
+from calclab.function.network import Network
+from calclab.library.result import Result
+from calclab.sink.memory import MemorySink
+
+Subject = Function | Network
+ROOT = ("seed", "figures")  # knobs of every run that a question takes too
+PARTS = ("optimizer", "schedule", "line_search")  # groups that a descent takes by name
+
+
+def derivative(subject: Subject, **knobs: Any) -> Result:
+    """f and f' at a point, which way to go, and how difference quotients do as h shrinks.
+
+    >>> import calclab
+    >>> calclab.derivative(calclab.formula("(w*3-10)**2", at=1.5)).derivative
+    -33.0
+    """
+    return ask("derivative", subject, knobs)
+
+
+def partial(subject: Subject, **knobs: Any) -> Result:
+    """Every ∂f/∂xᵢ and ∂²f/∂xᵢ∂xⱼ; of a network, the gradient of every parameter.
+
+    >>> import calclab
+    >>> calclab.partial(calclab.formula("x**2*y + x*y**2", at=[1, 2])).gradient.tolist()
+    [8.0, 5.0]
+    """
+    return ask("partial", subject, knobs)
+
+
+def chain(subject: Subject, **knobs: Any) -> Result:
+    """The chain rule, link by link through a composition or layer by layer through a network."""
+    return ask("chain", subject, knobs)
+
+
+def descent(subject: Subject, *, optimizer: str | Mapping[str, Any] | Rule = "gd", **knobs: Any) -> Result:
+    """A point walks downhill. ``optimizer``, ``schedule`` and ``line_search`` are options of ``conf/`` by name, or
+    dicts with ``name`` and knobs; an optimizer may also be a rule.
+
+    >>> import calclab
+    >>> calclab.descent(calclab.formula("x**2 + 3*y**2", at=[1, 1]), lr=0.1, steps=200).ended
+    'minimum'
+    """
+    return ask("descent", subject, {"optimizer": optimizer, **knobs})
+
+
+def compare(subject: Subject, **knobs: Any) -> Result:
+    """Which optimizer does best here: equal budgets of gradient evaluations, each at the best of its own rates."""
+    return ask("comparison", subject, knobs)
+
+
+def hessian(subject: Subject, **knobs: Any) -> Result:
+    """Curvature at a point: eigenvalues, condition, trace and density of the Hessian and its relatives.
+
+    >>> import calclab
+    >>> calclab.hessian(calclab.formula("x**2 - y**2", at=[0, 0])).kind
+    'saddle'
+    """
+    return ask("hessian", subject, knobs)
+
+
+def jacobian(subject: Subject, **knobs: Any) -> Result:
+    """How outputs move with inputs: the matrix, its singular values and condition.
+
+    >>> import calclab
+    >>> calclab.jacobian(calclab.formula(["x0**2 + x1", "x0*x1"], at=[1, 2])).jacobian.tolist()
+    [[2.0, 1.0], [2.0, 1.0]]
+    """
+    return ask("jacobian", subject, knobs)
+
+
+def importance(subject: Subject, **knobs: Any) -> Result:
+    """Which inputs matter, by one method or several, ranked, and how far the ranking is to be trusted."""
+    return ask("importance", subject, knobs)
+
+
+def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
+    """The result of ``topic`` about ``subject``. Raises UserError for a knob that is not there or out of its range."""
+    if not isinstance(subject, Function | Network):
+        raise UserError(
+            f"{topic} is about a subject, not a {type(subject).__name__}. Make one: calclab.formula('x**2', at=1), "
+            "calclab.loss(model, criterion, data) or calclab.outputs(model, data)"
+        )
+    config = configuration(topic, knobs)
+    began = time.perf_counter()
+    with torch.inference_mode(False), torch.enable_grad(), threads(work(subject, config.get("batch"))):
+        method = build_topic(config, subject)
+        memory = MemorySink()
+        scan = drive(method, [memory])
+        if scan.step < 0:
+            raise KeyboardInterrupt
+        answer = method.answer(scan.state)
+    notes = [text for text in (*getattr(subject, "notes", ()), *method.notes()) if text]
+    outcome = Outcome(
+        scan.status, scan.step, time.perf_counter() - began, scan.last, answer, scan.evidence, notes=notes
+    )
+    return Result(record(topic, subject, method, config), outcome, memory.columns, artifacts(method, scan.state))
+
+
+def record(topic: str, subject: Subject, method: Topic, config: Mapping[str, Any]) -> Run:
+    """What a sink may know of the run."""
+    latex = [subject.exact.latex] if isinstance(subject, Function) and subject.exact is not None else []
+    title = f"{topic} of {subject.name}"
+    return Run(topic, subject.name, title, Path(), method.steps, method.labels(), method.pictures(), config, latex)
+
+
+def artifacts(method: Topic, state: Any) -> dict[str, bytes]:
+    """The files that the topic leaves for other runs, such as weights, by name."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        method.leave(state, Path(folder))
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def configuration(topic: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved configuration of a question: defaults of ``conf/``, and the knobs given, each held to its range."""
+    own = catalogue.values("topic", topic)
+    common = {key: catalogue.values("", "config")[key] for key in (*ROOT, "train", "dtype", "device", "claims")}
+    config = {**common, **{key: value for key, value in own.items() if key != "defaults"}}
+    known = catalogue.root_knobs(topic)
+    for name, value in knobs.items():
+        if name in PARTS and topic == "descent":
+            config[name] = part(name, value)
+        elif name in config and name not in ("topic", "train", "dtype", "device", "claims"):
+            known[name].check(value)
+            config[name] = value
+        else:
+            raise UserError(catalogue.unknown_key(name, topic))
+    found: dict[str, Any] = resolved(config, config)
+    return found
+
+
+def part(group: str, given: Any) -> Any:
+    """An option of a group: by name, with knobs of its own, or made already."""
+    if given is None:
+        return None
+    name = given if isinstance(given, str) else given.get("name", "") if isinstance(given, Mapping) else None
+    if name is None:
+        return {"_target_": "calclab.library.questions.same", "made": given, "lr": 0.01}
+    if catalogue.path(group, name) is None:
+        raise UserError(catalogue.unknown(group, name))
+    node = dict(catalogue.values(group, name))
+    known = catalogue.knobs(group, name)
+    for key, value in ({} if isinstance(given, str) else given).items():
+        if key == "name":
+            continue
+        if key not in node:
+            raise UserError(catalogue.unknown_key(f"{group}.{key}", "descent", [f"{group}.{knob}" for knob in known]))
+        if key in known:
+            known[key].check(value, f"{group}.{key}")
+        node[key] = value
+    return node
+
+
+def same(made: Any) -> Any:
+    """What is made already."""
+    return made
+
+
+@contextmanager
+def threads(numbers: int) -> Iterator[None]:
+    """One thread for small problems, which is quicker by far; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if numbers > LARGE else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def signature(topic: str) -> inspect.Signature:
+    """The knobs of a topic as keywords, with the defaults of ``conf/``: what completion and ``help`` show."""
+    kind = inspect.Parameter
+    values = catalogue.values("topic", topic)
+    named = [
+        kind(name, kind.KEYWORD_ONLY, default=values[name], annotation=knob.type)
+        for name, knob in schema.find("topic", topic).items()
+        if name in values
+    ]
+    parts = [kind(name, kind.KEYWORD_ONLY, default=None) for name in PARTS] if topic == "descent" else []
+    root = [kind(name, kind.KEYWORD_ONLY, default=catalogue.values("", "config")[name]) for name in ROOT]
+    return inspect.Signature(
+        [kind("subject", kind.POSITIONAL_OR_KEYWORD, annotation=Subject), *parts, *named, *root],
+        return_annotation=Result,
+    )
+
+
+for name, question in {
+    "derivative": derivative,
+    "partial": partial,
+    "chain": chain,
+    "descent": descent,
+    "comparison": compare,
+    "hessian": hessian,
+    "jacobian": jacobian,
+    "importance": importance,
+}.items():
+    question.__signature__ = signature(name)  # type: ignore[attr-defined]
+
+__all__ = ["Status", "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial"]
