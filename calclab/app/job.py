@@ -16,6 +16,7 @@ from calclab.app.method import LARGE, build_topic, work
 from calclab.app.place import Place
 from calclab.app.provenance import provenance
 from calclab.app.secrets import hidden, shown
+from calclab.app.sources import UNSEEN
 from calclab.core import Function, Run, Topic
 from calclab.study.claims import check_form
 
@@ -52,8 +53,17 @@ def prepare(asked: Asked) -> Job:
     title = f"{place.topic} of {about.name}"
     drawn = topic.labels(), topic.pictures()
     run = Run(place.topic, about.name, title, place.folder, topic.steps, *drawn, shown(config), latex)
-    notes = [hidden(text, config) for text in (note, *getattr(about, "notes", ()), *topic.notes()) if text]
+    said = (note, *unseen(place.files), *getattr(about, "notes", ()), *topic.notes())
+    notes = [hidden(text, config) for text in said if text]
     made = provenance(asked.words, device=device, dtype=config["dtype"], seed=run.config["seed"]) | {
         "files": place.files
     }
     return Job(topic, run, place, choices, asked.overrides, device, made, notes, partial(hidden, config=config))
+
+
+def unseen(files: Mapping[str, str]) -> list[str]:
+    """A note where the source of something named could not be read."""
+    names = [name.removeprefix("code.") for name, digest in files.items() if digest == UNSEEN]
+    if not names:
+        return []
+    return [f"the source of {', '.join(names)} is not seen: edited, it would be the same question. Then add rerun=true"]

@@ -1,8 +1,8 @@
 """The place of a run: the same question finds the same folder, and one process at a time works in it.
 
 A folder is named by the readable overrides and a digest of the whole resolved configuration, with the content of every
-file that it names (a table, weights). Changed in any way, it is another run. No torch here: a finished run is shown
-again within the time that Hydra needs.
+file that it names (a table, weights, the user's own code). Changed in any way, it is another run. No torch here: a
+finished run is shown again within the time that Hydra needs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from calclab.app.sources import sources
 from calclab.archive.lock import claim, hold, lock_file
 from calclab.archive.run import read_record
 from calclab.archive.swap import hidden, pending, settle
@@ -112,7 +113,7 @@ def told(name: object) -> str:
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
     """The place of a resolved configuration; ``words`` are the overrides that it came from."""
-    files = contents(config)
+    files = contents(config) | sources(config)
     asked = {key: value for key, value in config.items() if key not in ASIDE}
     text = json.dumps([asked, files], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
