@@ -19,7 +19,7 @@ from calclab import schema
 from calclab.app import catalogue
 from calclab.app.method import LARGE, build_topic, work
 from calclab.app.tree import resolved
-from calclab.core import Function, Outcome, Rule, Run, Status, Topic
+from calclab.core import Function, Outcome, Rule, Run, Topic
 from calclab.drive import drive
 from calclab.errors import UserError
 from calclab.function.network import Network
@@ -221,4 +221,4 @@ for name, question in {
 }.items():
     question.__signature__ = signature(name)  # type: ignore[attr-defined]
 
-__all__ = ["Status", "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial"]
+__all__ = ["chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial"]
