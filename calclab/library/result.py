@@ -124,9 +124,6 @@ class Result:
         """The run's pictures by name as matplotlib figures, each drawn when it is asked for."""
         return Figures(self)
 
-    def _repr_png_(self) -> None:
-        """Shown by its HTML."""
-
     # --- shown ---
 
     @property

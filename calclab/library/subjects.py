@@ -155,8 +155,7 @@ def known_loss(criterion: Any, rows: Data) -> Any:
     numbers = not rows.classification and rows.targets.shape[1:] != (0,)
     if type(criterion) is nn.MSELoss and numbers:
         return "mse"
-    logits = type(criterion) is nn.BCEWithLogitsLoss and isinstance(criterion, nn.BCEWithLogitsLoss)
-    if logits and criterion.pos_weight is None and numbers:
+    if type(criterion) is nn.BCEWithLogitsLoss and criterion.pos_weight is None and numbers:
         return "bce"
     return criterion
 

@@ -255,6 +255,13 @@ def test_examples_of_docstrings_run(module: str) -> None:
     assert found.failed == 0
 
 
+def test_the_example_of_the_readme_runs() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    loader = DataLoader(TensorDataset(*rows()), batch_size=7)
+    exec(code, {"torch": torch, "model": net(), "loader": loader})
+
+
 def test_every_public_name_is_there() -> None:
     for name in calclab.WHERE:
         assert getattr(calclab, name).__name__ == name
