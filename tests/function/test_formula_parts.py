@@ -197,3 +197,9 @@ def test_a_constant_power_of_zero() -> None:
 def test_constants_far_out_do_not_overflow(expr: str, value: float) -> None:
     assert float(evaluate(expr)) == pytest.approx(value, abs=1e-300)
     assert float(evaluate("softplus(800)")) == 800
+
+
+def test_what_each_output_is_written_with() -> None:
+    f = formula(expr=["x*y", "z", "3 + 0*x", "sum(i, 0, 1, y**i)"], at=[1.0, 2.0, 3.0])
+    assert f.exact is not None
+    assert f.exact.depends() == [[0, 1], [2], [0], [1]]

@@ -257,7 +257,7 @@ def put(file: str, source: str) -> bool:
     found = 0
     gc.unfreeze()
     for thing in gc.get_objects():
-        if isinstance(thing, FunctionType) and thing.__code__.co_filename == path:
+        if type(thing) is FunctionType and thing.__code__.co_filename == path:
             new = becomes.get((thing.__code__.co_qualname, thing.__code__.co_firstlineno))
             if new is not None and len(new.co_freevars) == len(thing.__code__.co_freevars):
                 thing.__code__ = new

@@ -239,19 +239,22 @@ def test_over_many_points_the_least_and_the_largest_are_told(monkeypatch: pytest
 
     monkeypatch.setattr(report, "title", lambda scan: "f")
     monkeypatch.setattr(report, "bracket", lambda *_: "")
-    asked = SimpleNamespace(count=5, first=10, function=lambda k: SimpleNamespace(exact=None, name="f at row 10"))
+    asked = SimpleNamespace(count=21, first=10, function=lambda k: SimpleNamespace(exact=None, name="f at row 10"))
     scan = SimpleNamespace(asked=asked, shape=(2, 3), plan=SimpleNamespace(way="reverse"), threshold=10.0, stretch=None)
-    norms = torch.tensor([3.0, 9.0, 1.0, 4.0, 2.0], dtype=torch.float64)
+    norms = torch.randperm(21, generator=torch.Generator().manual_seed(0)).double() + 1
+    κ, rank = torch.arange(2.0, 23.0, dtype=torch.float64), torch.full((21,), 2.0, dtype=torch.float64)
+    κ[4], rank[4] = 1e20, 1.0
     state = {
         "all.spectral_norm": norms,
-        "all.condition": torch.tensor([2.0, 12.0, 1e20, 5.0, 11.0], dtype=torch.float64),
-        "all.rank": torch.tensor([2.0, 2.0, 1.0, 2.0, 2.0], dtype=torch.float64),
+        "all.condition": κ,
+        "all.rank": rank,
         "all.singular_values": torch.stack([norms, norms / 2], 1),
     }
     text = report.many(scan, state).sentence
-    assert "5 Jacobians of f, each 2 × 3: spectral norm 1 to 9, median 3, the largest at row 11" in text
-    assert "condition number 2 to 12, median" in text
-    assert ", 2 above 10" in text
+    at = int(norms.argmax()) + 10
+    assert f"21 Jacobians of f, each 2 × 3: spectral norm 1 to 21, median 11, the largest at row {at}" in text
+    assert "condition number 2 to 22, median" in text
+    assert ", 12 above 10" in text
     assert "1 of less than full rank 2" in text
 
 

@@ -40,7 +40,7 @@ WORDS = [
     ("x**2 + y**2", [1, 2], 0.1, 500, "minimum", "it is a minimum (Hessian eigenvalues 2, 2)"),
     ("-cos(x)", [1.0], 0.5, 500, "minimum", "it is a minimum"),
     ("(x - 1)**4", [1.001], 0.1, 9, "minimum", "it is a minimum"),  # λ > 0 is proven, and Newton's steps lead there
-    ("1e20*(3*x - 1)**2", [2], 1 / 18e20, 5, "minimum", "it is a minimum"),  # ‖g‖ is 3e4 at the float nearest to 1/3
+    ("1e20*cos(x)", [3], 1e-20, 9, "minimum", "it is a minimum"),  # ‖g‖ is 1.2e4 at the float nearest to π
     ("x**2 - y**2 + y**4", [1, 0], 0.1, 500, "saddle", "1 of 2 directions go down; start a little elsewhere"),
     ("x**2 - 1e-17*y**2 + y**4", [1, 0], 0.1, 500, "saddle", "1 of 2 directions go down"),
     ("x**2 - y**2", [1, 0], 0.1, 500, "saddle", "falls for ever: it has no minimum and no stable lr"),
