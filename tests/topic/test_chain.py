@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from calclab.core import Verdict
+from calclab.core import Evidence, Verdict
 from calclab.function.formula import formula
 from calclab.function.links import links
 from calclab.topic.chain import Chain
+from calclab.topic.links import of_product
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -139,3 +142,17 @@ def test_a_step_reads_no_number_back(meta):
     topic = Chain(subject=meta(lambda x: (x**2).sum(), 3))
     _, values = topic.step(topic.init(), 0)
     assert all(value.device.type == "meta" for value in values.values())
+
+
+def test_a_product_that_underflows_on_the_way_is_suspect_and_not_refuted(walk):
+    """The last slopes are 1e-305 by a number below the normal ones, which has lost digits that the whole keeps."""
+    f = linked("h = 1e-150*x", "g = 3.3e-167*h + 1e-150*h", "f = 1e15*g", at=[1.7])
+    rows = walk(Chain(subject=f)).evidence
+    assert Verdict.REFUTED not in {row.verdict for row in rows}
+
+
+def test_what_refutes_autograd_only_makes_a_product_suspect():
+    row = Evidence(1, "gradient", "Arb ball", 1.0, 2.0, 1.0, 1.0, 0.0, Verdict.REFUTED)
+    assert of_product(row).verdict is Verdict.SUSPECT
+    kept = replace(row, verdict=Verdict.CERTIFIED)
+    assert of_product(kept) == kept
