@@ -347,3 +347,10 @@ def test_a_number_whose_exponent_is_beyond_float64_below_is_told() -> None:
     f = formula(expr="exp(-exp(800*x))", at=1.0)
     assert f.exact is not None
     assert f.exact.enclose(f.start, 0).beyond == {0: "about 10**(-10**347)"}
+
+
+def test_a_value_on_an_unknown_side_is_one_of_them() -> None:
+    f = formula(expr="sign(sin(x)**2 + cos(x)**2 - 1) + 2", at=0.7)
+    assert f.exact is not None
+    ball = f.exact.enclose(f.start, 0)
+    assert abs(float(ball.mid) - 2) <= float(ball.rad) <= 3

@@ -208,7 +208,7 @@ class FormulaExact:
     def entries(self, tape: Tape, x: Sequence[Any], order: int) -> Found:
         """The entries of the derivative tensor that are not 0 by structure, at the precision of the moment."""
         sweep = Sweep(tape, x)
-        values = agree([self.order(tape, s, 0, []) for s in choices(sweep, 0)])
+        values = agree([self.order(tape, s, 0, []) for s in choices(sweep, 0)], either=True)
         if order == 0:
             return values
         broken = {at[:1] if self.vector else () for at, value in values.items() if value.is_nan()}
@@ -275,8 +275,10 @@ class FormulaExact:
         return found
 
 
-def agree(parts: list[Found]) -> Found:
-    """The hull of enclosures of the same numbers where they overlap, NaN where they contradict each other."""
+def agree(parts: list[Found], either: bool = False) -> Found:
+    """The hull of enclosures of the same numbers where they overlap, NaN where they contradict each other, unless the
+    number is known to be in ``either``: a value is that of one side or the other.
+    """
     if len(parts) == 1:
         return parts[0]
     found: Found = {}
@@ -286,7 +288,7 @@ def agree(parts: list[Found]) -> Found:
         for ball in balls[1:]:
             hull = hull.union(ball)
         overlap = all(a.overlaps(b) for k, a in enumerate(balls) for b in balls[:k])
-        found[at] = hull if overlap else nan()
+        found[at] = hull if overlap or either else nan()
     return found
 
 
