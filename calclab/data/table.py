@@ -36,7 +36,7 @@ def table(
     separator: str | None,
     task: str,
     rows: int | None,
-    header: bool = True,
+    header: bool,
     **common: Unpack[Common],
 ) -> Data:
     """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).

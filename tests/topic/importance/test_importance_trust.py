@@ -138,8 +138,16 @@ def test_without_trust_it_only_looks_at_the_rows(good) -> None:
 
 
 def read(path: Path, target: str, **given: Any) -> Data:
-    knobs = {"features": None, "categories": None, "missing": "drop", "na": None, "separator": None, "task": "auto"}
-    more = {"rows": None, "standardize": True, "held_out": 0.0, "dtype": torch.float64, "device": "cpu", "seed": 0}
+    knobs = {"features": None, "categories": None, "missing": "drop", "na": None, "separator": None, "header": True}
+    more = {
+        "task": "auto",
+        "rows": None,
+        "standardize": True,
+        "held_out": 0.0,
+        "dtype": torch.float64,
+        "device": "cpu",
+        "seed": 0,
+    }
     return table(**{"path": str(path), "target": target, **knobs, **more, **given})
 
 
