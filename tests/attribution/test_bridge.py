@@ -122,3 +122,38 @@ def test_captum_gets_a_copy(nets: SimpleNamespace) -> None:
     attribute(net, "lrp", x)
     assert [set(vars(m)) for m in net.modules()] == [set(b) for b in before]
     assert all(not m._forward_hooks and not m._backward_hooks and not m._forward_pre_hooks for m in net.modules())
+
+
+class Squeezed(nn.Module):
+    """A number for each row without an axis of its own, or two axes of them."""
+
+    def __init__(self, net: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.net, self.shape = net, shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).reshape(len(x), *self.shape)
+
+
+@pytest.mark.parametrize(("outputs", "shape"), [(1, ()), (4, (2, 2))])
+def test_outputs_of_any_shape_are_numbered_in_a_row(
+    nets: SimpleNamespace, outputs: int, shape: tuple[int, ...]
+) -> None:
+    x = nets.rows(5, 3)
+    net = nets.chain(nn.ReLU(), 3, 6, outputs)
+    own, other = (attribute(n, "deeplift", x, target=outputs - 1).values for n in (net, Squeezed(net, shape)))
+    torch.testing.assert_close(own, other)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.relu, self.out = nn.Linear(3, 4), nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.out(self.relu(self.a(x) + self.b(y)))
+
+
+def test_captum_is_for_one_input(nets: SimpleNamespace) -> None:
+    with pytest.raises(UserError, match="for one floating-point input"):
+        attribute(nets.made(Pair()), "deeplift", (nets.rows(5, 3), nets.rows(5, 2)))

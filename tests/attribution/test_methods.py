@@ -302,3 +302,34 @@ def test_what_permutation_and_occlusion_cannot_do(nets: SimpleNamespace) -> None
         with pytest.raises(UserError, match="window="):
             attribute(net, "occlusion", x, window=window, stride=stride)
     assert attribute(net, "occlusion", x, window=3, stride=1).values.shape == x.shape
+
+
+class Quotient(nn.Module):
+    """ReLUs over a number, or over what moves with the input."""
+
+    def __init__(self, moving: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.moving = nn.Linear(3, 4), nn.Linear(3, 4), moving
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.a(x)) / (1 + torch.relu(self.b(x)) if self.moving else 3.0)
+
+
+def test_a_quotient_bends_by_what_it_is_divided_by(nets: SimpleNamespace) -> None:
+    x = nets.rows(5, 3)
+    found = attribute(nets.made(Quotient(False)), "integrated_gradients", x, target=1, exact=True)
+    assert found.error_kind == "rounding"
+    with pytest.raises(UserError, match="not piecewise linear"):
+        attribute(nets.made(Quotient(True)), "integrated_gradients", x, target=1, exact=True)
+
+
+@pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "expected_gradients"])
+def test_over_many_baselines_the_reference_is_the_mean_of_their_scores(nets: SimpleNamespace, method: str) -> None:
+    net, x, reference = nets.chain(nn.Tanh(), 4, 8, 2), nets.rows(5, 4), nets.rows(7, 4, seed=3)
+    options = {"baseline": "training"} if method != "expected_gradients" else {"samples": 50}
+    found = attribute(net, method, x, target=1, reference=reference, **options)
+    with torch.no_grad():
+        start = net(reference)[:, 1].mean()
+        torch.testing.assert_close(found.reference_score, start.expand(5))
+        torch.testing.assert_close(found.gap, found.values.sum(1) - (net(x)[:, 1] - start))
+    assert method == "expected_gradients" or float(found.gap.abs().max()) < 1e-5

@@ -11,11 +11,17 @@ from torch import Tensor
 from calclab.core import Function, Verdict
 from calclab.function.formula import formula
 from calclab.numerics import taylor
-from calclab.numerics.estimate import DIRECTIONS, SEED
+from calclab.numerics.estimate import DIRECTIONS, SEED, SMALL
 from calclab.numerics.lanes import measure_lanes
 from calclab.numerics.operators import LinearOperator, dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import check_gradient, check_jacobian, check_value
+from calclab.numerics.verify import (
+    check_eigenvalues,
+    check_gradient,
+    check_jacobian,
+    check_singular_values,
+    check_value,
+)
 
 
 def function(call, x: Tensor, outputs: int = 0) -> Function:
@@ -88,3 +94,14 @@ def test_nothing_is_timed_where_columns_cannot_share_a_pass() -> None:
         )
         assert measure_lanes(A) == 1
         assert A.products == 0
+
+
+def test_no_second_opinion_on_spectra_that_are_not_finite_or_large() -> None:
+    f = function(lambda z: torch.stack([z[0] * z[1], z[1]]), point(1.0, 2.0), 2)
+    good = torch.linalg.svdvals(dense_jacobian(f.call, f.start))
+    assert [row.verdict for row in check_singular_values(f, f.start, good, 0)] == [Verdict.CONSISTENT]
+    for bad in (good * torch.nan, good * torch.inf, torch.ones(SMALL + 1, dtype=torch.float64)):
+        assert check_singular_values(f, f.start, bad, 0) == []
+    g = function(lambda z: (z * z).sum(), point(1.0, 2.0))
+    for bad in (point(2.0, torch.nan), torch.ones(SMALL + 1, dtype=torch.float64)):
+        assert check_eigenvalues(g, g.start, bad, 0) == []

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from calclab.core import Function, Point, Rule
 from calclab.errors import UserError
+from calclab.function.formula import formula
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import spent
 from calclab.optimizer.lbfgs import LBFGS
-from calclab.optimizer.line_search import Armijo, Trial, Wolfe, between
+from calclab.optimizer.line_search import Armijo, Trial, Wolfe, between, value_of
 from calclab.optimizer.newton import Newton
 from calclab.optimizer.rules import GradientDescent, Momentum
 
@@ -174,3 +175,21 @@ def test_the_cubic_through_two_points_finds_the_minimum_of_a_cubic(
 def test_c2_must_be_above_c1() -> None:
     with pytest.raises(UserError, match=r"c2=0\.1 is not above c1=0\.5"):
         Wolfe(rule=GradientDescent(), c1=0.5, c2=0.1, trials=5)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_where_nothing_changes_the_first_step_will_do(n: int) -> None:
+    """f = 0 everywhere: f(x + t d) <= f(x) holds with equality at once."""
+    x = torch.ones(n, dtype=torch.float64)
+    f = Function("f", lambda z: 0 * z.sum(), x, tuple("xyz"[:n]))
+    rule = Armijo(rule=GradientDescent(), **ARMIJO)
+    _, state = rule.update(Point(x, f.call(x), torch.zeros(n, dtype=torch.float64), f), rule.init(x), 0.5)
+    assert int(spent(rule, state)) == 0
+
+
+@pytest.mark.parametrize("expr", ["(x - 1)**4 + 3", "(x - 1)**2*y + y**2"])
+def test_the_value_alone_is_that_of_the_formula(expr: str) -> None:
+    f = formula(expr=expr, at=[0.3] if "y" not in expr else [0.3, -2.0])
+    assert f.exact is not None
+    assert f.exact.lean is not None
+    assert value_of(f, f.start) == pytest.approx(float(f.call(f.start)), rel=1e-14)

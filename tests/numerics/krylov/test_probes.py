@@ -216,7 +216,7 @@ def test_student() -> None:
     for freedom, t in ((1, 12.7062), (2, 4.3027), (9, 2.2622), (30, 2.0423)):
         assert quantile(freedom, 0.95) == pytest.approx(t, abs=1e-4)
     assert within(1.7, 4000) == pytest.approx(erf(1.7 / sqrt(2)), abs=1e-3)
-    for risk in (0.5, 0.05, 0.01, 1e-4):
+    for risk in (0.95, 0.5, 0.05, 0.01, 1e-4):
         assert erf(sqrt(share(risk) / 2)) == pytest.approx(risk)
 
 
