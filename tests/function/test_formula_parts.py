@@ -30,7 +30,7 @@ def test_on_its_cut_atan2_jumps_only_for_whoever_can_cross_it() -> None:
     assert slopes == [0.0, 3.0]
     assert radii == [0.0, 0.0]
     (value,), (radius,) = enclosed("atan2(sin(pi), x) + 0*y", [-2.0, 1.0], 0)  # no precision tells sin π from 0
-    assert math.isnan(value) or math.isinf(radius)
+    assert math.isnan(value) or radius - abs(value) >= math.pi  # so that π and -π are held
     slopes, _ = enclosed("atan2(y, x)", [-2.0, 0.0], 1)
     assert math.isnan(slopes[1])
     for y in (1e-300, -1e-300):
