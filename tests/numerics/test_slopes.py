@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import comb
 
 import pytest
 import torch
@@ -105,3 +106,14 @@ def test_no_second_opinion_on_spectra_that_are_not_finite_or_large() -> None:
     g = function(lambda z: (z * z).sum(), point(1.0, 2.0))
     for bad in (point(2.0, torch.nan), torch.ones(SMALL + 1, dtype=torch.float64)):
         assert check_eigenvalues(g, g.start, bad, 0) == []
+
+
+def test_scatter_is_the_noise_and_not_the_curve() -> None:
+    """Alternating noise ±σ has differences 2^k σ, of order k, over √C(2k, k); a parabola has none beyond the second."""
+    signs = torch.tensor([(-1.0) ** i for i in range(9)], dtype=torch.float64)
+    i = torch.arange(9, dtype=torch.float64)
+    found = taylor.scatter(3 + 2 * i - 5 * i**2 + 1e-6 * signs)
+    largest = max(2**k / comb(2 * k, k) ** 0.5 for k in (3, 4, 5))
+    assert found == pytest.approx(1e-6 * largest, rel=1e-6)
+    cubic = taylor.scatter(i**3)  # its third difference is 6, the others nothing
+    assert cubic == pytest.approx(6 / comb(6, 3) ** 0.5)
