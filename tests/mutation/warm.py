@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import inspect
+import itertools
 import json
 import os
 import resource
@@ -190,7 +191,7 @@ class Loop(Watched):
 
 def run(items: dict[str, Any], watched: Watched, tests: list[str], *, to_the_end: bool = False) -> None:
     chosen = [items[test] for test in tests if test in items]
-    for item, following in zip(chosen, [*chosen[1:], None], strict=True):
+    for item, following in itertools.pairwise([*chosen, None]):
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if watched.failed and not to_the_end:
             return
