@@ -134,12 +134,14 @@ def identity(
     rounding, magnified by an ill-conditioned problem. An infinite one says that nothing can be told. Entries that are
     not finite on one side refute nothing: they are undefined, where the others agree.
     """
-    given = tolerance_of(left.dtype)
-    left, right = (side.detach().to("cpu", left.dtype).double().reshape(-1) for side in (left, right))
+    dtype = left.dtype
+    given = tolerance_of(dtype)
+    left, right = (side.detach().to("cpu", dtype).double().reshape(-1) for side in (left, right))
     finite = left.isfinite() & right.isfinite()
     scale = float(left[finite].abs().maximum(right[finite].abs()).max()) if bool(finite.any()) else 0.0
     allowed = given.identity * scale if tolerance is None else tolerance
-    suspect = allowed if tolerance is not None else given.identity_suspect * scale
+    normal = max(scale, torch.finfo(dtype).tiny)  # below it float numbers have fewer digits the smaller they are
+    suspect = allowed if tolerance is not None else given.identity_suspect * normal
     if left.numel() == 0:
         return Evidence(step, quantity, method, 0.0, 0.0, 0.0, 0.0, allowed, Verdict.CONSISTENT, "no entries")
     gaps = torch.where(finite, (left - right).abs(), 0.0)

@@ -51,3 +51,15 @@ def test_worst() -> None:
         worst([row, replace(row, verdict=Verdict.SUSPECT), replace(row, verdict=Verdict.UNDEFINED)]) is Verdict.SUSPECT
     )
     assert worst([]) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_below_the_normal_range_a_gap_of_few_steps_is_suspect_and_never_refuted(dtype: torch.dtype) -> None:
+    finfo = torch.finfo(dtype)
+    step = finfo.tiny * finfo.eps
+    for steps in (1, 2, 40):
+        left = torch.tensor([16 * step, 0.0], dtype=dtype)
+        right = torch.tensor([(16 + steps) * step, 0.0], dtype=dtype)
+        assert identity("H", "H = V diag(λ) Vᵀ", left, right, 0).verdict is Verdict.SUSPECT
+    above = torch.tensor([1e8 * finfo.tiny], dtype=dtype)
+    assert identity("H", "H = V diag(λ) Vᵀ", above, 2 * above, 0).verdict is Verdict.REFUTED
