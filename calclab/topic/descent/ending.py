@@ -28,6 +28,7 @@ FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a r
 FAR_ABOVE = 1  # times the size of the loss at the start, above it: lost
 NEVER_NEGATIVE = ("cross_entropy", "bce", "mse", "half_mse", "mae", "huber")  # losses whose lowest value is 0
 DENSE = 200  # variables up to which the Hessian is formed to tell
+SHORTER = 0.9  # times Newton's last step: towards t^11 and what is less flat
 NEAR = 1e-2  # times 1 + ‖x‖: a stationary point within it is where the walk ended
 
 
@@ -145,11 +146,22 @@ UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves
 
 def near(function: Function, x: Tensor, seen: Look) -> bool:
     """Whether Newton's step is short and does what it promises: g falls by half at least, as towards t^k by
-    (1 - 1/(k-1))^(k-1) < 1/2."""
-    λ, V = seen.λ.to(x), seen.V.to(x)
-    zero = 0.0 if seen.ball is not None else len(x) * torch.finfo(x.dtype).eps * λ.abs().max()
-    move = V @ torch.where(λ.abs() > zero, -(seen.gradient.to(x) @ V) / λ, 0.0)
+    (1 - 1/(k-1))^(k-1) < 1/2, and the next step is shorter, as towards t^k by (k-2)/(k-1). Where f only dies out, as
+    exp(-t) does, g falls as much, and the next step is as long.
+    """
+    move = newton(x, seen)
     if not bool(move.norm() <= NEAR * (1 + x.norm())):
         return False
-    g = value_and_gradient(function.call, x + move)[1]
-    return bool(g.norm() <= seen.gradient.norm() / 2)
+    there = x + move
+    g = value_and_gradient(function.call, there)[1]
+    if not bool(g.norm() <= seen.gradient.norm() / 2):
+        return False
+    again = look(function, there, g)
+    return bool(newton(there, again).norm() <= SHORTER * move.norm()) or stationary(function, there, again)
+
+
+def newton(x: Tensor, seen: Look) -> Tensor:
+    """Newton's step from x along the directions that curve."""
+    λ, V = seen.λ.to(x), seen.V.to(x)
+    zero = 0.0 if seen.ball is not None else len(x) * torch.finfo(x.dtype).eps * λ.abs().max()
+    return V @ torch.where(λ.abs() > zero, -(seen.gradient.to(x) @ V) / λ, 0.0)

@@ -202,3 +202,17 @@ def test_a_gradient_that_underflows_has_not_vanished() -> None:
     word, sentence = told(descent(formula(expr="1e300*exp(-x)", at=[750.0]), 0.1, 3, tol=1e-60))
     assert word == "moving"
     assert "the float program's gradient has vanished, and the proven one has norm 1.9" in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [("erfc(x**2)**1.5", 2.696), ("exp(-x)", 20.0), ("exp(-x**2)", 5.0), ("1/x", 1e9), ("atan(-x)", 1e8)],
+)
+def test_a_function_that_only_dies_out_has_no_minimum_where_its_slope_is_below_tol(text: str, at: float) -> None:
+    assert told(descent(formula(expr=text, at=[at], **PLACE), 1e-3, 3))[0] == "stationary"
+
+
+@pytest.mark.parametrize("power", [2, 4, 6, 8, 10])
+def test_a_flat_minimum_is_one_also_at_some_distance(power: int) -> None:
+    f = formula(expr=f"(x - 1)**{power}", at=[1 + 1e-9 ** (1 / (power - 1)) / 2], **PLACE)
+    assert told(descent(f, 1e-3, 3))[0] == "minimum"
