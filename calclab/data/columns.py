@@ -12,6 +12,7 @@ import numpy as np
 from calclab.data.kinds import kind_of, listed
 from calclab.data.numbers import numbers_of
 from calclab.errors import UserError
+from calclab.text import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,11 +116,3 @@ def unusable(column: pd.Series) -> str:
 def typed(name: str) -> str:
     """A name as it is typed into a list on the command line: in quotes, where it has more than letters and digits."""
     return name if re.fullmatch(r"[\w.]+", name) else '"' + name + '"'
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

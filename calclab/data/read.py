@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calclab.data.columns import is_number
 from calclab.data.kinds import ALWAYS
 from calclab.errors import UserError
+from calclab.text import is_number
 
 if TYPE_CHECKING:
     import pandas as pd

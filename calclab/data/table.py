@@ -17,7 +17,7 @@ from calclab.data.finish import Common, finish
 from calclab.data.kinds import FEW, are_classes, kind_of, settled
 from calclab.data.read import HEADERLESS, headerless, read
 from calclab.errors import UserError
-from calclab.text import quoted
+from calclab.text import is_number, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def class_names(different: np.ndarray, kind: str) -> list[str]:
 
 
 def classes_are_numbers(classes: Sequence[str]) -> bool:
-    return all(columns.is_number(name) for name in classes)
+    return all(is_number(name) for name in classes)
 
 
 def listed(names: Sequence[str]) -> str:
