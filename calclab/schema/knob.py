@@ -84,6 +84,8 @@ class Knob:
             return "one of " + ", ".join(self.choices) + (", or null" if self.optional else "")
         words = {float: "number", int: "whole number", bool: "true or false", str: "text", Any: "any value"}
         word = words.get(self.base) or ("list" if typing.get_origin(self.base) is list else "mapping")
+        if word == "list" and (entries := typing.get_args(self.base)[0]) in words and entries is not Any:
+            word += f" of {words[entries]}s"
         if self.at_least is not None and self.at_most is not None:
             word += f" from {self.at_least:g} to {self.at_most:g}"
         else:

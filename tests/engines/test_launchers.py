@@ -85,7 +85,8 @@ def test_a_sweep_that_is_stopped_goes_on_to_the_same_bytes(engine, until, refere
 @pytest.mark.parametrize("name", ONE_AT_A_TIME)
 def test_fail_fast_begins_nothing_after_a_failure(engine, name: str) -> None:
     ask = ASK.replace("own_of_engines.good", "own_of_engines.bad") + " fail_fast=true"
-    result = engine(ask + chosen(name) + ONE_AT_A_TIME[name])
+    launcher = chosen(name).removesuffix(MORE.get(name, ""))
+    result = engine(ask + launcher + ONE_AT_A_TIME[name])
     assert engine.table()["status"].tolist() == ["failed"], result.stdout + result.stderr
     assert result.returncode != 0
 

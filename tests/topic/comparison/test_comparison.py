@@ -337,7 +337,7 @@ def test_the_band_is_in_the_picture_around_its_line() -> None:
         ({"rates": [1e-3, 1.0, 2.5]}, "how many"),
         ({"rates": [0.0, 1.0, 5]}, "above 0"),
         ({"rates": [1.0, 0.1, 5]}, "rise"),
-        ({"rates": ["a", 1.0, 5]}, "above 0"),
+        ({"rates": ["a", 1.0, 5]}, "rates is a list of numbers"),
         ({"own": {"sgd": [0.1, 1]}}, "own.sgd"),
         ({"own": {"gd": [0.1]}}, "own.gd"),
         ({"own": {"gd": 0.1}}, "own.gd"),
