@@ -53,9 +53,12 @@ OUTSIDE: dict[str, Callable[..., bool]] = {
 
 
 def value(node: Node, args: Sequence[Arb]) -> Arb:
-    """The value of a step: NaN where it is proven that there is none, everything where that is not certain."""
+    """The value of a step: NaN where it is proven that there is none, everything where that is not certain: also where
+    it is not certain of an argument, whatever the function's range is."""
     if any(a.is_nan() for a in args):  # of which Arb's asin says -π/2
         return nan()
+    if not all(a.is_finite() for a in args):
+        return anything()
     found = VALUES[node.op](node, args)
     if found.is_nan():
         outside = OUTSIDE.get(node.op)
