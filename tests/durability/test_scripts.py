@@ -38,7 +38,10 @@ def test_a_disk_that_is_full_at_some_points_loses_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("runs", "stride"), [("float32", "16"), ("rerun", "14"), ("batch rerun", "40")])
+@pytest.mark.parametrize(
+    ("runs", "stride"),
+    [("float32", "16"), ("rerun", "14"), pytest.param("batch rerun", "40", marks=pytest.mark.minutes)],
+)
 def test_killed_before_an_operation_runs_resume_to_identical_bytes(runs: str, stride: str) -> None:
     done = script("operations.py", "--runs", runs, "--stride", stride)
     assert done.returncode == 0, done.stdout + done.stderr

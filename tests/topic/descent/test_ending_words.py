@@ -139,7 +139,7 @@ def test_a_callable_is_judged_as_a_formula_is() -> None:
 
 
 @pytest.mark.parametrize("rule", [GradientDescent(), Momentum(momentum=0.9)])
-@pytest.mark.parametrize("expr", ["x**2 - y**2", "x*y + 3*x", "x**2 - 1e-3*y**2", "-x**2 - y", "x**2 + 5*x*y + y**2"])
+@pytest.mark.parametrize("expr", ["x**2 - y**2", "x*y + 3*x", "x**2 - 0.02*y**2", "-x**2 - y", "x**2 + 5*x*y + y**2"])
 def test_an_indefinite_quadratic_has_no_stable_lr_and_diverges_as_announced(rule: Rule, expr: str) -> None:
     f = formula(name="f", expr=expr, at=[0.3, 0.7], **PLACE)
     topic = descent(f, 0.05, 200_000, rule=rule)
