@@ -60,6 +60,7 @@ def test_truths_that_are_known(part: Any) -> None:
     assert slopes(("mul", ("sign", X), X), 0.0) == [False]  # |x|, by 0 times a slope that there is not
     assert truth(("mul", ("sqrt", X), X), (0.0,)).gradient[0].exists is None  # it ends there
     assert truth(("acos", ("sub", one, ("pow", X, ("number", 2.0)))), (0.0,)).gradient[0].exists is False
+    assert slopes(("where", "==", Y, X, one, four), 0.0, 0.0) == [False, False]  # a jump between two constants
     small = truth(("mul", Y, ("add", X, ("add", ("mul", X, Y), ("abs", X)))), (-1e-323, -1e-323))
     assert small.hessian[1][0].value == 2 * mpf(-1e-323)  # 1 + y - 1 = y
 

@@ -415,6 +415,8 @@ def truth(tree: Tree, x: Sequence[float]) -> Truth:
                         found.append(each[0])
                     else:
                         found.append(UNKNOWN)  # a kink perhaps: it is looked at from both sides
+                if not all(same(jet.v, fine[0].v) for jet in fine):  # a jump: slopes that agree say nothing of it
+                    found[1:] = [UNKNOWN] * (len(found) - 1)
         except (UnknownError, ZeroDivisionError, OverflowError, ValueError):
             continue
         except UndefinedError:
