@@ -357,7 +357,13 @@ def test_a_value_on_an_unknown_side_is_one_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["cos(1/(x - x*1))", "atan(1/(x/3 - x/3))", "cos(1/(x*y - y*x))**2 + sin(1/(x*y - y*x))**2"]
+    "text",
+    [
+        "cos(1/(x - x*1))",
+        "atan(1/(x/3 - x/3))",
+        "x + atan2(log10(10) - 1, 0)",
+        "cos(1/(x*y - y*x))**2 + sin(1/(x*y - y*x))**2",
+    ],
 )
 def test_what_may_have_no_value_has_no_bound_either(text: str) -> None:
     f = formula(expr=text, at=[0.1, 0.3] if "y" in text else [0.1])

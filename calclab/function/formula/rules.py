@@ -60,6 +60,8 @@ def value(node: Node, args: Sequence[Arb]) -> Arb:
     if not all(a.is_finite() for a in args):
         return anything()
     found = VALUES[node.op](node, args)
+    if node.op == "atan2" and all(a.contains(0) for a in args) and not found.is_nan():
+        return anything()  # perhaps at the point that has no direction, which Arb gives bounds for
     if found.is_nan():
         outside = OUTSIDE.get(node.op)
         return found if outside is not None and outside(*args) else anything()
