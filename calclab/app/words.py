@@ -1,5 +1,5 @@
-"""The words of a command line, parsed, and held against what no composing is needed for: names of groups, words given
-twice, knobs taken away, more jobs than anybody waits for.
+"""The words of a command line, parsed, and held against what no composing is needed for: names of groups, choices
+made twice, knobs taken away, more jobs than anybody waits for.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ SEVERAL = ("experiment",)  # groups of which a list may be chosen: studies put t
 def read(words: Sequence[str], *, sweep: bool) -> list[Override]:
     """The overrides that ``words`` are; UserError for one that cannot be read, or that no run, or no ``sweep``, has."""
     overrides = [parsed(word) for word in words]
-    known: dict[str, str] = {}
+    known: dict[str, tuple[str, bool]] = {}
     for word, override in zip(words, overrides, strict=True):
         refuse(override)
         key = override.get_key_element().lstrip("+~")
-        if key in known:
-            raise UserError(f"{key} is given twice: {shortened(known[key])} and {shortened(word)}. Leave one out.")
-        known[key] = word
+        before, swept = known.get(key, ("", False))
+        if before and (is_group(key) or swept or override.is_sweep_override()):  # of plain values the last counts
+            raise UserError(f"{key} is given twice: {shortened(before)} and {shortened(word)}. Leave one out.")
+        known[key] = word, override.is_sweep_override()
         if override.is_sweep_override() and not sweep:
             raise UserError(
                 f"{shortened(word)} stands for several values: add -m for a sweep, or quotes if it is one text."

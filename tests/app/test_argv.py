@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calclab.app.argv import prepare
+from calclab.app.compose import compose
 from calclab.errors import UserError
 
 
@@ -87,3 +88,7 @@ def test_a_text_that_looks_like_something_else_stays_a_text(word: str) -> None:
 @pytest.mark.parametrize("word", ["layer=null", "target=output.0,output.1", "target=choice(a,b)", "data.na='?'"])
 def test_no_text_a_sweep_and_what_is_quoted_stay_as_they_are(word: str) -> None:
     assert prepare([word]) == [word]
+
+
+def test_of_a_value_typed_twice_the_last_counts() -> None:
+    assert compose(["lr=0.1", "steps=3", "lr=0.2"]).lr == 0.2

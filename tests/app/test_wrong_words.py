@@ -161,7 +161,6 @@ def lines(seed: int) -> Iterator[list[str]]:
                         ]
                     )
                 ],
-                [f"seed={rng.randrange(9)}", f"{rng.choice(['', '+', '++'])}seed={rng.randrange(9)}"],
                 [rng.choice(["hydra=5", "hydra.nope=1", "hydra.run=3", "hydra/launcher=nope", "hydra/launcher=5"])],
                 ["-m", f"seed=range(0,{10 ** rng.randrange(9, 30)})"],
                 [

@@ -106,7 +106,7 @@ class Sweep:
         decided = equal or difference > 0 or difference < 0
         if difference.is_nan() or (self.lose and not decided):
             self.lost.add(k)
-            return difference * float("nan"), (then, otherwise)
+            return (nan() if difference.is_nan() else rules.anything()), node.args
         if not decided or (equal and not same and (self.tape.active[left] or self.tape.active[right])):
             self.ties.append(k)
             if self.lose:
@@ -118,7 +118,7 @@ class Sweep:
         else:
             yes = COMPARED[node.text](0 if equal else 1 if difference > 0 else -1) if decided else True
         taken = then if yes else otherwise
-        return self.values[taken], (taken,)
+        return self.values[taken], node.args if k in self.lost else (taken,)
 
     def cut(self, k: int, node: Node, choice: Choice) -> Arb:
         """atan2 where it jumps from π to -π: on the side chosen; on the cut itself it is π."""
@@ -130,15 +130,15 @@ class Sweep:
             self.ties.append(k)
             if self.lose:
                 self.lost.add(k)
-        return nan() if self.lose and not decided else cut_side(y, x, choice.get(k, True))
+        return rules.anything() if self.lose and not decided else cut_side(y, x, choice.get(k, True))
 
     def first(self, k: int) -> list[Arb]:
         """The partial derivatives of a step by its arguments."""
         found = self.partials[k]
         if found is None:
             node = self.tape.nodes[k]
-            if k in self.lost:
-                found = [nan()] * len(self.chosen[k])
+            if k in self.lost:  # nothing is known of how it moves
+                found = [rules.anything()] * len(self.chosen[k])
             elif node.op == "select":
                 found = [1]
             else:

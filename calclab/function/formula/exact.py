@@ -211,7 +211,7 @@ class FormulaExact:
         values = agree([self.order(tape, s, 0, []) for s in choices(sweep, 0)], either=True)
         if order == 0:
             return values
-        broken = {at[:1] if self.vector else () for at, value in values.items() if value.is_nan()}
+        broken = {at[:1] if self.vector else (): value for at, value in values.items() if not value.is_finite()}
         along = lines(sweep)
         if len(along) > LINES:
             along = [(1 << self.bound.n) - 1]
@@ -267,11 +267,11 @@ class FormulaExact:
                 found.update({(*lead, *at): arb(value) for at, value in sweep.hessian(root, users).items()})
         return found
 
-    def spoil(self, found: Found, broken: set[tuple[int, ...]], order: int) -> Found:
-        """Where the function itself has no value, it has no derivative either."""
-        for lead in broken:
+    def spoil(self, found: Found, broken: Found, order: int) -> Found:
+        """Where the function itself has no value, or is not known to have one, so it is with its derivatives."""
+        for lead, value in broken.items():
             for place in torch.cartesian_prod(*[torch.arange(self.bound.n)] * order).reshape(-1, order).tolist():
-                found[(*lead, *place)] = nan()
+                found[(*lead, *place)] = value
         return found
 
 
