@@ -57,6 +57,9 @@ def stationary(function: Function, x: Tensor, seen: Look) -> bool:
     if not bool(g.any()):
         return True
     eps = ULPS * torch.finfo(x.dtype).eps
+    λ = torch.where(
+        λ.abs() < torch.finfo(λ.dtype).tiny, 0.0, λ
+    )  # it may be smaller than what is written, by any factor
     size = torch.maximum(g.abs().max(), λ.abs().max())  # norms square: of 1e160 they know nothing
     g, λ = g / size, λ / size
     if bool(((g @ V).abs() > eps * (λ.abs() * (at.abs() @ V.abs()) + g.norm())).any()):

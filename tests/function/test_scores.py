@@ -63,6 +63,7 @@ def test_only_the_rows_that_there_are() -> None:
 @pytest.mark.parametrize(("loss", "threshold"), [("bce", 0.0), ("mse", 0.5)])
 def test_one_output_for_two_classes(loss: str, threshold: float) -> None:
     data = synthetic.moons(rows=40, noise=0.3, standardize=False, held_out=0.0, **KW)
+    torch.manual_seed(0)
     net = network(torch.nn.Linear(2, 1), data, name="line", loss=loss, train=800)
     θ = net.objective().start
     right = (net.batch_outputs(data.inputs)[:, 0] > threshold) == (data.targets == 1)

@@ -29,7 +29,7 @@ FAR_ABOVE = 1  # times the size of the loss at the start, above it: lost
 NEVER_NEGATIVE = ("cross_entropy", "bce", "mse", "half_mse", "mae", "huber")  # losses whose lowest value is 0
 DENSE = 200  # variables up to which the Hessian is formed to tell
 SHORTER = 0.9  # times Newton's last step: towards t^11 and what is less flat
-NEAR = 1e-2  # times 1 + ‖x‖: a stationary point within it is where the walk ended
+NEAR = 1e-2  # times 1 + |x_i|: a stationary point within it is where the walk ended
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,15 @@ def near(function: Function, x: Tensor, seen: Look) -> bool:
     exp(-t) does, g falls as much, and the next step is as long.
     """
     move = newton(x, seen)
-    if not bool(move.norm() <= NEAR * (1 + x.norm())):
+    if not bool(move.any() & (move.abs() <= NEAR * (1 + x.abs())).all()):
         return False
     there = x + move
     g = value_and_gradient(function.call, there)[1]
-    if not bool(g.norm() <= seen.gradient.norm() / 2):
+    if not bool(g.abs().max() <= seen.gradient.abs().max() / 2):  # the norm squares: of 1e-200 it knows nothing
         return False
     again = look(function, there, g)
-    return bool(newton(there, again).norm() <= SHORTER * move.norm()) or stationary(function, there, again)
+    closer = newton(there, again).abs().max() <= SHORTER * move.abs().max()
+    return bool(closer) or stationary(function, there, again)
 
 
 def newton(x: Tensor, seen: Look) -> Tensor:

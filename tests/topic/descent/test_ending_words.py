@@ -206,10 +206,21 @@ def test_a_gradient_that_underflows_has_not_vanished() -> None:
 
 @pytest.mark.parametrize(
     ("text", "at"),
-    [("erfc(x**2)**1.5", 2.696), ("exp(-x)", 20.0), ("exp(-x**2)", 5.0), ("1/x", 1e9), ("atan(-x)", 1e8)],
+    [
+        ("erfc(x**2)**1.5", 2.696),
+        ("exp(-x)", 20.0),
+        ("exp(-x**2)", 5.0),
+        ("1/x", 1e9),
+        ("atan(-x)", 1e8),
+    ],
 )
 def test_a_function_that_only_dies_out_has_no_minimum_where_its_slope_is_below_tol(text: str, at: float) -> None:
     assert told(descent(formula(expr=text, at=[at], **PLACE), 1e-3, 3))[0] == "stationary"
+
+
+def test_a_curvature_below_float64_excuses_no_slope() -> None:
+    f = formula(expr="atan2(x, y)", at=[1.7e294, 1.5], **PLACE)
+    assert told(descent(f, 1e-3, 3))[0] == "stationary"
 
 
 @pytest.mark.parametrize("power", [2, 4, 6, 8, 10])
