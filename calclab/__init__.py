@@ -1,7 +1,7 @@
 """calclab: a lab for the calculus under neural networks. Every number carries its evidence.
 
 >>> import calclab
->>> f = calclab.formula("x**2 - 3*y**2", at=[1, 2])   # subjects: formula, links, loss (a network's), outputs
+>>> f = calclab.formula("x**2 - 3*y**2", at=[1, 2])   # subjects: formula, function, links, loss, outputs
 >>> calclab.hessian(f).eigenvalues.tolist()           # questions: a function each, named like its topic
 [-6.0, 2.0]
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from calclab.library.result import RefutedError as RefutedError
     from calclab.library.result import Result as Result
     from calclab.library.subjects import formula as formula
+    from calclab.library.subjects import function as function
     from calclab.library.subjects import links as links
     from calclab.library.subjects import loss as loss
     from calclab.library.subjects import outputs as outputs
@@ -41,7 +42,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
         "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
     ),
     "calclab.library.result": ("RefutedError", "Result"),
-    "calclab.library.subjects": ("formula", "links", "loss", "outputs"),
+    "calclab.library.subjects": ("formula", "function", "links", "loss", "outputs"),
 }  # fmt: skip
 WHERE = {name: module for module, names in PUBLIC.items() for name in names}
 __all__ = [*WHERE, "__version__"]

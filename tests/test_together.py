@@ -9,10 +9,10 @@ import torch
 
 from calclab.core import Function, Rule, Status
 from calclab.drive import drive
-from calclab.function.formula import formula
 from calclab.optimizer.adaptive import Adam
 from calclab.optimizer.rules import GradientDescent, Momentum
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
 from calclab.together import obstacle, walk
 from calclab.topic.descent import Descent
 

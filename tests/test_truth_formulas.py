@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from calclab.core import Ball, Function
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 
 TRUTH = Path(__file__).parent / "truth"
 SCALAR = {entry["name"]: entry for entry in json.loads((TRUTH / "public_functions.json").read_text())["items"]}

@@ -19,13 +19,13 @@ import torch
 from omegaconf import OmegaConf
 
 from calclab.core import Ball, Function
-from calclab.function.formula import formula
-from calclab.function.formula.exact import FormulaExact
-from calclab.function.formula.rounding import assemble
+from calclab.subject.formula import formula
+from calclab.subject.formula.exact import FormulaExact
+from calclab.subject.formula.rounding import assemble
 
 FOLDER = Path(__file__).parents[1] / "conf" / "function"
 OWN = {"formula", "links", "custom"}  # wait for the user's own
-TARGET = "calclab.function.formula.formula"
+TARGET = "calclab.subject.formula.formula"
 TEXTS = {p.stem: p.read_text() for p in sorted(FOLDER.glob("*.yaml"))}
 NAMES = [name for name, text in TEXTS.items() if name not in OWN and TARGET in text]
 CONFIGS: dict[str, dict[str, Any]] = {

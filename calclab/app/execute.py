@@ -28,12 +28,12 @@ from calclab.archive.swap import show
 from calclab.core import Outcome, Run, Scan, Sink, Status
 from calclab.drive import drive
 from calclab.errors import UserError, origin
-from calclab.function.distributed import alone
 from calclab.report.outcome import RECORD, outcome_dict, plain, write_record
 from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.sink.recorded import recorded
 from calclab.study.claims import check_claims
+from calclab.subject.distributed import alone
 from calclab.text import warn
 
 AGAIN = ": the run is begun anew"

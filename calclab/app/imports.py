@@ -4,7 +4,7 @@ import gc
 import importlib
 
 JOB = ("calclab.app.execute", "calclab.app.job", "calclab.app.together", "calclab.topic.descent")
-FORMULA = ("calclab.function.formula", "flint", "torch.fx.experimental.symbolic_shapes")
+FORMULA = ("calclab.subject.formula", "flint", "torch.fx.experimental.symbolic_shapes")
 TENSORBOARD = ("tensorboard.plugins.text.metadata", "tensorboard.plugins.hparams.api_pb2")
 
 gc.disable()

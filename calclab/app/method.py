@@ -9,7 +9,7 @@ from calclab.app import rule
 from calclab.app.build import maker
 from calclab.app.rivals import rivals
 from calclab.core import Function, Topic
-from calclab.function.network import Network
+from calclab.subject.network import Network
 
 LARGE = 10**8  # parameters × rows at once from which on threads pay
 

@@ -46,7 +46,7 @@ def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
     """Do ``action`` as one rank of several (or alone) and return the exit status. Errors are said once, not by all."""
     if not wanted():
         return action()
-    from calclab.function.distributed import RankError
+    from calclab.subject.distributed import RankError
 
     join(patience)
     try:
@@ -129,7 +129,7 @@ def agree(value: T) -> T:
     import torch
     import torch.distributed as dist
 
-    from calclab.function.distributed import lost
+    from calclab.subject.distributed import lost
 
     buffer = io.BytesIO()
     if first():
@@ -148,7 +148,7 @@ def agree(value: T) -> T:
 
 def tell(error: Exception) -> None:
     """Leave word of what ended this rank, for the others; the first word stands."""
-    from calclab.function.distributed import RankError
+    from calclab.subject.distributed import RankError
 
     if _store is None or isinstance(error, RankError):
         return
@@ -158,7 +158,7 @@ def tell(error: Exception) -> None:
 
 def describe(error: BaseException) -> str:
     """An error in one line: what another rank left word of, where this one has merely lost touch."""
-    from calclab.function.distributed import RankError
+    from calclab.subject.distributed import RankError
 
     if isinstance(error, UserError):
         return str(error)

@@ -12,9 +12,9 @@ import torch
 from calclab.app.build import maker
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network, network
+from calclab.subject.network import Network, network
 
-FORMULAS = ("calclab.function.formula.formula", "calclab.function.links.links")
+FORMULAS = ("calclab.subject.formula.formula", "calclab.subject.links.links")
 
 
 @functools.lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ from calclab.attribution.question import Question
 from calclab.attribution.result import Attribution, Found
 from calclab.attribution.target import Scalar, choose
 from calclab.errors import UserError
-from calclab.function.network import Network
+from calclab.subject.network import Network
 
 METHODS: dict[str, Callable[..., Found]] = {
     "gradient": gradients.gradient,

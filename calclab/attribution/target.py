@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calclab.errors import UserError
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 
 Scalar = Callable[[Tensor, Tensor], Tensor]  # outputs (N, m), the row that each point belongs to (N,) -> (N,)
 Which = slice | Tensor  # the rows along the last axis but one of an array of points

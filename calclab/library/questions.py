@@ -22,9 +22,9 @@ from calclab.app.tree import resolved
 from calclab.core import Function, Outcome, Rule, Run, Topic
 from calclab.drive import drive
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.library.result import Result
 from calclab.sink.memory import MemorySink
+from calclab.subject.network import Network
 
 Subject = Function | Network
 ROOT = ("seed", "figures")  # knobs of every run that a question takes too

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from calclab.core import Data, Function
 from calclab.data.rows import data as rows_of
 from calclab.errors import UserError
-from calclab.function.custom import custom
-from calclab.function.formula import formula as formula_of
-from calclab.function.links import links as links_of
-from calclab.function.network import Network, network
+from calclab.subject.custom import custom
+from calclab.subject.formula import formula as formula_of
+from calclab.subject.links import links as links_of
+from calclab.subject.network import Network, network
 
 Precision = torch.dtype | str
 
@@ -74,9 +74,8 @@ def function(
 ) -> Function:
     """Any callable of a tensor (n,) to () or (m,), at the point ``at`` (n,). A tensor brings its dtype and device.
 
-    >>> import torch
-    >>> from calclab.library.subjects import function
-    >>> g = function(lambda x: torch.exp(x[0] * x[1]), at=[0.7, 1.3])
+    >>> import calclab, torch
+    >>> g = calclab.function(lambda x: torch.exp(x[0] * x[1]), at=[0.7, 1.3])
     >>> g.variables
     ('x0', 'x1')
     """

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from calclab.core import Answer, Claim, Column, Columns, Outcome
 from calclab.errors import UserError
-from calclab.function.formula import evaluate
+from calclab.subject.formula import evaluate
 from calclab.text import shortened
 
 KINDS = ("equals", "same_as", "at_most", "at_least")

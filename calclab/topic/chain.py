@@ -7,7 +7,7 @@ from functools import cached_property
 
 from calclab import schema
 from calclab.core import Function, Topic
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic.base import Choice
 from calclab.topic.layers import Layers
 from calclab.topic.links import Links

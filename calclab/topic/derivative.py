@@ -12,10 +12,10 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.verify import check_gradient, check_value, known
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.proven import Proven, proven, shaky

@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from calclab.core import Answer, Bars, Curves, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.verify import check_gradient, identity
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.tape import Tape, record

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from calclab.function.network import Network
+from calclab.subject.network import Network
 
 
 def layer_of(parameter: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calclab.function.network import Network
+from calclab.subject.network import Network
 
 
 @dataclass

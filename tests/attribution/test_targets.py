@@ -98,8 +98,8 @@ def test_a_network_brings_its_data_labels_and_names() -> None:
     from functools import partial
 
     from calclab.data.inline import inline
-    from calclab.function.network import network
     from calclab.network.mlp import Mlp
+    from calclab.subject.network import network
 
     place = {"dtype": torch.float64, "device": torch.device("cpu"), "seed": 3}
     x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)).tolist()

@@ -38,12 +38,12 @@ from curvature_peers import PEERS, Count, Peer, quiet
 from curvature_problems import Problem, problem, truth, walk
 from torch import Tensor, nn
 
-from calclab.curvature import curvature
-from calclab.function.network import Network
 from calclab.network.attention import plain
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.lanes import measure_lanes
 from calclab.numerics.linear import LinearOperator
+from calclab.second_order import curvature
+from calclab.subject.network import Network
 
 SEEDS, WARM = (0, 1, 2), 99
 MEMORY = 8e9  # bytes for graphs: that of the ResNet on 256 images is kept whole

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calclab.core import Data
-from calclab.function.network import Network, network
 from calclab.network.attention import plain
+from calclab.subject.network import Network, network
 
 KEPT = Path(tempfile.gettempdir()) / "calclab-curvature"
 CLOSE, SHOWN = 1e-8, 8

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian as functional
 from torch.func import jacfwd, jacrev, vmap
 
-from calclab.function.formula import formula
 from calclab.network.cnn import Cnn
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
 from calclab.numerics.jacobian import Map, compressed, golub_kahan, jacobians, of_function, of_module, plan, products
 from calclab.numerics.jacobian.maps import has_convolutions
+from calclab.subject.formula import formula
 
 Way = Callable[[], Tensor]
 

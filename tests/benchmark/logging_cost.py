@@ -19,10 +19,10 @@ import torch
 
 from calclab.core import Outcome, Run, Sink
 from calclab.drive import drive
-from calclab.function.formula import formula
 from calclab.optimizer.rules import GradientDescent
 from calclab.sink.csv import CsvSink
 from calclab.sink.tensorboard import TensorBoardSink
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 STEPS, LR, ROUNDS = 20_000, 1e-4, 5

@@ -21,14 +21,14 @@ from torch import nn
 from torch.nn import functional
 
 from calclab.core import Data
-from calclab.curvature import (
+from calclab.numerics.lanes import measure_lanes
+from calclab.second_order import (
     curvature,
     curves_only_through_the_loss,
     diagonal_gauss_newton,
     gradient_cost,
 )
-from calclab.function.network import Network, network
-from calclab.numerics.lanes import measure_lanes
+from calclab.subject.network import Network, network
 
 PLACE = {"dtype": torch.float32, "device": "cpu", "seed": 0}
 

@@ -19,11 +19,11 @@ import torch
 from calclab.core import Outcome, Run
 from calclab.data.synthetic import chebyshev
 from calclab.drive import drive
-from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
 from calclab.optimizer.rules import GradientDescent
 from calclab.sink.csv import CsvSink
 from calclab.sink.tensorboard import TensorBoardSink
+from calclab.subject.network import Network, network
 from calclab.topic.descent import Descent
 
 STEPS, EVERY, ROUNDS, AIM = 2000, 50, 3, 2.0

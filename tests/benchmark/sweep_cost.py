@@ -18,8 +18,8 @@ import torch
 from family import adopt, cpu, reap, run
 
 from calclab.drive import drive
-from calclab.function.formula import formula
 from calclab.optimizer.rules import GradientDescent
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 FEW, MANY, STEPS, ROUNDS, AIM = 100, 500, 50, 3, 10

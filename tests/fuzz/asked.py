@@ -14,13 +14,13 @@ from grammar import Case
 from calclab.app import catalogue
 from calclab.core import Function, Outcome, Run, Topic
 from calclab.drive import drive
-from calclab.function.formula import formula
-from calclab.function.links import links
 from calclab.optimizer.rules import GradientDescent
 from calclab.report.outcome import outcome_dict
 from calclab.report.summary import markdown
 from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
+from calclab.subject.links import links
 from calclab.topic.chain import Chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent

@@ -19,7 +19,7 @@ from module_zoo import KEPT, KINDS
 from torch import nn
 
 from calclab.errors import UserError
-from calclab.function.network import Network, network
+from calclab.subject.network import Network, network
 
 KIND, TOPICS = list(KINDS), list(LINES)
 QUICK = [name for name in KIND if not KINDS[name].slow]

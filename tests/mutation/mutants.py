@@ -25,10 +25,10 @@ from cosmic_ray.work_item import MutationSpec
 
 PACKAGES = (
     "numerics",
-    "curvature",
+    "second_order",
     "attribution",
     "optimizer",
-    "function/formula",
+    "subject/formula",
     "topic",
     "checkpoint.py",
     "archive",

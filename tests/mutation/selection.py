@@ -9,7 +9,7 @@ from pathlib import Path
 
 from warm import Warm
 
-TESTS = ("numerics", "curvature", "attribution", "optimizer", "function", "topic", "archive", "test_*.py")
+TESTS = ("numerics", "second_order", "attribution", "optimizer", "subject", "topic", "archive", "test_*.py")
 
 
 @dataclass

@@ -9,7 +9,7 @@ from torch.func import grad, jvp, vmap
 from torch.nn import functional
 
 from calclab.data.inline import inline
-from calclab.function.network import Network, network
+from calclab.subject.network import Network, network
 
 
 class Encoder(nn.Module):

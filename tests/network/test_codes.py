@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from calclab.core import Data
 from calclab.data.finish import finish
 from calclab.errors import UserError
-from calclab.function.network import network
+from calclab.subject.network import network
 from calclab.topic.importance import Importance
 
 SITES = 6

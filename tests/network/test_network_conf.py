@@ -15,10 +15,10 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from calclab import schema
-from calclab.function.network import network
 from calclab.network.activation import ACTIVATIONS
 from calclab.network.loss import LOSSES
 from calclab.schema import network as network_schema
+from calclab.subject.network import network
 
 CONF = Path(__file__).parents[2] / "conf"
 COMMON = {"weights", "parameters", "loss"}

@@ -14,13 +14,13 @@ from torch import nn
 
 from calclab.data.synthetic import blobs
 from calclab.errors import UserError
-from calclab.function.network import Network, network
 from calclab.network import weights
 from calclab.network.cnn import Cnn
 from calclab.network.linear import Linear
 from calclab.network.mlp import Mlp
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
+from calclab.subject.network import Network, network
 
 
 def module() -> nn.Module:

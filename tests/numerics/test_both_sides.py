@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Verdict
-from calclab.function.formula import formula
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.verify import check_gradient, check_hessian, known, worst
+from calclab.subject.formula import formula
 
 Call = Callable[[Tensor], Tensor]
 

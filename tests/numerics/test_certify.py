@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Evidence, Function, Verdict
-from calclab.function.formula import formula
 from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_gradient
 from calclab.numerics.verify import (
     check_eigenvalues,
@@ -23,6 +22,7 @@ from calclab.numerics.verify import (
     check_value,
     worst,
 )
+from calclab.subject.formula import formula
 
 
 def point(*x: float, dtype: torch.dtype = torch.float64) -> Tensor:

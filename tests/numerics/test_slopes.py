@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Verdict
-from calclab.function.formula import formula
 from calclab.numerics import taylor
 from calclab.numerics.estimate import DIRECTIONS, SEED, SMALL
 from calclab.numerics.lanes import measure_lanes
@@ -23,6 +22,7 @@ from calclab.numerics.verify import (
     check_singular_values,
     check_value,
 )
+from calclab.subject.formula import formula
 
 
 def function(call, x: Tensor, outputs: int = 0) -> Function:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.function.formula import formula
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.stationary import ULPS, look, stationary
+from calclab.subject.formula import formula
 
 EPS = torch.finfo(torch.float64).eps
 

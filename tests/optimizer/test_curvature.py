@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from calclab.core import Data, Function, Point, Rule
 from calclab.errors import UserError
-from calclab.function.network import Network, network
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import admit, spent
 from calclab.optimizer.curvature import GaussNewton, NaturalGradient
 from calclab.optimizer.line_search import Armijo
 from calclab.optimizer.rules import GradientDescent
+from calclab.subject.network import Network, network
 
 
 def data(classes: int | None) -> Data:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from calclab.core import Function, Point, Rule
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import spent
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.line_search import Armijo, Trial, Wolfe, between, value_of
 from calclab.optimizer.newton import Newton
 from calclab.optimizer.rules import GradientDescent, Momentum
+from calclab.subject.formula import formula
 
 CALLS: dict[str, Callable[[Tensor], Tensor]] = {
     "rosenbrock": lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2,

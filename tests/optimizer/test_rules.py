@@ -15,13 +15,13 @@ from torch import Tensor
 
 from calclab.core import Function, Point, Rule
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import admit, spent, stack
 from calclab.optimizer.adaptive import Adagrad, Adam, AdamW, RMSprop
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.newton import DampedNewton, Newton
 from calclab.optimizer.rules import GradientDescent, Momentum, Nesterov
+from calclab.subject.formula import formula
 
 TRUTH = json.loads((Path(__file__).parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))[
     "items"

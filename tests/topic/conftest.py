@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Answer, Data, Evidence, Function, State, Topic, Values, Verdict
-from calclab.function.network import Network, network
+from calclab.subject.network import Network, network
 
 torch.set_num_threads(1)
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from calclab.core import Evidence, Verdict
-from calclab.function.formula import formula
-from calclab.function.links import links
+from calclab.subject.formula import formula
+from calclab.subject.links import links
 from calclab.topic.chain import Chain
 from calclab.topic.links import of_product
 

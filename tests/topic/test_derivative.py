@@ -9,8 +9,8 @@ import torch
 
 from calclab.drive import drive
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
 from calclab.topic.derivative import Derivative
 
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}

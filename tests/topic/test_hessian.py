@@ -13,7 +13,7 @@ from torch import nn
 from calclab.app import catalogue
 from calclab.core import Function, Heatmap, Verdict
 from calclab.errors import UserError
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 from calclab.topic.hessian import Hessian
 from calclab.topic.hessian.dense import SHOWN
 

@@ -16,13 +16,13 @@ from calclab.core import Data, Function, Scan, Status, Verdict
 from calclab.data.synthetic import blobs
 from calclab.drive import begin, drive
 from calclab.errors import UserError
-from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.krylov.student import mean
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
 from calclab.sink.memory import MemorySink
+from calclab.subject.network import Network, network
 from calclab.topic.hessian import Hessian, senses
 from calclab.topic.hessian.evidence import of_trace
 from calclab.topic.hessian.free import MatrixFree

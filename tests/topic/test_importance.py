@@ -9,7 +9,7 @@ from torch import nn
 
 from calclab.core import Verdict
 from calclab.errors import UserError
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 from calclab.topic.importance import BLOCK, Importance
 
 KNOBS = {

@@ -11,7 +11,7 @@ from torch import nn
 
 from calclab.core import Verdict
 from calclab.errors import UserError
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 from calclab.topic.jacobian import Jacobian
 
 jacobian = partial(

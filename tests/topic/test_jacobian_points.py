@@ -11,9 +11,9 @@ from torch.func import jacrev
 
 from calclab.core import Verdict
 from calclab.errors import UserError
-from calclab.function.custom import custom
-from calclab.function.formula import formula
 from calclab.network.cnn import Cnn
+from calclab.subject.custom import custom
+from calclab.subject.formula import formula
 from calclab.topic.jacobian import Jacobian, measures
 
 KNOBS = {"by": "input", "row": 0, "rows": 1, "batch": None, "layer": None, "points": None}

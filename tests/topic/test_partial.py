@@ -8,7 +8,7 @@ from torch import nn
 
 from calclab.core import Function, Verdict
 from calclab.errors import UserError
-from calclab.function.formula import formula
+from calclab.subject.formula import formula
 from calclab.topic.partial import ENTRIES, Partial
 
 partials = partial(Partial, layer=None)

@@ -13,10 +13,10 @@ from mpmath import mp, mpf
 from calclab.app import catalogue
 from calclab.core import Evidence, Function, Verdict
 from calclab.drive import drive
-from calclab.function.formula import formula
-from calclab.function.links import links
 from calclab.optimizer.rules import GradientDescent
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
+from calclab.subject.links import links
 from calclab.topic.chain import Chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Point, Verdict
-from calclab.function.network import Network
 from calclab.numerics.krylov import Probes
 from calclab.numerics.operators import LinearOperator
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.rules import GradientDescent
+from calclab.subject.network import Network
 from calclab.topic.comparison.many import many as side_by_side
 from calclab.topic.descent import Descent
 from calclab.topic.descent.walk import Walk

@@ -34,9 +34,9 @@ from calclab.core import (
     Values,
 )
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.verify import check_gradient, check_value
 from calclab.optimizer import admit
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.comparison import tuning

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.function.network import Network
 from calclab.numerics.operators import evaluate
+from calclab.subject.network import Network
 
 TRIES = 100  # for a start where the function is finite
 

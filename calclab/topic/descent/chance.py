@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from calclab.function.network import Network
-from calclab.function.scores import predictions
+from calclab.subject.network import Network
+from calclab.subject.scores import predictions
 
 LITTLE = 0.05  # of the entropy of the classes: a loss this much below it has learned something
 EVEN = 1e-3  # of their size: outputs that differ by less from row to row are the same

@@ -27,11 +27,11 @@ from calclab.core import (
     Values,
 )
 from calclab.errors import UserError
-from calclab.function.minibatch import Minibatches
-from calclab.function.network import Network
 from calclab.numerics.operators import evaluate
 from calclab.numerics.verify import check_gradient, check_gradients, check_value
 from calclab.optimizer import admit, spent
+from calclab.subject.minibatch import Minibatches
+from calclab.subject.network import Network
 from calclab.topic.descent.answer import answer
 from calclab.topic.descent.ending import ending, ends
 from calclab.topic.descent.forecast import Forecast, forecast

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from calclab.function.network import Network
-from calclab.function.scores import predictions
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import evaluate
 from calclab.numerics.verify import known
+from calclab.subject.network import Network
+from calclab.subject.scores import predictions
 from calclab.topic import words
 from calclab.topic.descent.advice import smaller
 from calclab.topic.descent.walk import Walk

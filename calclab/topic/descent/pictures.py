@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from calclab.core import Contours, Curves, Function, Guide, Picture, PrincipalPlane
-from calclab.function.network import Network
+from calclab.subject.network import Network
 
 THEORY = Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Rule
-from calclab.function.network import Network
 from calclab.numerics.operators import NoSecondDerivative
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
 from calclab.topic.descent.runaway import at_start

@@ -19,11 +19,11 @@ from calclab.core import (
     Tracks,
     Values,
 )
-from calclab.curvature.graph import convolves
 from calclab.numerics.krylov import Extremes
 from calclab.numerics.operators import LinearOperator
 from calclab.numerics.verify import check_gradient
 from calclab.schema.topic import Hessian as Knobs
+from calclab.second_order.graph import convolves
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.hessian import evidence, senses

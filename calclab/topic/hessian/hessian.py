@@ -8,7 +8,7 @@ from functools import cached_property
 from calclab import schema
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic.base import Choice
 from calclab.topic.hessian.dense import Dense
 from calclab.topic.hessian.free import MatrixFree

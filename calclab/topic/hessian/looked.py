@@ -11,7 +11,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from calclab.core import Data, Function
-from calclab.curvature import (
+from calclab.errors import UserError
+from calclab.numerics import operators
+from calclab.numerics.krylov import Control
+from calclab.numerics.operators import LinearOperator, hessian
+from calclab.second_order import (
     choose,
     curvature,
     curves_only_through_the_loss,
@@ -19,15 +23,11 @@ from calclab.curvature import (
     positions,
     value_and_gradient,
 )
-from calclab.curvature.gradient import windows_of
-from calclab.curvature.graph import subject
-from calclab.curvature.subset import layer_of
-from calclab.errors import UserError
-from calclab.function.distributed import Call, ranks
-from calclab.function.network import Network
-from calclab.numerics import operators
-from calclab.numerics.krylov import Control
-from calclab.numerics.operators import LinearOperator, hessian
+from calclab.second_order.gradient import windows_of
+from calclab.second_order.graph import subject
+from calclab.second_order.subset import layer_of
+from calclab.subject.distributed import Call, ranks
+from calclab.subject.network import Network
 
 
 @dataclass(frozen=True)

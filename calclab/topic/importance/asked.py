@@ -16,7 +16,7 @@ from calclab.attribution.model import Model
 from calclab.attribution.target import Target, choose
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic.importance.features import Columns, Features, Units
 from calclab.topic.importance.methods import INWARD, LAYERED, OF_NEURON, OF_UNITS, PLAYERS, REFINED, SAMPLED, STEPPED
 

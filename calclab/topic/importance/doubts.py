@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import State
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic.importance import gathered
 from calclab.topic.importance.curves import area
 from calclab.topic.importance.methods import COMPLETE, NEARLY

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function
-from calclab.function.network import Network
 from calclab.numerics.operators import dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
+from calclab.subject.network import Network
 from calclab.topic.importance import inside
 from calclab.topic.importance.asked import Asked
 from calclab.topic.importance.methods import COMPLETE

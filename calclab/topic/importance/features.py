@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.function.network import Network, entries
+from calclab.subject.network import Network, entries
 from calclab.topic.importance.methods import SLOPES
 
 

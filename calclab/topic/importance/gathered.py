@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import State
-from calclab.function import again
+from calclab.subject import again
 from calclab.topic.importance import trust
 from calclab.topic.importance.ranks import Ranks, rank_correlation, ranks
 

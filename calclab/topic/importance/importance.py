@@ -20,8 +20,8 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
-from calclab.function import again
-from calclab.function.network import Network
+from calclab.subject import again
+from calclab.subject.network import Network
 from calclab.topic.base import Method
 from calclab.topic.importance import evidence, gathered, looks, mistakes, shown, table, trust
 from calclab.topic.importance.asked import Asked

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
-from calclab.function.network import Network
 from calclab.numerics.verify import check_gradient, identity
+from calclab.subject.network import Network
 from calclab.topic.importance.asked import Asked
 
 LOOSE = 5e-2  # of a sum over a path that bends between its points, as a part of its largest term and of the change

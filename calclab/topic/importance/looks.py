@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import State
-from calclab.function import again
-from calclab.function.network import Network
+from calclab.subject import again
+from calclab.subject.network import Network
 from calclab.topic.importance import gathered, trust
 from calclab.topic.importance.methods import OF_ONE_TRAINING, SIZES
 from calclab.topic.importance.ranks import rank_correlation

@@ -8,7 +8,7 @@ import torch
 
 from calclab.attribution.target import choose
 from calclab.errors import UserError
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.text import quoted
 from calclab.topic import words
 from calclab.topic.importance.asked import Asked

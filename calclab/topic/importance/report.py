@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Answer, State
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.importance import gathered
 from calclab.topic.importance.doubts import Doubts

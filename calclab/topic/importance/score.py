@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import State
-from calclab.function import again
-from calclab.function.network import Network
+from calclab.subject import again
+from calclab.subject.network import Network
 from calclab.topic.importance import trust
 
 if TYPE_CHECKING:

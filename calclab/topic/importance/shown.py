@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from calclab.core import Bars, Curves, Heatmap, Labels, Picture
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.importance import gathered, mistakes, trust
 from calclab.topic.importance.methods import OF_ONE_TRAINING, SLOPES

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import State
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.text import cell as guarded
 from calclab.topic.importance import trust
 from calclab.topic.importance.methods import BY_ROW, INWARD, METHODS

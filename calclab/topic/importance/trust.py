@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data, Function
-from calclab.function import again
-from calclab.function.network import Network
+from calclab.subject import again
+from calclab.subject.network import Network
 from calclab.topic.importance.asked import Asked
 from calclab.topic.importance.curves import Course
 from calclab.topic.importance.methods import OF_ONE_TRAINING

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.jacobian import (
     Layer,
     Map,
@@ -25,6 +24,7 @@ from calclab.numerics.jacobian import (
     plan,
     products,
 )
+from calclab.subject.network import Network
 
 
 class Asked(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network
+from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.tape import Tape, record
 

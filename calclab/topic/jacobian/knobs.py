@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network, entries
 from calclab.numerics.jacobian import Layer, Map, maps, of_function, sequence, traced
+from calclab.subject.network import Network, entries
 from calclab.topic import words
 from calclab.topic.jacobian.asked import Asked, ByInput, ByParameters, outputs_of
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from calclab import schema
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.function.network import Network
 from calclab.numerics.jacobian import maps
+from calclab.subject.network import Network
 from calclab.topic.base import Choice
 from calclab.topic.jacobian.across import LayerScan
 from calclab.topic.jacobian.knobs import asked, check_rows

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev
 
-from calclab.function.formula import formula
 from calclab.numerics.jacobian import compressed, jacobians, of_function, of_module, plan
 from calclab.numerics.jacobian.maps import apart
+from calclab.subject.formula import formula
 
 torch.set_num_threads(1)
 

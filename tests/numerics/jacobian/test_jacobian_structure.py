@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.numerics.jacobian import compressed, jacobians, of_function, of_module, pattern, plan, traced
+from calclab.subject.formula import formula
 
 torch.set_num_threads(1)
 

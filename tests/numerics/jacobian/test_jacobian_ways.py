@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.numerics.jacobian import (
     Map,
     chain,
@@ -25,6 +24,7 @@ from calclab.numerics.jacobian import (
     window,
 )
 from calclab.numerics.jacobian.planner import possible
+from calclab.subject.formula import formula
 
 torch.set_num_threads(1)
 POINTS = 5

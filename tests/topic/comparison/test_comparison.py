@@ -15,8 +15,6 @@ from calclab.drive import advance, begin, block, drive
 from calclab.errors import UserError
 from calclab.figure.draw import draw
 from calclab.figure.panels import panel
-from calclab.function.custom import custom
-from calclab.function.formula import formula
 from calclab.network.mlp import Mlp
 from calclab.numerics.operators import evaluate
 from calclab.optimizer.adaptive import Adam
@@ -25,6 +23,8 @@ from calclab.optimizer.line_search import Armijo, Wolfe
 from calclab.optimizer.newton import DampedNewton, Newton
 from calclab.optimizer.rules import GradientDescent, Momentum, Nesterov
 from calclab.sink.memory import MemorySink
+from calclab.subject.custom import custom
+from calclab.subject.formula import formula
 from calclab.topic.comparison import Comparison, tuning
 from calclab.topic.comparison.starts import starts
 from calclab.topic.descent import Descent

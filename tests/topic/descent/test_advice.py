@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from calclab.core import Answer, Data, Function, Status
 from calclab.drive import drive
-from calclab.function.formula import formula
-from calclab.function.network import Network
 from calclab.optimizer.adaptive import Adam
 from calclab.optimizer.newton import Newton
 from calclab.optimizer.rules import GradientDescent, Momentum, Nesterov
 from calclab.optimizer.schedule import Cosine, Warmup
+from calclab.subject.formula import formula
+from calclab.subject.network import Network
 from calclab.topic.descent import Descent
 
 Made = Callable[..., Any]
@@ -68,7 +68,7 @@ def clouds() -> Data:
 
 @pytest.fixture(scope="module")
 def net(clouds: Data) -> Network:
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     return network(perceptron, clouds, name="net", seed=0)
 
@@ -128,7 +128,7 @@ def test_at_chance(net: Network) -> None:
     still = {name: torch.zeros_like(p) for name, p in net.parameters().items()}
     module = perceptron().double()
     module.load_state_dict(still)
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     dead = network(module, net.data, name="dead")
     word, sentence = ended(descent(dead, 1e-9, 3))
@@ -141,7 +141,7 @@ def test_at_chance(net: Network) -> None:
 
 def test_where_the_gradient_has_vanished_no_rate_is_advised(clouds: Data) -> None:
     """Twelve sigmoids one behind the other pass nothing on."""
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     layers: list[nn.Module] = [nn.Linear(2, 8), nn.Sigmoid()]
     for _ in range(11):
@@ -155,7 +155,7 @@ def test_where_the_gradient_has_vanished_no_rate_is_advised(clouds: Data) -> Non
 
 def test_numbers_at_chance_and_not(clouds: Data) -> None:
     """r² <= 0 is no better than the mean; of constant targets nothing is said."""
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     line = replace(clouds, targets=clouds.inputs[:, :1] * 3 + 2, classes=("t",), classification=False)
     found = network(partial(nn.Linear, 2, 1), line, name="line", seed=0)
@@ -170,7 +170,7 @@ def test_numbers_at_chance_and_not(clouds: Data) -> None:
 
 def test_a_class_that_most_rows_have_may_be_right(clouds: Data) -> None:
     """Accuracy at the share of the most frequent class is chance only while the loss is that of always saying it."""
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     rare = clouds.take(torch.cat([torch.arange(20), torch.arange(20, 23)]))
     rare = replace(rare, classes=("a", "b"))
@@ -298,7 +298,7 @@ def line(data: Data) -> Data:
 
 
 def made(net: Network, module: nn.Module, data: Data, loss: Any = None) -> Network:
-    from calclab.function.network import network
+    from calclab.subject.network import network
 
     return network(module, data, name="broken", loss=loss, seed=0)
 

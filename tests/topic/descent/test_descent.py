@@ -12,9 +12,9 @@ import torch
 from calclab.core import Function, Status, Verdict
 from calclab.drive import drive
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.optimizer.rules import GradientDescent
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 TRUTH = json.loads((Path(__file__).parent.parent.parent / "truth" / "public_descent.json").read_text(encoding="utf-8"))[

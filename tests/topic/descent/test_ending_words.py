@@ -9,9 +9,9 @@ import torch
 
 from calclab.core import Function, Rule, Status
 from calclab.drive import drive
-from calclab.function.formula import formula
 from calclab.optimizer.newton import Newton
 from calclab.optimizer.rules import GradientDescent, Momentum
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}

@@ -14,9 +14,9 @@ from calclab.app.build import maker
 from calclab.core import Status
 from calclab.drive import drive
 from calclab.errors import UserError
-from calclab.function.formula import formula
 from calclab.optimizer import as_rule
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 TRUTH = json.loads((Path(__file__).parents[2] / "truth" / "public_functions.json").read_text(encoding="utf-8"))

@@ -9,8 +9,8 @@ import torch
 
 from calclab.core import Status
 from calclab.drive import drive
-from calclab.function.formula import formula
 from calclab.optimizer.rules import GradientDescent
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}

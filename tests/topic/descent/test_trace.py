@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from calclab.drive import advance, begin, drive
-from calclab.function.formula import formula
 from calclab.optimizer.rules import Momentum
 from calclab.sink.memory import MemorySink
+from calclab.subject.formula import formula
 from calclab.topic.descent import Descent
 
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}

@@ -13,10 +13,10 @@ import torch
 
 from calclab.core import Data, Verdict
 from calclab.errors import UserError
-from calclab.function.formula import formula
-from calclab.function.network import Network, network
 from calclab.network.cnn import Cnn
 from calclab.network.mlp import Mlp
+from calclab.subject.formula import formula
+from calclab.subject.network import Network, network
 from calclab.topic.importance import Importance
 from calclab.topic.importance.features import Units
 

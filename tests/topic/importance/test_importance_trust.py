@@ -18,9 +18,9 @@ from calclab.core import Data, Verdict
 from calclab.data.table import table
 from calclab.drive import begin, block
 from calclab.errors import UserError
-from calclab.function.formula import formula
-from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
+from calclab.subject.formula import formula
+from calclab.subject.network import Network, network
 from calclab.topic.importance import Importance
 
 torch.set_num_threads(1)

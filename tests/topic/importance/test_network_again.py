@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calclab.function import again
-from calclab.function.network import Network, network
 from calclab.network.mlp import Mlp
 from calclab.network.transformer import Transformer
+from calclab.subject import again
+from calclab.subject.network import Network, network
 from calclab.topic.importance import trust
 
 torch.set_num_threads(1)

@@ -1,9 +1,0 @@
-"""A network with its data and loss, as functions: of its parameters (the objective) and of its input (the response)."""
-
-from __future__ import annotations
-
-from calclab.function.network.functions import Network
-from calclab.function.network.layers import entries
-from calclab.function.network.make import network, trained
-
-__all__ = ["Network", "entries", "network", "trained"]

@@ -1,0 +1,79 @@
+"""The loss and its gradient over data of any size, and what one gradient costs: the unit that products are told in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from calclab.core import Data
+from calclab.numerics.lanes import clock
+from calclab.second_order.graph import Subject, pull, subject
+from calclab.second_order.rows import enough, graph_bytes, plan
+from calclab.second_order.subset import choose
+from calclab.subject.network import Network
+
+
+def total(about: Subject, windows: Sequence[slice], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The sum of the losses () and its gradient (k,), added up over the windows in ``dtype``."""
+    value: Tensor | float = 0.0
+    gradient: Tensor | float = 0.0
+    for window in windows:
+        with torch.enable_grad():
+            leaves = about.leaves()
+            loss = about.total(leaves, window)
+        value = value + loss.detach().to(dtype)
+        found = pull([loss], leaves, None, keep=False)
+        parts = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        gradient = gradient + torch.cat([part.reshape(-1) for part in parts]).to(dtype)
+    return torch.as_tensor(value), torch.as_tensor(gradient)
+
+
+def value_and_gradient(
+    network: Network,
+    *,
+    at: Tensor | None = None,
+    parameters: Sequence[str] | None = None,
+    data: Data | None = None,
+    rows: int | None = None,
+    memory: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The loss () and its gradient (k,) by the chosen parameters, in float64, a chunk of rows at a time."""
+    own = network.data if data is None else data
+    about = subject(network, own, at, choose(network, parameters))
+    windows = windows_of(about, rows, memory)
+    value, gradient = total(about, windows, accumulator(own.inputs.device))
+    return value * about.weight, gradient * about.weight
+
+
+def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[slice]:
+    count = len(about.data.inputs)
+    sizes = graph_bytes(partial(forward, about), count)
+    mixed = about.network.mixes(about.data)
+    enough(sizes, count, memory, mixed)
+    return plan(sizes, count, rows, memory, mixed).windows
+
+
+def forward(about: Subject, window: slice) -> Tensor:
+    with torch.enable_grad():
+        return about.total(about.leaves(), window)
+
+
+def accumulator(device: torch.device) -> torch.dtype:
+    """The dtype in which chunks are added up: float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def gradient_cost(network: Network, *, data: Data | None = None, memory: float | None = None, rounds: int = 5) -> float:
+    """Seconds (of the processor, or of the device) of one gradient of the loss over all rows, the least of several."""
+    own = network.data if data is None else data
+    about = subject(network, own, None, choose(network, None))
+    windows = windows_of(about, None, memory)
+    times = []
+    for _ in range(rounds):
+        began = clock(own.inputs.device)
+        total(about, windows, accumulator(own.inputs.device))
+        times.append(clock(own.inputs.device) - began)
+    return min(times)

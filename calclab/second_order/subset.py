@@ -1,0 +1,67 @@
+"""Which part of θ is looked at: layers as slices of it, and parameters chosen by pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from calclab.errors import UserError
+from calclab.subject.network import Network
+
+
+def layer_of(parameter: str) -> str:
+    """The module that holds a parameter; one of the network itself goes by its own name."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def layers(network: Network) -> dict[str, slice]:
+    """Each layer with trainable parameters, and its slice of θ (n,). Tied parameters belong to their first layer."""
+    found: dict[str, slice] = {}
+    first = 0
+    for name, size in zip(network.shapes, network.sizes, strict=True):
+        layer = layer_of(name)
+        start = found[layer].start if layer in found else first
+        first += size
+        found[layer] = slice(start, first)
+    return found
+
+
+def choose(network: Network, patterns: Sequence[str] | None) -> tuple[str, ...]:
+    """The parameters, in their order, that a pattern names: ``hidden.0.weight``, a layer ``hidden.0`` with all in it,
+    or with ``*``, ``?``, ``[...]`` as in file names. None names all."""
+    if not network.shapes:
+        raise UserError(f"{network.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
+    if patterns is None:
+        return tuple(network.shapes)
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not patterns:
+        raise UserError("parameters=[] names none. Type parameters=null for all, or names of layers")
+    taken: set[str] = set()
+    for pattern in patterns:
+        named = {name for name in network.shapes if matches(name, pattern)}
+        if not named:
+            have = list(layers(network))
+            shown = ", ".join(have[:8]) + (f" and {len(have) - 8} more" if len(have) > 8 else "")
+            raise UserError(f"parameters={pattern}: no trainable parameter is called so. The layers are {shown}")
+        taken |= named
+    return tuple(name for name in network.shapes if name in taken)
+
+
+def matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.") or fnmatchcase(layer_of(name), pattern)
+
+
+def positions(network: Network, names: Sequence[str]) -> Tensor:
+    """Where the entries of these parameters stand in θ, int64 (k,)."""
+    chosen = set(names)
+    device = next(iter(network.parameters().values())).device
+    first, found = 0, []
+    for name, size in zip(network.shapes, network.sizes, strict=True):
+        if name in chosen:
+            found.append(torch.arange(first, first + size, device=device))
+        first += size
+    return torch.cat(found)

@@ -1,0 +1,97 @@
+"""From a module, or what makes one, to a network ready to be looked at: weights given, drawn or learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from calclab.core import Data
+from calclab.errors import UserError
+from calclab.network import weights as weight_files
+from calclab.network.build import Builder, build, frozen_statistics, seeded
+from calclab.network.codes import with_codes
+from calclab.network.loss import Call as LossCall
+from calclab.network.loss import choose
+from calclab.network.loss import own as own_loss
+from calclab.network.probe import adapted, check, name_outputs, probe, told_of
+from calclab.network.stateless import Stateless
+from calclab.network.train import adam
+from calclab.subject.network.functions import Network
+
+
+def network(
+    module: Builder,
+    data: Data | None,
+    *,
+    name: str,
+    weights: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    loss: str | LossCall | None = None,
+    train: int = 0,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> Network:
+    """A network ready to be looked at.
+
+    ``module`` is a torch.nn.Module (copied, and left as found) or what makes one: a class or a ``functools.partial``
+    with its knobs. Weights come from the seed, then from the file ``weights``, then by name from ``parameters``
+    (nested lists). ``loss`` is a name, or any callable of outputs (B, ...) and targets, such as nn.KLDivLoss(), that
+    gives the mean or the sum over the rows, or a number for each. Only where neither file nor names gave weights do
+    ``train`` steps of full-batch Adam follow: given weights are looked at as they are. Random state outside is left
+    as it was.
+    """
+    if data is None:
+        raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
+    with seeded(seed):
+        own, taken_off = build(module, data, dtype=dtype, device=device)
+        data = with_codes(own, data)
+        seen = probe(own, data)
+        adapted(own, seen)
+        outputs = seen.shape.numel()
+        if weights is not None:
+            weight_files.load(own, weights)
+        if parameters:
+            weight_files.put(own, parameters)
+        if loss is None or isinstance(loss, str):
+            chosen = choose(loss, data, outputs)
+        else:
+            with torch.no_grad():
+                chosen = own_loss(loss, Stateless(own)({}, data.inputs[:3]), data.targets[:3])
+        names = name_outputs(data, outputs)
+        result = Network(name, own, data, chosen, chosen.name, names, pure=not seen.changed)
+        notes = (*taken_off, *told_of(name, seen), *check(name, own, result.evaluate, data))
+    if weights is None and not parameters and (frozen := frozen_statistics(own)):
+        notes = (*notes, frozen)
+    result = replace(result, notes=(*data.notes, *notes))
+    if train and (weights is not None or parameters):
+        note = f"the weights are given and are looked at as they are: train={train} is left out"
+        return replace(result, notes=(*result.notes, note))
+    return trained(result, train) if train else result
+
+
+def trained(network: Network, steps: int) -> Network:
+    """The same network with its parameters after ``steps`` steps of Adam, and a note of what came of it."""
+    objective = network.objective()
+    before = objective.call(objective.start).detach()
+    θ = adam(objective.call, objective.start, steps)
+    after = objective.call(θ).detach()
+    if not bool(after.isfinite()):
+        raise UserError(
+            f"train={steps}: the loss left the finite numbers while {network.name} was trained. "
+            "Type data.standardize=true, or train=0"
+        )
+    own = dict(network.module.named_parameters())
+    with torch.no_grad():
+        for name, value in network.unflatten(θ).items():
+            own[name].copy_(value)
+    note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
+    found = network.scores(θ)
+    if "train_accuracy" in found:
+        note += f", {float(found['train_accuracy']):.1%} of the rows right"
+    if "held_out_accuracy" in found:
+        note += f", {float(found['held_out_accuracy']):.1%} of those held out"
+    return replace(network, notes=(*network.notes, note), training=steps)
