@@ -19,7 +19,7 @@ ALLOWED = {
     "data": {"core", "errors", "schema", "text"},
     "network": {"errors", "schema", "core"},
     "optimizer": {"core", "errors", "schema", "numerics"},
-    "subject": {"core", "errors", "schema", "network"},
+    "subject": {"core", "errors", "schema", "network", "numerics"},
     "second_order": {"core", "errors", "numerics", "network", "subject"},
     "attribution": {"core", "errors", "numerics", "subject"},
     "topic": {"core", "errors", "schema", "numerics", "subject", "optimizer", "second_order", "attribution", "text"},

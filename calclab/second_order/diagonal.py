@@ -17,13 +17,13 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.numerics.chunks import MEMORY, graph_bytes, plan
 from calclab.second_order import outputs
 from calclab.second_order.affine import curves_only_through_the_loss
 from calclab.second_order.capture import Seen, known_layers, row_gradients, watched
 from calclab.second_order.chain import Chain, chain
 from calclab.second_order.gradient import accumulator
 from calclab.second_order.graph import Subject, filled, pull, subject
-from calclab.second_order.rows import MEMORY, graph_bytes, plan
 from calclab.second_order.subset import choose
 from calclab.subject.network import Network
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.numerics.chunks import enough, graph_bytes, plan
 from calclab.numerics.lanes import clock
 from calclab.second_order.graph import Subject, pull, subject
-from calclab.second_order.rows import enough, graph_bytes, plan
 from calclab.second_order.subset import choose
 from calclab.subject.network import Network
 

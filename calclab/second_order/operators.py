@@ -23,6 +23,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.numerics.chunks import Chunks, enough, graph_bytes, plan
 from calclab.numerics.linear import LinearOperator
 from calclab.numerics.operators import twice
 from calclab.second_order import outputs
@@ -41,7 +42,6 @@ from calclab.second_order.graph import (
 from calclab.second_order.kernels import QuickTwice
 from calclab.second_order.laned import laned_linear
 from calclab.second_order.r_operator import chain_graph
-from calclab.second_order.rows import Chunks, enough, graph_bytes, plan
 from calclab.second_order.subset import choose
 from calclab.subject.network import Network
 

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.numerics.chunks import MEMORY, Chunks, graph_bytes, plan
 from calclab.numerics.lanes import measure_lanes
 from calclab.numerics.operators import dense_hessian, dense_jacobian
 from calclab.second_order import choose, curvature, gradient_cost, layers, positions, value_and_gradient
-from calclab.second_order.rows import MEMORY, Chunks, graph_bytes, plan
 from calclab.subject.network import Network, network
 
 

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.numerics.chunks import PASS, PIECES, plan
 from calclab.second_order import choose, curvature, curves_only_through_the_loss
 from calclab.second_order.kernels import QuickTwice
 from calclab.second_order.operators import Product
-from calclab.second_order.rows import PASS, PIECES, plan
 from calclab.subject.network import Network, network
 
 
