@@ -162,9 +162,9 @@ def failing(bounds: Numbers, allowed: Numbers, mid: Numbers, ranks: Index | None
 
 def kept(gap: float, truth: float, digits: int) -> int:
     """How many decimal digits a number has right, 0 to ``digits``."""
-    if not isfinite(gap) or truth == 0:
+    if not gap < abs(truth) < inf:  # as a ratio it may be beyond float64
         return 0
-    return max(0, min(digits, int(-log10(gap / abs(truth))))) if gap else digits
+    return min(digits, int(-log10(gap / abs(truth)))) if gap and gap / abs(truth) else digits
 
 
 def apart(numbers: Numbers, mid: Numbers, rad: Numbers) -> tuple[Numbers, Numbers]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Evidence, Function, Verdict
+from calclab.numerics.judge import kept
 from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_gradient
 from calclab.numerics.verify import (
     check_eigenvalues,
@@ -265,3 +266,19 @@ def test_many_points_are_judged_as_each_alone() -> None:
     assert verdicts[:2] == [Verdict.CERTIFIED] * 2
     assert Verdict.CERTIFIED not in verdicts[2:]
     assert check_gradients(f, x[:0], g[:0], 7, []) == []
+
+
+@pytest.mark.parametrize(
+    ("gap", "truth", "digits"),
+    [
+        (0.0, 1.0, 16),
+        (2e-10, -1.0, 9),
+        (1e285, 1e-173, 0),
+        (5e-324, 1e300, 16),
+        (inf, 1.0, 0),
+        (1.0, 0.0, 0),
+        (2.0, 1.0, 0),
+    ],
+)
+def test_digits_kept_of_any_gap(gap: float, truth: float, digits: int) -> None:
+    assert kept(gap, truth, 16) == digits
