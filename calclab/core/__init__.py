@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from calclab.core.answer import Answer, Claim, Status
 from calclab.core.evidence import Ball, Evidence, Verdict
+from calclab.core.layout import Layout, Part
 from calclab.core.method import Point, Rule, Scan, Topic
 from calclab.core.picture import (
     Bars,
@@ -44,8 +45,10 @@ __all__ = [
     "Guide",
     "Heatmap",
     "Labels",
+    "Layout",
     "Multiples",
     "Outcome",
+    "Part",
     "Picture",
     "Point",
     "PrincipalPlane",

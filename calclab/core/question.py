@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from calclab.core.evidence import Ball
+from calclab.core.layout import Layout
 from calclab.errors import UserError
 
 
@@ -121,6 +122,7 @@ class Data:
     ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
     ``places`` (B,) says which row of the user's table each one is, from 0, where some were dropped, drawn or held out.
     ``codes`` numbers the inputs, flattened, that the network looks something up by: of these there is no derivative.
+    ``layout`` says which inputs of the model lie side by side in a row, where it has several or takes them by name.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Data:
     target_units: Units | None = None
     places: Tensor | None = None
     codes: tuple[int, ...] = ()
+    layout: Layout | None = None
 
     def take(self, rows: Tensor) -> Data:
         """The rows numbered ``rows`` (b,) alone, and nothing held out."""

@@ -71,6 +71,8 @@ def with_codes(module: nn.Module, data: Data) -> Data:
     fraction in one of them."""
     if data.inputs.is_meta or not data.inputs.is_floating_point():
         return data
+    if data.layout is not None:  # which was told the dtypes of the inputs
+        return replace(data, codes=data.layout.codes)
     codes = found(module, data)
     if not codes:
         return data

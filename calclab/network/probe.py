@@ -107,7 +107,7 @@ def adapted(module: nn.Module, seen: Probed) -> None:
         if name:
             inside(module.get_submodule(name), kept_alone)
     if seen.writes:
-        module.register_forward_pre_hook(copies)
+        module.register_forward_pre_hook(copies, prepend=True)  # before they are unpacked
     if seen.drops:
         module.register_forward_hook(partial(with_rows, seen.shape))
 
@@ -130,7 +130,7 @@ def copies(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def with_rows(row: torch.Size, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-    return output.reshape(len(args[0]), *row)
+    return output.reshape(-1, *row)
 
 
 def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:

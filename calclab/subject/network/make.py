@@ -12,6 +12,7 @@ from calclab.core import Data
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
+from calclab.network.call import takes
 from calclab.network.codes import with_codes
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import choose
@@ -48,6 +49,8 @@ def network(
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
         own, taken_off = build(module, data, dtype=dtype, device=device)
+        if data.layout is not None:
+            takes(own, data.layout)
         data = with_codes(own, data)
         seen = probe(own, data)
         adapted(own, seen)
