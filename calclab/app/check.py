@@ -8,10 +8,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 
-from calclab.app import catalogue, extras
+from calclab.app import catalogue
 from calclab.app.build import LABELS
 from calclab.app.compose import compose, plain
 from calclab.app.secrets import SECRETS
+from calclab.app.sweep import extras
 from calclab.app.words import read
 from calclab.errors import UserError
 from calclab.schema import Knob

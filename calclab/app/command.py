@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.app import argv, catalogue, nursery, ranks
+from calclab.app import argv, catalogue, ranks
 from calclab.app.completion import studies
 from calclab.app.provenance import changed
 from calclab.errors import UserError
@@ -23,8 +23,10 @@ def run(words: Sequence[str]) -> int:
     if "-m" in words or "--multirun" in words:
         if ranks.wanted():
             raise UserError("a sweep shares out jobs, not rows. Leave torchrun out: python -m calclab -m ...")
+        from calclab.app.sweep import nursery
+
         nursery.start(words)  # before Hydra is imported: the two take place side by side
-        from calclab.app.sweep import sweep
+        from calclab.app.sweep.multirun import sweep
 
         return sweep([word for word in ready if word not in ("-m", "--multirun")])
     return single([word for word in ready if word not in ("--run", "-r")], words)

@@ -22,15 +22,15 @@ from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from calclab.app import spacing
 from calclab.app.catalogue import study_folders
+from calclab.app.sweep import spacing
 from calclab.errors import UserError
 
 GROUP = "experiment"
 LARGEST = 100_000  # entries of a study
 BYTES = 10_000_000
 DEEPEST = 50  # lists within lists
-PLUGINS = str(Path(__file__).parent / "plugins")
+PLUGINS = str(Path(__file__).parent / "sweep" / "plugins")
 
 # launchers that come with an extra bring options of the same names; ours in conf/ come first. Here and not in a
 # function, because the processes of those launchers compose before they call anything of ours

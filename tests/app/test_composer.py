@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from calclab.app import catalogue
 from calclab.app.compose import plain
-from calclab.app.composer import Composer
-from calclab.app.pattern import Pattern
 from calclab.app.studies import register
+from calclab.app.sweep.composer import Composer
+from calclab.app.sweep.pattern import Pattern
 
 FILES = {
     "config": """
@@ -162,7 +162,7 @@ def test_the_lab_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Topics and subjects as they are swept, without asking OmegaConf a second time."""
     register()
     slow: list[object] = []
-    monkeypatch.setattr("calclab.app.pattern.plain", lambda config: slow.append(config) or plain(config))
+    monkeypatch.setattr("calclab.app.sweep.pattern.plain", lambda config: slow.append(config) or plain(config))
     with initialize_config_dir(str(catalogue.home("conf")), version_base="1.3"):
         compare = comparer(GlobalHydra.instance().config_loader())
         pairs = [(lr, steps) for lr in ("0.1", "1e-3") for steps in (1, 2)]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from calclab.app.enter import hidden, show
-from calclab.app.perform import keep, keep_all, row_of, rows
 from calclab.app.place import by_digest
+from calclab.app.sweep.enter import hidden, show
+from calclab.app.sweep.ticket import keep, keep_all, row_of, rows
 
 DIGEST = "0" * 12
 

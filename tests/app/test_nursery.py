@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from calclab.app import nursery
+from calclab.app.sweep import nursery
 
 MODULE = """
 import os, time

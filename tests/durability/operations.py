@@ -103,7 +103,7 @@ class Doom:
 def in_this_process() -> None:
     """Let the workers of a sweep do their work here, one after the other, so that it is counted."""
     from calclab.app import studies
-    from calclab.app.worker import Worker
+    from calclab.app.sweep.worker import Worker
 
     studies.register()
     import hydra_plugins.calclab_batch as batch

@@ -120,7 +120,8 @@ def test_slurm_is_given_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("choice", ["hydra/launcher=ray", "hydra/sweeper=optuna"])
 def test_a_missing_extra_is_told_in_one_line(choice: str, monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:
-    from calclab.app import extras, main
+    from calclab.app import main
+    from calclab.app.sweep import extras
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(extras, "find_spec", lambda module: None)

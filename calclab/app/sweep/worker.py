@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from calclab.app.perform import Ticket, failed, keep, perform
+from calclab.app.sweep.ticket import Ticket, failed, keep, perform
 
 TICK = 0.1  # seconds between two looks at the signals received
 PATIENCE = 5.0  # seconds to leave in, before a worker is killed

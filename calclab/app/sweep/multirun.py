@@ -24,11 +24,11 @@ from calclab.app.argv import text
 from calclab.app.attempt import Attempt
 from calclab.app.check import check_sweep
 from calclab.app.compose import plain
-from calclab.app.isolated import isolated
-from calclab.app.listing import show_best, show_sweep
-from calclab.app.perform import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, failed, keep, rows, told
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, here, holder, name
 from calclab.app.signals import SWEEP, signals
+from calclab.app.sweep.isolated import isolated
+from calclab.app.sweep.listing import show_best, show_sweep
+from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, failed, keep, rows, told
 from calclab.archive.lock import hold, lock_file
 from calclab.errors import UserError
 from calclab.text import cell

@@ -12,10 +12,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from calclab.app.engine import Engine, guarded
-from calclab.app.perform import Ticket, announce
 from calclab.app.signals import signals
-from calclab.app.worker import Worker, work_off
+from calclab.app.sweep.engine import Engine, guarded
+from calclab.app.sweep.ticket import Ticket, announce
+from calclab.app.sweep.worker import Worker, work_off
 
 
 class LabSweeper(BasicSweeper):

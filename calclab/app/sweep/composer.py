@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from calclab.app.pattern import Pattern
-from calclab.app.perform import Ticket
+from calclab.app.sweep.pattern import Pattern
+from calclab.app.sweep.ticket import Ticket
 from calclab.app.tree import is_literal
 
 PARSED = 1024  # overrides kept as parsed: most are in every job

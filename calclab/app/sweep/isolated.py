@@ -11,9 +11,9 @@ import sys
 from functools import cache
 from typing import Any
 
-from calclab.app.perform import Ticket, rows
 from calclab.app.signals import signals
-from calclab.app.worker import Worker
+from calclab.app.sweep.ticket import Ticket, rows
+from calclab.app.sweep.worker import Worker
 
 
 def isolated(ticket: Ticket, home: str) -> dict[str, Any]:

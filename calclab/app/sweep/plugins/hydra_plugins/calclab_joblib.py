@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
-from calclab.app.engine import Engine
-from calclab.app.perform import Ticket
 from calclab.app.signals import signals
-from calclab.app.worker import Worker
+from calclab.app.sweep.engine import Engine
+from calclab.app.sweep.ticket import Ticket
+from calclab.app.sweep.worker import Worker
 from calclab.errors import UserError
 
 

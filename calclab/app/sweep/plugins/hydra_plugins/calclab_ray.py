@@ -14,9 +14,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from calclab.app.engine import Engine
-from calclab.app.isolated import isolated
-from calclab.app.perform import Ticket
+from calclab.app.sweep.engine import Engine
+from calclab.app.sweep.isolated import isolated
+from calclab.app.sweep.ticket import Ticket
 
 PATIENCE = 15.0  # seconds for runs to be saved in, when the command is stopped
 

@@ -21,8 +21,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from calclab.app.check import visited
-from calclab.app.engine import guarded
-from calclab.app.perform import BUSY, announce, keep, row_of
+from calclab.app.sweep.engine import guarded
+from calclab.app.sweep.ticket import BUSY, announce, keep, row_of
 from calclab.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from calclab.app.engine import Engine
-from calclab.app.perform import Ticket
 from calclab.app.signals import signals
-from calclab.app.worker import Worker, work_off
+from calclab.app.sweep.engine import Engine
+from calclab.app.sweep.ticket import Ticket
+from calclab.app.sweep.worker import Worker, work_off
 from calclab.text import say
 
 MOST = 512  # jobs in one task: what is lost when a process dies
@@ -69,8 +69,8 @@ class BatchLauncher(Engine):
 
 def work(task: Any) -> Any:
     """In the worker: some tickets together, or one alone."""
-    from calclab.app.perform import perform
-    from calclab.app.together import perform_together
+    from calclab.app.sweep.batch import perform_together
+    from calclab.app.sweep.ticket import perform
 
     return perform(task) if isinstance(task, Ticket) else perform_together(task)
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from omegaconf import OmegaConf
 
-from calclab.app.engine import WAITING, Engine
-from calclab.app.isolated import Resumable
-from calclab.app.perform import Ticket, row_of
+from calclab.app.sweep.engine import WAITING, Engine
+from calclab.app.sweep.isolated import Resumable
+from calclab.app.sweep.ticket import Ticket, row_of
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor, Job

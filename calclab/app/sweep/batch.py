@@ -13,10 +13,10 @@ from typing import Any
 from calclab import together
 from calclab.app.attempt import Asked, Attempt
 from calclab.app.blame import blamed
-from calclab.app.enter import enter
 from calclab.app.job import Job, prepare
-from calclab.app.perform import Report, Ticket, keep_all, perform, row_for, told, wanted
 from calclab.app.signals import signals
+from calclab.app.sweep.enter import enter
+from calclab.app.sweep.ticket import Report, Ticket, keep_all, perform, row_for, told, wanted
 from calclab.core import Columns, Function, Scan
 from calclab.topic.descent import Descent
 

@@ -20,7 +20,7 @@ def start(words: Sequence[str]) -> None:
     """Begin the imports, if the sweep of these words has a use for them; workers then start by this server."""
     launcher = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), SERVED[0])
     if sys.platform == "linux" and launcher in SERVED and own():
-        multiprocessing.set_forkserver_preload(["calclab.app.imports"])
+        multiprocessing.set_forkserver_preload(["calclab.app.sweep.imports"])
         multiprocessing.set_start_method("forkserver", force=True)
         resource_tracker.ensure_running()  # which the server would start, and which changes what is blocked
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for this process to hear

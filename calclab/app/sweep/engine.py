@@ -18,8 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from calclab.app.composer import Composer
-from calclab.app.perform import Ticket, failed, keep, row_of
+from calclab.app.sweep.composer import Composer
+from calclab.app.sweep.ticket import Ticket, failed, keep, row_of
 
 WAITING = "waiting"
 
