@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from calclab.app.call import run as run
     from calclab.archive.read import load as load
     from calclab.errors import UserError as UserError
+    from calclab.library.curvature import curvature as curvature
+    from calclab.library.curvature import jacobian_operator as jacobian_operator
+    from calclab.library.operator import Operator as Operator
     from calclab.library.questions import chain as chain
     from calclab.library.questions import compare as compare
     from calclab.library.questions import derivative as derivative
@@ -38,6 +41,8 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.app.call": ("run",),
     "calclab.archive.read": ("load",),
     "calclab.errors": ("UserError",),
+    "calclab.library.operator": ("Operator",),
+    "calclab.library.curvature": ("curvature", "jacobian_operator"),
     "calclab.library.questions": (
         "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
     ),
