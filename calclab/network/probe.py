@@ -107,7 +107,7 @@ def adapted(module: nn.Module, seen: Probed) -> None:
         if name:
             inside(module.get_submodule(name), kept_alone)
     if seen.writes:
-        module.register_forward_pre_hook(copies, prepend=True)  # before they are unpacked
+        module.register_forward_pre_hook(copies, with_kwargs=True)  # of each input by itself, if there are several
     if seen.drops:
         module.register_forward_hook(partial(with_rows, seen.shape))
 
@@ -125,8 +125,11 @@ def told_of(name: str, seen: Probed) -> list[str]:
     return said
 
 
-def copies(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+def copies(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def copied(value: Any) -> Any:
+        return value.clone() if isinstance(value, Tensor) else value
+
+    return tuple(map(copied, args)), {name: copied(value) for name, value in kwargs.items()}
 
 
 def with_rows(row: torch.Size, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
