@@ -7,7 +7,8 @@ lies (Parlett 1998, theorem 4.5.1); of a trace or diagonal from random vectors t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -99,7 +100,7 @@ class Operator:
     @cached_property
     def linear(self) -> LinearOperator:
         """The products themselves; made when they are first wanted."""
-        with torch.inference_mode(False), torch.enable_grad():
+        with gradients():
             return self.make()
 
     @property
@@ -148,7 +149,7 @@ class Operator:
         if other.device != self.device:
             raise UserError(f"{self.title} is on {self.device}, the vector on {other.device}. Type v.to(A.device)")
         kind = other.dtype if other.is_floating_point() else self.dtype
-        with torch.inference_mode(False), torch.enable_grad():
+        with gradients():
             image: Tensor = self.linear @ other.detach().to(self.dtype)
         return image.detach().to(kind)
 
@@ -272,7 +273,8 @@ class Operator:
                 f"{self!r}: the matrix takes {size:.3g} GB, more than memory={memory:g}. Go by products (A @ v, "
                 f"A.eigenvalues(top=5), A.trace()), take A.block(name), or type A.dense(memory={size:.3g})"
             )
-        return self.linear.dense()
+        with gradients():
+            return self.linear.dense()
 
     def scipy(self) -> Any:
         """The same as a ``scipy.sparse.linalg.LinearOperator`` on float64 arrays, for eigsh, cg, lsqr, ..."""
@@ -298,10 +300,11 @@ class Operator:
         top = min(top, n)
         search = Extremes(self.linear, top=top, bottom=min(bottom, n - top), tol=tol, seed=seed)
         stage = Edges(search, products, 0, self.rounding)
-        state = stage.begin({})
-        while not bool(state["done"]):
-            state = stage.step(state, {})
-        found = stage.finish(state, {})
+        with gradients():
+            state = stage.begin({})
+            while not bool(state["done"]):
+                state = stage.step(state, {})
+            found = stage.finish(state, {})
         pairs = unpacked(found["pairs"])
         return Eigenvalues(pairs.values, pairs.residuals, pairs.vectors, pairs.top, bool(found["settled"]))
 
@@ -310,8 +313,9 @@ class Operator:
         exact = self.exact_diagonal()
         if exact is not None:
             return Estimate(exact.sum(), self.rounded(exact) * len(exact) ** 0.5, "exact, but for rounding")
-        probes = self.probes(tol, products, seed)
-        mean = probes.trace(probes.run())
+        with gradients():
+            probes = self.probes(tol, products, seed)
+            mean = probes.trace(probes.run())
         return Estimate(mean.value, mean.half, interval(mean))
 
     def diagonal(self, *, tol: float = 0.05, products: int = 200, seed: int = 0) -> Estimate:
@@ -319,8 +323,9 @@ class Operator:
         exact = self.exact_diagonal()
         if exact is not None:
             return Estimate(exact, self.rounded(exact).expand_as(exact), "exact, but for rounding")
-        probes = self.probes(tol, products, seed, diagonal=True)
-        mean = probes.estimate_diagonal(probes.run())
+        with gradients():
+            probes = self.probes(tol, products, seed, diagonal=True)
+            mean = probes.estimate_diagonal(probes.run())
         return Estimate(mean.value, mean.half, interval(mean))
 
     def probes(self, tol: float, products: int, seed: int, diagonal: bool = False) -> Probes:
@@ -334,13 +339,21 @@ class Operator:
         if m != n:
             raise UserError(f"{self!r} is not square, and has no diagonal")
         if self.known_diagonal is not None:
-            return self.known_diagonal()
-        return self.linear.dense().diagonal().clone() if n <= EXACT else None
+            with gradients():
+                return self.known_diagonal()
+        return self.dense().diagonal().clone() if n <= EXACT else None
 
     def rounded(self, numbers: Tensor) -> Tensor:
         """What rounding may have done to the largest of them, about."""
         eps = max(self.rounding, torch.finfo(self.dtype).eps)
         return ROUNDINGS * eps * numbers.abs().max()
+
+
+@contextmanager
+def gradients() -> Iterator[None]:
+    """Where a user's program has turned them off, they are wanted here."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 # --- vectors in parts ---
