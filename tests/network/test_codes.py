@@ -16,6 +16,7 @@ from calclab.data.finish import finish
 from calclab.errors import UserError
 from calclab.subject.network import network
 from calclab.topic.importance import Importance
+from calclab.topic.importance.attributions import attributions
 
 SITES = 6
 EFFECT = torch.tensor([0.0, 5, -4, 9, -8, 3], dtype=torch.float64)
@@ -135,11 +136,15 @@ def test_methods_of_other_values_rank_a_code(learned: Any, method: str, baseline
     """The site moves y by 5.7 on average, the dose by 6 a deviation, the noise not at all; attributions of the rows
     against a baseline are those of the network itself with that value put in."""
     topic = Importance(subject=learned, method=[method], **{**KNOBS, "baseline": baseline})
-    values = topic.asked.look(method, topic.inputs, topic.labels_of(slice(None))).values.abs().mean(0)
+    values = (
+        attributions(topic.problem, method, topic.problem.inputs, topic.problem.labels_of(slice(None)))
+        .values.abs()
+        .mean(0)
+    )
     assert values.argmin() == 2
     assert values[1] > 5 * values[2]
     if method == "ablation":
-        point, inputs = topic.asked.origin[0], learned.data.inputs
+        point, inputs = topic.problem.origin[0], learned.data.inputs
         assert float(point[1]) in range(SITES)
         other = torch.where(torch.arange(3) == 1, point, inputs)
         with torch.no_grad():
@@ -152,7 +157,7 @@ def test_the_commonest_code_stands_for_the_mean(learned: Any) -> None:
     inputs = data.inputs.clone()
     inputs[:70, 1] = 4.0
     topic = Importance(subject=replace(learned, data=replace(data, inputs=inputs)), method=["ablation"], **KNOBS)
-    torch.testing.assert_close(topic.asked.origin[0], torch.tensor([inputs[:, 0].mean(), 4.0, inputs[:, 2].mean()]))
+    torch.testing.assert_close(topic.problem.origin[0], torch.tensor([inputs[:, 0].mean(), 4.0, inputs[:, 2].mean()]))
 
 
 def test_a_baseline_between_two_codes_is_refused(learned: Any) -> None:

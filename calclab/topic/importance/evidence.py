@@ -1,61 +1,57 @@
-"""Evidence for attributions: difference quotients of the gradients, completeness of what promises it, rows alone."""
+"""Evidence for attributions: difference quotients of the gradients, completeness of what promises it, rows alone; of a
+layer's units, what is Captum's against passes of the lab's own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from calclab.core import Evidence, Function
+from calclab.core import Evidence, Function, Verdict
 from calclab.numerics.operators import dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
 from calclab.numerics.verify import check_gradient, check_jacobian, identity
 from calclab.subject.network import Network
-from calclab.topic.importance import inside
-from calclab.topic.importance.asked import Asked
 from calclab.topic.importance.methods import COMPLETE
+from calclab.topic.importance.problem import ImportanceProblem
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}  # of integrated gradients, where none is asked for
+LOOSE = 5e-2  # of a sum over a path that bends between its points, as a part of its largest term and of the change
 
 
-def slope(function: Function, x: Tensor, output: int) -> tuple[Tensor, Tensor]:
-    """∂f/∂x (1, n) of a function's output at its point x (1, n), and f (1,): the derivative that Arb can certify."""
-    leaf = x.detach().clone().requires_grad_()
-    score = function.call(leaf[0]).reshape(-1)[output]
-    (g,) = torch.autograd.grad(score, leaf, allow_unused=True, materialize_grads=True)
-    return g, score.detach()[None]
-
-
-def of_row(asked: Asked, methods: Sequence[str], block: Mapping[str, Tensor], k: int, place: int) -> list[Evidence]:
+def of_row(
+    problem: ImportanceProblem, methods: Sequence[str], block: Mapping[str, Tensor], k: int, place: int
+) -> list[Evidence]:
     """Of row k, which is at ``place`` in its block."""
     found: list[Evidence] = []
     if "gradients" in block:
-        found += of_gradient(asked, block["gradients"], k, place)
+        found += of_gradient(problem, block["gradients"], k, place)
     for m, name in enumerate(methods):
         if name in COMPLETE:
-            found.append(complete(asked, name, block["values"][m, place], block["gap"][m, place], k))
-        elif name in inside.CHECKS:
-            found += inside.CHECKS[name](asked, block["values"][m, place], block["gap"][m, place], k)
+            found.append(complete(problem, name, block["values"][m, place], block["gap"][m, place], k))
+        elif name in OF_LAYERS:
+            found += OF_LAYERS[name](problem, block["values"][m, place], block["gap"][m, place], k)
     return found
 
 
-def complete(asked: Asked, name: str, a: Tensor, gap: Tensor, k: int) -> Evidence:
+def complete(problem: ImportanceProblem, name: str, a: Tensor, gap: Tensor, k: int) -> Evidence:
     """Σ a against F(x) - F(baseline). Integrated gradients promise it to their tolerance, which is that of an entry."""
     total, rule = a.sum(), tolerance_of(a.dtype)
-    tol = 0.0 if name == "shapley" else asked.tol or TOLERANCE.get(a.dtype, 1e-2)
+    tol = 0.0 if name == "shapley" else problem.tol or TOLERANCE.get(a.dtype, 1e-2)
     allowed = float(a.abs().max()) * len(a) * (tol + rule.identity) + rule.identity
     return identity(f"Σ {name}", "completeness: F(x) - F(baseline)", total, total - gap, k, tolerance=allowed)
 
 
-def of_gradient(asked: Asked, gradients: Tensor, k: int, place: int) -> list[Evidence]:
-    g, subject = gradients[place], asked.subject
+def of_gradient(problem: ImportanceProblem, gradients: Tensor, k: int, place: int) -> list[Evidence]:
+    g, subject = gradients[place], problem.subject
     if isinstance(subject, Function) and not subject.scalar:
         J = dense_jacobian(subject.call, subject.start)
-        row = identity(f"∂{asked.target}/∂x", "row of the Jacobian", g, J[asked.place], k)
+        row = identity(f"∂{problem.target}/∂x", "row of the Jacobian", g, J[problem.place], k)
         return [row, *check_jacobian(subject, subject.start, J, k)]
-    function = subject if isinstance(subject, Function) else of_sample(asked, k)
+    function = subject if isinstance(subject, Function) else of_sample(problem, k)
     # what matters is an error in the mean, so gaps are held against the largest gradient among its neighbours
     scale = float(gradients.norm(dim=1).max())
     found = check_gradient(function, function.start, g, k, scale=scale if math.isfinite(scale) else 0.0)
@@ -66,15 +62,15 @@ def of_gradient(asked: Asked, gradients: Tensor, k: int, place: int) -> list[Evi
     return found
 
 
-def of_sample(asked: Asked, k: int) -> Function:
+def of_sample(problem: ImportanceProblem, k: int) -> Function:
     """t of row k as a function of its input; the predicted class is held fixed at the one predicted there."""
-    network = asked.subject
+    network = problem.subject
     assert isinstance(network, Network)
-    x, labels = network.rows[k], None if asked.labels is None else asked.labels[k : k + 1]
+    x, labels = network.rows[k], None if problem.labels is None else problem.labels[k : k + 1]
     with torch.no_grad():
-        target = asked.chosen(network.batch_outputs(x[None]), labels)
+        target = problem.chosen(network.batch_outputs(x[None]), labels)
     call: Callable[[Tensor], Tensor] = lambda x: target.values(network.batch_outputs(x[None]), slice(0, 1))[0]  # noqa: E731
-    return Function(name=f"{asked.target} of sample {k}", call=call, start=x, variables=asked.columns.inputs)
+    return Function(name=f"{problem.target} of sample {k}", call=call, start=x, variables=problem.columns.inputs)
 
 
 def rounding(network: Network, x: Tensor, g: Tensor) -> float:
@@ -104,3 +100,51 @@ def of_nothing_new(found: Tensor, k: int) -> list[Evidence]:
     if not bool(found.isfinite().all()):
         return []
     return [identity("randomisation test", "no layer drawn anew: 1", found, torch.ones_like(found), k)]
+
+
+# --- inside a network ---
+
+
+def response(problem: ImportanceProblem, k: int) -> Function:
+    """What the layer gives, flat, of row k."""
+    assert isinstance(problem.subject, Network)
+    assert problem.layer is not None
+    return problem.subject.layer_response(problem.layer, k)
+
+
+def of_activation(problem: ImportanceProblem, a: Tensor, gap: Tensor, k: int) -> list[Evidence]:
+    function = response(problem, k)
+    with torch.no_grad():
+        found = function.call(function.start)
+    return [identity("layer_activation", "the layer's output in a pass of the lab's own", a, found, k)]
+
+
+def of_neuron(problem: ImportanceProblem, g: Tensor, gap: Tensor, k: int) -> list[Evidence]:
+    whole = response(problem, k)
+    place = whole.outputs.index(problem.unit)
+    function = Function(
+        name=problem.unit, call=lambda x: whole.call(x)[place], start=whole.start, variables=problem.columns.inputs
+    )
+    return check_gradient(function, function.start, g, k)
+
+
+def of_path(problem: ImportanceProblem, a: Tensor, gap: Tensor, k: int) -> list[Evidence]:
+    """Σ over the units is F(x) - F(baseline), as far as the points on the path tell, and where nothing goes round the
+    layer: a gap speaks against one of the two, not against the values."""
+    total = a.sum()
+    allowed = LOOSE * float(torch.maximum(a.abs().max(), (total - gap).abs()))
+    how = f"completeness over {problem.layer}: F(x) - F(baseline), roughly"
+    found = identity("Σ over units", how, total, total - gap, k, tolerance=allowed)
+    if found.verdict is Verdict.REFUTED:
+        note = "the path bends between its points, or not all that reaches the output goes through the layer"
+        found = replace(found, verdict=Verdict.INCONCLUSIVE, note=note)
+    return [found]
+
+
+Check = Callable[[ImportanceProblem, Tensor, Tensor, int], list[Evidence]]
+OF_LAYERS: dict[str, Check] = {
+    "layer_activation": of_activation,
+    "neuron_gradient": of_neuron,
+    "conductance": of_path,
+    "layer_integrated_gradients": of_path,
+}

@@ -14,6 +14,10 @@ from calclab.core import Function
 from calclab.subject.network import Network, entries
 from calclab.topic.importance.methods import SLOPES
 
+ALIKE = 0.95  # inputs that are correlated so strongly share their importance
+PAIRS = 3  # of correlated columns, named
+NUMBERS = 2**22  # inputs beyond which correlations are not looked for
+
 
 class Features(Protocol):
     @property
@@ -171,3 +175,28 @@ class Units:
 
     def per_unit(self, method: str, values: Tensor) -> Tensor:
         return values
+
+
+def alike(columns: Columns) -> str:
+    """A note on columns whose correlation over all rows is above ``ALIKE``: no method can tell which of them matters;
+    else empty."""
+    x = columns.reference
+    if columns.groups is not None:  # columns of one input only
+        single = torch.bincount(columns.groups, minlength=len(columns.names)) == 1
+        x = x[:, single[columns.groups]]
+        names = [name for name, alone in zip(columns.names, single.tolist(), strict=True) if alone]
+    else:
+        names = list(columns.names)
+    if len(x) < 3 or columns.image is not None or not 1 < x.shape[1] <= 1000 or x.numel() > NUMBERS:
+        return ""
+    off = x - x.mean(0)
+    norms = off.norm(dim=0)
+    strength = torch.where(norms > 0, off / norms, 0.0)
+    strength = (strength.T @ strength).abs().triu(1)
+    order = strength.flatten().argsort(descending=True, stable=True)
+    pairs = [divmod(int(p), len(names)) for p in order[: int((strength > ALIKE).sum())]]
+    if not pairs:
+        return ""
+    shown = ", ".join(f"{names[a]} with {names[b]} ({float(strength[a, b]):.3f})" for a, b in pairs[:PAIRS])
+    more = f" and {len(pairs) - PAIRS} pairs more" if len(pairs) > PAIRS else ""
+    return f"columns so alike that they share their importance, by correlation: {shown}{more}"

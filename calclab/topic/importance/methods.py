@@ -21,7 +21,8 @@ OF_INPUTS = (
     *OF_NEURON,
 )
 BY_ROW = (*OF_INPUTS, *OF_UNITS)
-METHODS = (*BY_ROW, "permutation")
+WHOLE = ("permutation",)  # one row of values, of all rows together
+METHODS = (*BY_ROW, *WHOLE)
 OF_FUNCTIONS = ("gradient", "gradient_x_input", "integrated_gradients", "ablation", "occlusion", "shapley")
 OF_CODES = ("ablation", "occlusion", "shapley", "permutation", "layer_activation")  # no derivative by an input
 SLOPES = ("gradient", "smoothgrad", "neuron_gradient")  # per unit of the input; the others are shares of a number

@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,63 +17,51 @@ from torch import Tensor
 from calclab.core import State
 from calclab.subject.network import Network
 from calclab.text import cell as guarded
-from calclab.topic.importance import trust
-from calclab.topic.importance.methods import BY_ROW, INWARD, METHODS
-
-if TYPE_CHECKING:
-    from calclab.topic.importance.importance import Importance
+from calclab.topic.importance.methods import INWARD, WHOLE
+from calclab.topic.importance.problem import ImportanceProblem
 
 NAME = "table.csv"
 HEADER = ("row", "feature", "method", "target", "value", "error")
 Part = tuple[str, Tensor, Tensor, Sequence[str]]  # method, values (N, C), errors (N, C), the target of each row
 
 
-def leave(topic: Importance, state: State, folder: Path) -> None:
-    whole = [name for name in METHODS if name not in BY_ROW]
-    write(folder, parts(topic, state), topic.features, topic.places, whole)
-
-
-def parts(topic: Importance, state: State) -> list[Part]:
+def parts(problem: ImportanceProblem, state: State) -> list[Part]:
     """Values and errors (N, C) of each method, in the user's units."""
     found: list[Part] = []
-    features = topic.asked.features
-    if topic.by_row:
+    features = problem.features
+    if problem.by_row:
         values, errors = (
             torch.cat([state["blocks"][str(i)][name] for i in range(len(state["blocks"]))], 1)
             for name in ("values", "errors")
         )
-        for m, name in enumerate(topic.by_row):
+        for m, name in enumerate(problem.by_row):
             own, off = features.by_feature(values[m], name), features.by_feature(errors[m].abs())
-            if (factor := topic.factor_of(name)) is not None:
+            if (factor := problem.factor_of(name)) is not None:
                 own, off = own * factor, off * factor
             own, off = features.per_unit(name, own), features.per_unit(name, off)
-            found.append((name, own.cpu(), off.cpu(), targets(topic, name)))
+            found.append((name, own.cpu(), off.cpu(), targets(problem, name)))
     if "permutation" in state:
         entry = state["permutation"]
-        assert isinstance(topic.subject, Network)
-        score = topic.asked.score(topic.subject)
+        assert isinstance(problem.subject, Network)
+        score = problem.score(problem.subject)
         found.append(("permutation", entry["values"].cpu(), entry["errors"].cpu(), [score]))
     return found
 
 
-def targets(topic: Importance, method: str) -> list[str]:
+def targets(problem: ImportanceProblem, method: str) -> list[str]:
     """What was attributed of each row, by name."""
-    asked, count = topic.asked, max(1, topic.count)
-    if method not in INWARD and topic.asked.target == "predicted" and isinstance(topic.subject, Network):
-        chosen = trust.predicted(asked, topic.inputs)
-        assert chosen is not None
-        through = asked.of_what(method).removeprefix(asked.what)
-        return [asked.outputs[int(i)] + through for i in chosen]
-    named = asked.outputs or method in INWARD
-    return [asked.of_what(method) if named else topic.subject.name] * count
+    chosen = None if method in INWARD else problem.predicted(problem.inputs)
+    if chosen is not None:
+        through = problem.of_what(method).removeprefix(problem.what)
+        return [problem.outputs[int(i)] + through for i in chosen]
+    named = problem.outputs or method in INWARD
+    return [problem.of_what(method) if named else problem.subject.name] * max(1, problem.count)
 
 
-def write(
-    folder: Path, parts: Iterable[Part], features: Sequence[str], places: Sequence[int], whole: Sequence[str]
-) -> None:
+def write(folder: Path, parts: Iterable[Part], features: Sequence[str], places: Sequence[int]) -> None:
     """Whole or not at all. ``places`` are the rows' in the user's table. A cell is empty where there is no number: an
-    error that is not known, a column that never varies. The one row of methods that speak of the ``whole`` is called
-    all."""
+    error that is not known, a column that never varies. The one row of methods that speak of all rows together is
+    called all."""
     path = folder / NAME
     temporary = path.with_suffix(".csv.part")
     with temporary.open("w", encoding="utf-8", newline="") as file:
@@ -82,7 +69,7 @@ def write(
         for method, values, errors, targets in parts:
             words = [quoted(name) for name in features]
             for row, (numbers, bounds) in enumerate(zip(values.tolist(), errors.tolist(), strict=True)):
-                head = "all" if method in whole else str(places[row])
+                head = "all" if method in WHOLE else str(places[row])
                 target = quoted(targets[row])
                 file.writelines(
                     f"{head},{name},{method},{target},{cell(value)},{cell(error)}\n"

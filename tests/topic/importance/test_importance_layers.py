@@ -58,7 +58,7 @@ def test_conductance_ranks_the_units_of_a_layer(walk, net, tmp_path) -> None:
     topic = importance(net, method="conductance", layer="hidden.2")
     found = walk(topic)
     said, values = found.answer.sentence, found.answer.values
-    assert topic.features == tuple(f"hidden.2[{i}]" for i in range(6))
+    assert topic.problem.features.names == tuple(f"hidden.2[{i}]" for i in range(6))
     assert said.startswith("30 held-out rows, 3 times trained without them: ")
     assert f"{values['most important']} matters most: mean |conductance of predicted class|" in said
     assert "over 30 rows" in said
@@ -105,7 +105,7 @@ def test_methods_of_captums_look_at_units_and_neurons(walk, net, tmp_path) -> No
     (g,) = torch.autograd.grad(net.activations(x)["hidden.1"][:, 2].sum(), x)
     torch.testing.assert_close(found.answer.values["importance"], g.abs().mean(0))
     assert "mean |∂hidden.1[2]/∂x|" in found.answer.sentence
-    assert topic.ordering == ("gradient",)
+    assert topic.problem.ordering == ("gradient",)
     written = table(topic, found.state, tmp_path)
     assert {line["target"] for line in written if line["method"] == "neuron_gradient"} == {"hidden.1[2]"}
     assert {line["target"] for line in written if line["method"] == "gradient"} <= {"no", "yes"}
@@ -149,7 +149,7 @@ def test_without_captum_its_methods_say_what_to_install(net, monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(UserError, match=r"pip install 'calclab\[captum\]'"):
         importance(net, method="layer_activation", layer="hidden.0")
-    assert importance(net, method="conductance", layer="hidden.0").features  # is the lab's own
+    assert importance(net, method="conductance", layer="hidden.0").problem.features.names  # is the lab's own
 
 
 def test_a_function_has_no_layers() -> None:

@@ -86,7 +86,11 @@ def test_a_run_that_goes_on_has_the_same_bits(good) -> None:
     steps = range(topic.steps + 1)
     state, _, whole = block(topic, begin(topic).state, steps)
     kinds = [kind for kind, _ in topic.plan]
-    for stop in (1, topic.count - 3, *(topic.count + kinds.index(kind) + 1 for kind in dict.fromkeys(kinds))):
+    for stop in (
+        1,
+        topic.problem.count - 3,
+        *(topic.problem.count + kinds.index(kind) + 1 for kind in dict.fromkeys(kinds)),
+    ):
         half, _, first = block(topic, begin(topic).state, steps[:stop])
         file = io.BytesIO()
         torch.save(half, file)
@@ -185,7 +189,7 @@ def test_results_are_in_the_users_units(houses: Path, tmp_path: Path) -> None:
     topic = importance(solved(data), method=["gradient", "integrated_gradients"], target="price")
     found = tidy(topic, tmp_path)
     plain = read(houses, "price", standardize=False).inputs
-    assert topic.features == ("area", "age", "city")
+    assert topic.problem.features.names == ("area", "age", "city")
     for k in range(24):
         assert found[str(k), "area", "gradient"] == (pytest.approx(3), "price")
         assert found[str(k), "age", "gradient"] == (pytest.approx(-2), "price")

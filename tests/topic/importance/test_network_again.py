@@ -12,7 +12,7 @@ from calclab.network.mlp import Mlp
 from calclab.network.transformer import Transformer
 from calclab.subject import again
 from calclab.subject.network import Network, network
-from calclab.topic.importance import trust
+from calclab.topic.importance.retraining import no_retraining
 
 torch.set_num_threads(1)
 SMALL = partial(Mlp, width=5, depth=2, activation="tanh", bias=True)
@@ -58,7 +58,7 @@ def test_a_transformer_is_trained_again_from_other_positions(make_data, make_net
     rows = make_data(40, (24,), 2)
     module = partial(Transformer, width=16, heads=2, blocks=1, activation="gelu")
     net = make_network(module, rows, train=2)
-    assert trust.no_retraining(net) == ""
+    assert no_retraining(net) == ""
     new = again.with_new(net, None, 3)
     moved = [name for name, p in new.parameters().items() if not torch.equal(p, net.parameters()[name])]
     assert "position" in moved
@@ -80,10 +80,10 @@ def test_what_cannot_be_drawn_is_named(make_data, make_network) -> None:
             return x @ self.w
 
     rows = make_data(20, (4,), 1)
-    assert "reset_parameters" in trust.no_retraining(make_network(Own, rows, train=2))
-    assert "train=0" in trust.no_retraining(make_network(SMALL, rows))
-    assert trust.no_retraining(make_network(SMALL, rows, train=2)) == ""
-    assert "too few" in trust.no_retraining(make_network(SMALL, make_data(4, (4,), 1), train=2))
+    assert "reset_parameters" in no_retraining(make_network(Own, rows, train=2))
+    assert "train=0" in no_retraining(make_network(SMALL, rows))
+    assert no_retraining(make_network(SMALL, rows, train=2)) == ""
+    assert "too few" in no_retraining(make_network(SMALL, make_data(4, (4,), 1), train=2))
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -1,4 +1,9 @@
-"""What is asked for: the rows, what is attributed of them, and what they are compared with."""
+"""The problem: which rows, what is attributed of them (the target t), and what they are compared with (the baseline).
+
+    a_j(x) says how much feature j of the row x has to do with t(x), where t(x) is one number made of the outputs.
+
+A network looks at rows of its data, a function at its start.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calclab.attribution import Attribution, attribute
 from calclab.attribution.baseline import baselines
 from calclab.attribution.model import Model
 from calclab.attribution.target import Target, choose
@@ -18,12 +22,12 @@ from calclab.core import Function
 from calclab.errors import UserError
 from calclab.subject.network import Network
 from calclab.topic.importance.features import Columns, Features, Units
-from calclab.topic.importance.methods import INWARD, LAYERED, OF_NEURON, OF_UNITS, PLAYERS, REFINED, SAMPLED, STEPPED
+from calclab.topic.importance.methods import BY_ROW, INWARD, OF_NEURON, OF_ONE_TRAINING, OF_UNITS
 
-WINDOW = 3  # side of the square of an image that occlusion covers
+PART = 256  # rows, at most, that the trust report looks at again and again, evenly spaced
 
 
-class Called(nn.Module):
+class FunctionModule(nn.Module):
     """A function as a module: (B, n) to (B, m)."""
 
     def __init__(self, function: Function) -> None:
@@ -40,21 +44,63 @@ class Called(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """A network looks at its rows, a function at its start. ``methods`` are all of inputs, or all of a layer's units
-    (`mistakes.refuse_layer`)."""
+class ImportanceProblem:
+    """``methods`` are all of inputs, or all of a layer's units (`refusals.refuse_layer`); the first one gives the
+    ranking. ``most`` rows are looked at, None: all of them; ``tol`` and ``samples`` are the methods' own where None."""
 
     subject: Function | Network
     methods: tuple[str, ...]
     target: str
     baseline: Any
+    most: int | None
     tol: float | None
     samples: int | None
     seed: int
     layer: str | None = None
     neuron: Any = None
 
+    # --- the methods ---
+
+    @cached_property
+    def by_row(self) -> tuple[str, ...]:
+        """The methods that give values for each row."""
+        return tuple(name for name in self.methods if name in BY_ROW)
+
+    @property
+    def head(self) -> str:
+        """The first method, which gives the ranking."""
+        return self.methods[0]
+
+    @cached_property
+    def ordering(self) -> tuple[str, ...]:
+        """The methods whose values tell in which order columns are to be deleted: those of inputs, of the target."""
+        return tuple(name for name in self.by_row if name not in OF_ONE_TRAINING)
+
     # --- the rows ---
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        """The rows looked at, (N, d)."""
+        return self.reference[: self.most]
+
+    @property
+    def count(self) -> int:
+        """How many rows are attributed one by one."""
+        return len(self.inputs) if self.by_row else 0
+
+    def labels_of(self, rows: slice | Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[rows]
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Where the rows looked at are in the user's table, from 0."""
+        known = self.subject.data.places if isinstance(self.subject, Network) else None
+        return list(range(len(self.inputs))) if known is None else known[: len(self.inputs)].tolist()
+
+    @cached_property
+    def part(self) -> Tensor:
+        """The numbers of the rows that the trust report looks at."""
+        return evenly(len(self.inputs), PART)
 
     @cached_property
     def columns(self) -> Columns:
@@ -130,60 +176,12 @@ class Asked:
 
     @cached_property
     def module(self) -> nn.Module:
-        return Called(self.subject) if isinstance(self.subject, Function) else self.subject.module
+        return FunctionModule(self.subject) if isinstance(self.subject, Function) else self.subject.module
 
-    def look(
-        self,
-        method: str,
-        rows: Tensor,
-        labels: Tensor | None,
-        *,
-        network: Network | None = None,
-        fixed: Tensor | None = None,
-    ) -> Attribution:
-        """One method on rows (b, d): of ``network`` in place of the subject, and of the outputs ``fixed`` (b,) in place
-        of the predicted ones."""
-        subject = self.module if isinstance(self.subject, Function) else network or self.subject
-        options = self.options(method)
-        if method == "permutation" and isinstance(subject, Network):
-            options["score"] = self.score(subject)
-        return attribute(
-            subject,
-            "ablation" if method == "occlusion" and self.columns.image is None else method,
-            rows,
-            target=self.kind if fixed is None else fixed,
-            labels=labels,
-            baseline=self.compared,
-            reference=self.reference,
-            reference_labels=self.labels,
-            seed=self.seed,
-            **options,
-        )
-
-    def options(self, method: str) -> dict[str, Any]:
-        """What a method is told besides rows, target and baseline."""
-        options: dict[str, Any] = {}
-        image = self.columns.image
-        if image is not None and method == "occlusion":
-            options["window"] = (min(WINDOW, image[1]), min(WINDOW, image[2]))
-        if method == "gradient":
-            options["absolute"] = False
-        if method in REFINED and self.tol is not None:
-            options["tol"] = self.tol
-        if self.samples is not None:
-            options |= {
-                name: self.samples
-                for name, methods in (("samples", SAMPLED), ("steps", STEPPED), ("repeats", ("permutation",)))
-                if method in methods
-            }
-        grouped = method in PLAYERS or (method == "occlusion" and image is None)
-        if grouped and self.columns.groups is not None:
-            options["groups"] = self.columns.groups
-        if method in LAYERED:
-            options["layer"] = self.layer
-        if method in OF_NEURON:
-            options["neuron"] = self.neuron
-        return options
+    def chosen(self, outputs: Tensor, labels: Tensor | None) -> Target:
+        """The target of rows with these outputs (b, m)."""
+        loss = self.subject.loss.rows if isinstance(self.subject, Network) else None
+        return choose(self.kind, outputs, names=self.outputs, labels=labels, loss=loss)
 
     def score(self, network: Network) -> str:
         """What permutation importance is a fall of."""
@@ -191,10 +189,12 @@ class Asked:
             return "loss"
         return "accuracy" if network.data.classification else "r2"
 
-    def chosen(self, outputs: Tensor, labels: Tensor | None) -> Target:
-        """The target of rows with these outputs (b, m)."""
-        loss = self.subject.loss.rows if isinstance(self.subject, Network) else None
-        return choose(self.kind, outputs, names=self.outputs, labels=labels, loss=loss)
+    def predicted(self, x: Tensor) -> Tensor | None:
+        """The outputs (b,) predicted for rows x, to be held fixed; None where the target is no prediction."""
+        if not isinstance(self.subject, Network) or self.target != "predicted":
+            return None
+        with torch.no_grad():
+            return self.subject.batch_outputs(x).argmax(1)
 
     # --- what they are compared with ---
 
@@ -257,9 +257,10 @@ class Asked:
 
     # --- the user's numbers ---
 
-    def factor(self, rows: Tensor) -> Tensor | None:
-        """What brings attributions of rows (b, d) to the unit of the number that is predicted, (b, 1), where it was
-        standardised; None where the target has no unit or the user's already."""
+    @cached_property
+    def factor(self) -> Tensor | None:
+        """What brings attributions of the rows looked at to the unit of the number that is predicted, (N, 1), where it
+        was standardised; None where the target has no unit or the user's already."""
         data = self.subject.data if isinstance(self.subject, Network) else None
         if data is None or data.target_units is None or self.target in ("loss", "label"):
             return None
@@ -267,7 +268,20 @@ class Asked:
         if len(scale) != len(self.outputs) or (self.target != "predicted" and self.what not in self.outputs):
             return None
         if self.target != "predicted" or len(scale) == 1:
-            return scale[self.outputs.index(self.what)].expand(len(rows), 1)
+            return scale[self.outputs.index(self.what)].expand(len(self.inputs), 1)
         assert isinstance(self.subject, Network)
         with torch.no_grad():
-            return scale[self.subject.batch_outputs(rows).argmax(1)][:, None]
+            return scale[self.subject.batch_outputs(self.inputs).argmax(1)][:, None]
+
+    def factor_of(self, method: str) -> Tensor | None:
+        """The factor of the methods that speak of the target."""
+        return None if method in INWARD else self.factor
+
+
+def evenly(count: int, most: int) -> Tensor:
+    """The numbers of at most ``most`` rows out of ``count``, evenly spaced, the first among them.
+
+    >>> evenly(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return torch.arange(0, count, -(-count // most)) if count else torch.arange(0)

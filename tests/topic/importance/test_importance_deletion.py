@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from calclab.topic.importance.curves import Course, area
+from calclab.topic.importance.deletion import Course, area, counts
 
 torch.set_num_threads(1)
 W = torch.tensor([2.0, -1.0, 0.5, 3.0, -0.25], dtype=torch.float64)
@@ -17,8 +17,8 @@ def test_an_additive_target_loses_what_is_deleted() -> None:
     parts = (X - ORIGIN) * W  # F(x) - F(b) in parts
     way = parts.sum(1)
     order = COURSE.order(parts, signed=True)
-    assert COURSE.counts() == [0, 1, 2, 3, 4, 5]
-    for count in COURSE.counts():
+    assert counts(5) == [0, 1, 2, 3, 4, 5]
+    for count in counts(5):
         first = torch.zeros_like(parts).scatter_(1, order[:, :count], 1.0)
         gone = (parts * first).sum(1)
         deletion, insertion = COURSE.at(order, count)
@@ -27,10 +27,10 @@ def test_an_additive_target_loses_what_is_deleted() -> None:
 
 
 def test_the_true_order_is_better_than_any_at_random() -> None:
-    x = torch.tensor([count / 5 for count in COURSE.counts()], dtype=torch.float64)
+    x = torch.tensor([count / 5 for count in counts(5)], dtype=torch.float64)
 
     def areas(order: torch.Tensor) -> tuple[float, float]:
-        curves = torch.tensor([[float(v) for v in COURSE.at(order, count)] for count in COURSE.counts()]).double()
+        curves = torch.tensor([[float(v) for v in COURSE.at(order, count)] for count in counts(5)]).double()
         return float(area(x, curves[:, 0])), float(area(x, curves[:, 1]))
 
     deletion, insertion = areas(COURSE.order((X - ORIGIN) * W, signed=True))

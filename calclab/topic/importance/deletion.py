@@ -8,12 +8,15 @@ baseline. A good order lets it fall early when columns are deleted, and rise ear
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from calclab.subject.network import Network
+from calclab.topic.importance.problem import ImportanceProblem
 
 POINTS = 20  # places on a curve
 RANDOM = 5  # orders at random, whose mean curve stands beside
@@ -28,11 +31,6 @@ class Course:
     values: Callable[[Tensor], Tensor]
     spread: Callable[[Tensor], Tensor]
     columns: int
-
-    def counts(self) -> list[int]:
-        """How many columns are deleted at each point of a curve: from none to all."""
-        points = min(POINTS, self.columns)
-        return [round(self.columns * i / points) for i in range(points + 1)]
 
     @cached_property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -68,6 +66,37 @@ class Course:
             return (way.sign() * (self.values(points) - bottom)).sum() / whole
 
         return left(torch.where(gone, self.origin, self.rows)), left(torch.where(gone, self.rows, self.origin))
+
+
+def counts(columns: int) -> list[int]:
+    """How many columns are deleted at each point of a curve: from none to all.
+
+    >>> counts(4)
+    [0, 1, 2, 3, 4]
+    """
+    points = min(POINTS, columns)
+    return [round(columns * i / points) for i in range(points + 1)]
+
+
+def course(problem: ImportanceProblem, x: Tensor, labels: Tensor | None) -> Course:
+    """The way between the rows x (b, d) and the baseline, along which columns are deleted."""
+    network = problem.subject
+    assert isinstance(network, Network)
+    with torch.no_grad():
+        target = problem.chosen(network.batch_outputs(x), labels)
+
+    def values(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return target.values(network.batch_outputs(points), slice(0, len(x))).detach()
+
+    return Course(x, problem.origin, values, problem.columns.spread, len(problem.columns.names))
+
+
+def curve_point(course: Course, orders: Sequence[Sequence[Tensor]], count: int) -> Tensor:
+    """Deletion and insertion (M, 2) with ``count`` columns gone, the mean over the orders (b, C) of each of M kinds."""
+    return torch.stack(
+        [torch.stack([torch.stack(course.at(order, count)) for order in each]).mean(0) for each in orders]
+    )
 
 
 def area(x: Tensor, y: Tensor) -> Tensor:
