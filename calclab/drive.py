@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic
+from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic, Values
 
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
@@ -65,14 +66,14 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
     """One block: at most ``size`` further steps, checked and written."""
     first = scan.step + 1
     stop = min(first + size, topic.steps + 1)
-    state, seen, columns = block(topic, scan.state, range(first, stop))
+    state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
     end = agree(topic.stop(columns))
     if end is None and stop > topic.steps:
         end = (topic.steps, Status.COMPLETED)
     if end is not None:
         if end[0] + 1 < stop:
             stop = end[0] + 1
-            state, seen, columns = block(topic, scan.state, range(first, stop))
+            state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
         seen[stop - 1] = state
     evidence = [row for k, there in seen.items() for row in topic.verify(there, k)]
     for sink in sinks:
@@ -89,24 +90,37 @@ def due(topic: Topic, k: int) -> bool:
     return k < half or k % max(1, -(-topic.steps // half)) == 0
 
 
+class Steps(Protocol):
+    """What a block asks of a topic."""
+
+    def step(self, state: State, k: int) -> tuple[State, Values]: ...
+
+    def derive(self, before: State, columns: Columns) -> Columns: ...
+
+
+def never(k: int) -> bool:
+    """Of no step."""
+    return False
+
+
 def block(
-    topic: Topic, state: State, steps: range, keep: Callable[[Topic, int], bool] = due
+    scan: Steps, state: State, steps: range, keep: Callable[[int], bool] = never
 ) -> tuple[State, dict[int, State], Columns]:
     """The state after ``steps``, the states at those of them to ``keep``, and the values in columns."""
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
     seen: dict[int, State] = {}
     before = state
     for k in steps:
-        state, values = topic.step(state, k)
+        state, values = scan.step(state, k)
         for name, value in values.items():
             entry = found.get(name)
             if entry is None:
                 entry = found[name] = ([], [])
             entry[0].append(k)
             entry[1].append(value)
-        if keep(topic, k):
+        if keep(k):
             seen[k] = state
-    return state, seen, topic.derive(before, gather(found))
+    return state, seen, scan.derive(before, gather(found))
 
 
 def gather(found: dict[str, tuple[list[int], list[Tensor]]]) -> Columns:

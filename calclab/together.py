@@ -1,13 +1,12 @@
 """Many descents as one scan: runs that differ only in numbers walk side by side, a row of one array each.
 
-The scan is `Descent`'s own: its start is (runs, n), its learning rate (runs, 1), and rules that work entry by entry,
-the gradients of formulas and `vmap` of any other function take both as they are. What comes out is cut into runs
-again, each with its own end, its own evidence and its own answer, as if it had walked alone.
+The iteration is that of one descent: its start is (runs, n), its learning rate (runs, 1), and rules that work entry
+by entry, the gradients of formulas and `vmap` of any other function take both as they are. What comes out is cut into
+runs again, each with its own end, its own evidence and its own answer, as if it had walked alone.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -16,11 +15,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Evidence, Scan, State, Status, Topic
+from calclab.core import Column, Columns, Evidence, Scan, State, Status
 from calclab.drive import block, due
 from calclab.optimizer import stack
-from calclab.topic.descent.descent import Descent
-from calclab.topic.descent.ending import ends
+from calclab.topic.descent.evidence import check_steps, size_at_start
+from calclab.topic.descent.iteration import Iteration
+from calclab.topic.descent.scan import Descent
+from calclab.topic.descent.stopping import stops
 
 BYTES = 2**28  # of states kept for one block: all runs, some steps
 STEPS = 2048  # the longest block
@@ -41,37 +42,40 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
     They have one subject and one rule, schedule and number of steps, and differ in lr, tol, the rule's numbers, and
     where they start.
     """
-    leader = joined(topics)
+    iteration = side_by_side([topic.iteration for topic in topics])
+    dtype = iteration.function.start.dtype
+    tol = torch.tensor([topic.tol for topic in topics], dtype=dtype)
+    scale = torch.tensor([topic.scale for topic in topics], dtype=dtype).unbind(1)
     found: list[tuple[int, Status] | None] = [None] * len(topics)
     parts: list[list[Columns]] = [[] for _ in topics]
     evidence: list[list[Evidence]] = [[] for _ in topics]
     last: list[State] = [{} for _ in topics]
-    state, first = leader.init(), 0
-    size = block_size(state)
-    while first <= leader.steps and None in found:
+    state, first = iteration.init(), 0
+    size, steps = block_size(state), iteration.steps
+    while first <= steps and None in found:
         if received:
             return
-        stop = min(first + size, leader.steps + 1)
-        _, states, columns = block(leader, state, range(first, stop), every)
-        here = ends(columns, leader.tol, leader.scale, settles=leader.minibatches is None)
+        stop = min(first + size, steps + 1)
+        _, states, columns = block(iteration, state, range(first, stop), lambda k: True)  # any may be some run's last
+        here = stops(columns, tol, (scale[0], scale[1]), settles=iteration.minibatches is None)
         columns = by_run(columns)
-        wanted = [k for k in range(first, stop) if due(leader, k)]
-        looks: dict[int, list[int]] = {k: [] for k in wanted}  # the runs that are looked at, by step
+        wanted = [k for k in range(first, stop) if due(topics[0], k)]
+        checked: dict[int, list[int]] = {k: [] for k in wanted}  # the runs of which evidence is gathered, by step
         for j, topic in enumerate(topics):
             if found[j] is not None:
                 continue
             own = row(columns, j)
-            if topic.predicted is None:
+            if topic.iteration.predicted is None:
                 own.pop("predicted_contraction", None)
-            end = found[j] = here[j] or ((topic.steps, Status.COMPLETED) if stop > topic.steps else None)
+            end = found[j] = here[j] or ((steps, Status.COMPLETED) if stop > steps else None)
             until = stop if end is None else end[0] + 1
             parts[j].append(own if until == stop else cut(own, until))
             if end is not None:
                 last[j] = pick(states[end[0]], j)
             for k in dict.fromkeys([*wanted[: bisect_left(wanted, until)], *([end[0]] if end else [])]):
-                looks.setdefault(k, []).append(j)
-        for k in sorted(looks):
-            for j, rows in zip(looks[k], looked(topics, states[k], k, looks[k]), strict=True):
+                checked.setdefault(k, []).append(j)
+        for k in sorted(checked):
+            for j, rows in zip(checked[k], verify(topics, states[k], k, checked[k]), strict=True):
                 evidence[j] += rows
         state, first = states[stop - 1], stop
     for j, end in enumerate(found):
@@ -81,41 +85,38 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
         yield Scan(end[1], end[0], last[j], values, evidence[j]), columns
 
 
-def looked(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int]) -> Iterator[Sequence[Evidence]]:
+def verify(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int]) -> Iterator[Sequence[Evidence]]:
     """The evidence of ``runs`` in step k: of step 0 once for all with the same start, of short walks all together."""
-    if k > 0 and topics[0].short and topics[0].minibatches is None:
-        some = {name: state[name][runs] for name in ("x", "gradient", "loss")}
-        yield from topics[0].verify_each([topics[j] for j in runs], some, k)
+    first = topics[0]
+    if k > 0 and first.iteration.short and first.minibatches is None:
+        x, loss, g = (state[name][runs] for name in ("x", "loss", "gradient"))
+        yield from check_steps(first.function, x, loss, g, k, [size_at_start(topics[j].function) for j in runs])
         return
     known: dict[tuple[float, ...], Sequence[Evidence]] = {}
     for j in runs:
         topic = topics[j]
-        start = tuple(topic.function.start.tolist()) if k == 0 and topic.short else (float(j),)
+        start = tuple(topic.function.start.tolist()) if k == 0 and topic.iteration.short else (float(j),)
         if start not in known:
             known[start] = topic.verify(pick(state, j), k)
         yield known[start]
 
 
-def joined(topics: Sequence[Descent]) -> Descent:
-    """One descent whose start, learning rate and rule's numbers have a row for each of ``topics``."""
-    first = topics[0]
-    start = torch.stack([topic.function.start for topic in topics])
-    one = copy.copy(first)
-    vars(one).update(
+def side_by_side(runs: Sequence[Iteration]) -> Iteration:
+    """One iteration whose start, learning rate, prediction and rule's numbers have a row for each of ``runs``."""
+    first, rule = runs[0], stack([run.rule for run in runs])
+    assert rule is not None
+    start = torch.stack([run.function.start for run in runs])
+    return replace(
+        first,
         function=replace(first.function, start=start),
-        short=first.short,
-        predicted=predicted(topics, start),
-        lr=column([topic.lr for topic in topics], start),
-        tol=start.new_tensor([topic.tol for topic in topics]),
-        scale=tuple(start.new_tensor(sizes) for sizes in zip(*(topic.scale for topic in topics), strict=True)),
-        optimizer=stack([topic.optimizer for topic in topics]),
+        rule=rule,
+        lr=column([float(run.lr) for run in runs], start),
+        predicted=predicted([run.predicted for run in runs], start),
     )
-    return one
 
 
-def predicted(topics: Sequence[Descent], like: Tensor) -> Tensor | None:
+def predicted(known: Sequence[float | Tensor | None], like: Tensor) -> Tensor | None:
     """Theory's contraction of each run, (runs,); None where it has nothing to say of any."""
-    known = [topic.predicted for topic in topics]
     if all(number is None for number in known):
         return None
     return like.new_tensor([math.nan if number is None else float(number) for number in known])
@@ -146,11 +147,6 @@ def pick(state: State, j: int) -> State:
         name: pick(value, j) if isinstance(value, dict) else value[j] if value.ndim else value
         for name, value in state.items()
     }
-
-
-def every(topic: Topic, k: int) -> bool:
-    """Any step may be the last of some run."""
-    return True
 
 
 def by_run(columns: Columns) -> dict[str, Column]:

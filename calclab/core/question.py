@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from calclab.core.evidence import Ball
 from calclab.core.layout import Layout
 from calclab.errors import UserError
+
+Found = TypeVar("Found")
 
 
 class Exact(Protocol):
@@ -86,6 +88,14 @@ class Function:
     exact: Exact | None = None
     links: tuple[Function, ...] = ()
     split: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+    known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # see `once`
+
+    def once(self, what: str, find: Callable[[Function], Found]) -> Found:
+        """What ``find`` finds of it, kept with the function under the name ``what``: all runs on it share that."""
+        if what not in self.known:
+            self.known[what] = find(self)
+        found: Found = self.known[what]
+        return found
 
     @property
     def scalar(self) -> bool:

@@ -15,8 +15,9 @@ from calclab.numerics.operators import LinearOperator
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.rules import GradientDescent
 from calclab.subject.network import Network
-from calclab.topic.comparison.many import many as side_by_side
+from calclab.topic.comparison.batched import batched as side_by_side
 from calclab.topic.descent import Descent
+from calclab.topic.descent.iteration import Iteration
 from calclab.topic.descent.walk import Walk
 from calclab.topic.hessian.bulk import Against
 from calclab.topic.hessian.evidence import along as curvature_along
@@ -277,7 +278,7 @@ def test_a_slope_in_the_users_units_is_divided_by_what_it_was_scaled_with() -> N
 
 @pytest.mark.parametrize("stride", [0, 1, 3])
 def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Descent, "stride", stride)
+    monkeypatch.setattr(Iteration, "stride", stride)
     start = normal(150)
     f = Function("f", lambda z: z @ z, start, tuple(f"x{i}" for i in range(150)))
     topic = Descent(

@@ -103,7 +103,7 @@ def portions(walkers: Sequence[Walker]) -> Iterator[Sequence[Walker]]:
     """As many at once as memory allows."""
     topic = walkers[0].topic
     x = topic.function.start
-    numbers = COLUMNS + (4 * len(x) if topic.short else 0)
+    numbers = COLUMNS + (4 * len(x) if topic.iteration.short else 0)
     size = max(1, BYTES // (x.element_size() * (topic.steps + 1) * numbers))
     for i in range(0, len(walkers), size):
         yield walkers[i : i + size]

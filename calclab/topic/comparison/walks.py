@@ -3,7 +3,7 @@
 The clock k counts gradient evaluations after the one at the start. A rule proposes its next point as soon as it stands
 on one, and arrives there when the clock has reached what the step costs: one evaluation, and what the rule has looked
 at besides (a trial of a line search counts as one, a Hessian as n). Rules propose for all their walks at once where
-they can (`many`); others one walk at a time. All points where something arrives are evaluated together.
+they can (`batched`); others one walk at a time. All points where something arrives are evaluated together.
 
 A walk ends as in topic=descent: where ‖g‖ < tol, where it leaves the finite numbers, and where |f| or ‖g‖ passes 1e10
 times its scale at the start. It then stays where it is, and costs nothing.
@@ -21,8 +21,8 @@ from torch import Tensor
 from calclab.core import Function, Point, Rule, State
 from calclab.numerics.operators import evaluate
 from calclab.optimizer import spent
-from calclab.topic.comparison.many import many
-from calclab.topic.descent.runaway import runs_away, sizes
+from calclab.topic.comparison.batched import batched
+from calclab.topic.descent.stopping import runs_away, sizes
 
 CHUNK = 64  # points evaluated at once where the function is no short formula: memory goes with it
 
@@ -126,7 +126,7 @@ class Walks:
         }
 
     def fresh(self, rule: Rule, x: Tensor) -> State:
-        if (batch := many(rule)) is not None:
+        if (batch := batched(rule)) is not None:
             return batch.init(x)
         return {str(b): rule.init(point) for b, point in enumerate(x)}
 
@@ -164,7 +164,7 @@ class Walks:
         x, ahead, used = state["x"], state["ahead"].clone(), state["ahead_used"].clone()
         rules = dict(state["rules"])
         for i, (name, rule) in enumerate(self.rules.items()):
-            if (batch := many(rule)) is not None:
+            if (batch := batched(rule)) is not None:
                 point = Point(x[i], state["loss"][i], state["gradient"][i], self.function)
                 move, rules[name] = batch.update(point, rules[name], self.columns[i])
                 ahead[i], used[i] = x[i] + move, state["used"][i] + 1

@@ -1,8 +1,9 @@
-"""Descent: the walk, what each step shows (`trace`), its theory beforehand (`forecast`), when it has run away
-(`runaway`), where it ended (`ending`), and how that is told (`answer`, `pictures`)."""
+"""Descent: the topic (`scan`) and what it iterates, from values alone (`iteration`); its theory beforehand
+(`forecast`), when it stops (`stopping`), what is known at its end (`walk`), where that is (`ending`) and what to do
+next (`advice`, `nonfinite`, `chance`); `answer`, `evidence`, `pictures`."""
 
 from __future__ import annotations
 
-from calclab.topic.descent.descent import Descent
+from calclab.topic.descent.scan import Descent
 
 __all__ = ["Descent"]

@@ -5,26 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Function
+from calclab.core import Answer
 from calclab.numerics.tolerance import tolerance_of
 from calclab.topic import words
 from calclab.topic.descent.ending import Ending
-from calclab.topic.descent.forecast import Forecast
+from calclab.topic.descent.walk import Walk
 from calclab.topic.proven import proven
 
 
-def answer(
-    function: Function,
-    x: Tensor,
-    loss: Tensor,
-    size: Tensor,
-    end: Ending,
-    forecast: Forecast | None,
-    listed: bool,
-    height: float,
-) -> Answer:
-    """At x (n,), which is written out where ``listed``, with f(x) and ``size`` = ‖∇f(x)‖; ``height`` is |f| at the
-    start, by which it is judged whether f(x) has kept its digits."""
+def answer(walk: Walk, end: Ending, *, listed: bool, height: float) -> Answer:
+    """Where the walk ended, x (n,) written out where ``listed``; ``height`` is |f| at the start, by which it is judged
+    whether f(x) has kept its digits."""
+    function, x, loss, size, forecast = walk.function, walk.x, walk.loss, walk.gradient.norm(), walk.forecast
     values: dict[str, Tensor | str] = {"loss": loss}
     true = proven(function, x, loss, 0)
     allowed = tolerance_of(loss.dtype).certified * max(abs(float(true.best)), height)

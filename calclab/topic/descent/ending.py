@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calclab.core import Columns, Function, Status
+from calclab.core import Function
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import dense_hessian, value_and_gradient
@@ -20,8 +20,7 @@ from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.descent.advice import bottomless, further, learn, overshoots, smaller
 from calclab.topic.descent.chance import chance
-from calclab.topic.descent.lost import lost
-from calclab.topic.descent.runaway import runs_away
+from calclab.topic.descent.nonfinite import lost
 from calclab.topic.descent.walk import Walk
 
 FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
@@ -40,26 +39,6 @@ class Ending:
 
     word: str
     sentence: str
-
-
-def ends(
-    columns: Columns, tol: float | Tensor, scale: tuple[float | Tensor, float | Tensor], *, settles: bool
-) -> list[tuple[int, Status] | None]:
-    """The first step of a block at which each run should have ended, and how; None where it goes on.
-
-    Columns are (steps,) of one run or (steps, runs); ``tol`` and ``scale`` may be (runs,). Of mini-batches nothing
-    ``settles``: a few rows may agree by luck.
-    """
-    loss, size = columns["loss"].data, columns["gradient_norm"].data
-    hits = {Status.NONFINITE: ~(loss.isfinite() & size.isfinite()), Status.DIVERGED: runs_away(loss, size, scale)}
-    if settles:
-        hits[Status.CONVERGED] = size < tol
-    hit = torch.stack(list(hits.values())).reshape(len(hits), len(loss), -1)
-    first = torch.where(hit.any(1), hit.int().argmax(1), len(loss))  # (ways, runs)
-    steps, ways = columns["loss"].steps, tuple(hits)
-    order = first * len(ways) + torch.arange(len(ways))[:, None]  # of ways at one step the first counts
-    found = (divmod(number, len(ways)) for number in order.amin(0).tolist())
-    return [(steps[at], ways[way]) if at < len(steps) else None for at, way in found]
 
 
 def ending(walk: Walk) -> Ending:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -80,7 +79,7 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     theory: Any = getattr(rule, "theory", None)
     if theory is None:
         return None
-    λ, V, g, falling = at_start(function)
+    λ, V, g, falling = function.once("spectrum at the start", start_spectrum)
     if not bool(λ.isfinite().all()):
         return None
     smallest, largest = float(λ[0]), float(λ[-1])
@@ -132,20 +131,15 @@ def is_quadratic(function: Function) -> bool:
     return function.exact is not None and function.exact.degree <= 2
 
 
-def at_start(function: Function) -> tuple[Tensor, Tensor, Tensor, int]:
+def start_spectrum(function: Function) -> tuple[Tensor, Tensor, Tensor, int]:
     """Eigenvalues and vectors of the Hessian at the start, the gradient, and how many eigenvalues are negative, which
-    is proven for a small quadratic: found once for all runs on one function."""
-    if function not in KNOWN:
-        λ, V = eigen(symmetric(hessian_where_known(function.call, function.start)))
-        ball = None
-        if function.exact is not None and is_quadratic(function) and len(λ) <= PROVEN:
-            ball = function.exact.eigenvalues(function.start)
-            if bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
-                λ = ball.mid.to(λ)
-            else:
-                ball = None
-        KNOWN[function] = λ, V, evaluate(function, function.start)[1], inertia(λ, ball).negative
-    return KNOWN[function]
-
-
-KNOWN: WeakKeyDictionary[Function, tuple[Tensor, Tensor, Tensor, int]] = WeakKeyDictionary()
+    is proven for a small quadratic."""
+    λ, V = eigen(symmetric(hessian_where_known(function.call, function.start)))
+    ball = None
+    if function.exact is not None and is_quadratic(function) and len(λ) <= PROVEN:
+        ball = function.exact.eigenvalues(function.start)
+        if bool((ball.mid.isfinite() & ball.rad.isfinite()).all()):
+            λ = ball.mid.to(λ)
+        else:
+            ball = None
+    return λ, V, evaluate(function, function.start)[1], inertia(λ, ball).negative

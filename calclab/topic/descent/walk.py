@@ -18,8 +18,8 @@ from calclab.numerics.operators import NoSecondDerivative
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
-from calclab.topic.descent.runaway import at_start
 from calclab.topic.descent.sharpness import random_direction, sharpness
+from calclab.topic.descent.stopping import at_start
 
 PRODUCTS = 12  # with the Hessian, to hold a rate against λmax: what they find is never above it
 

@@ -34,15 +34,14 @@ from calclab.core import (
     Values,
 )
 from calclab.errors import UserError
-from calclab.numerics.verify import check_gradient, check_value
 from calclab.optimizer import admit
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.comparison import tuning
-from calclab.topic.comparison.alone import books, same_alone
 from calclab.topic.comparison.answer import answer
-from calclab.topic.comparison.many import exact
+from calclab.topic.comparison.batched import same_bits
+from calclab.topic.comparison.evidence import evidence
 from calclab.topic.comparison.pictures import labels, pictures
 from calclab.topic.comparison.rates import sweeps
 from calclab.topic.comparison.starts import law, starts
@@ -202,25 +201,13 @@ class Comparison(schema.topic.Comparison, Method):
     # --- the answer ---
 
     def verify(self, state: State, k: int) -> list[Evidence]:
-        walks, evidence = self.walks, [books(self.walks, state, k)]
-        for i, name in enumerate(self.names):
-            for b in self.looked_at(state, i, k):
-                evidence += same_alone(walks, name, state, i, b, k)
-        i, b = k % len(self.rules), 7 * k % walks.rows
-        x, g = state["x"][i, b], state["gradient"][i, b]
-        if bool(x.isfinite().all() & g.isfinite().all()):
-            scale = float(walks.scale[1][b])
-            height, steepness = (float(part[b % len(walks.starts)]) for part in walks.first)
-            if self.function.exact is not None and math.isfinite(height + steepness):
-                scale = steepness
-                evidence += check_value(self.function, x, state["loss"][i, b], k, scale=height)
-            evidence += check_gradient(self.function, x, g, k, scale=scale)
-        return evidence
+        alone = {name: self.taken_alone(state, i, k) for i, name in enumerate(self.names)}
+        return evidence(self.walks, state, k, alone)
 
-    def looked_at(self, state: State, i: int, k: int) -> list[int]:
+    def taken_alone(self, state: State, i: int, k: int) -> list[int]:
         """The walks of optimizer i that are taken again, alone: early on any, at the end the tuned one from the first
         start. Late ones only where a batch has the bits of a walk alone, as formulas have: elsewhere rounding grows."""
-        if k == self.budget and self.walks.straight and exact(self.rules[self.names[i]]):
+        if k == self.budget and self.walks.straight and same_bits(self.rules[self.names[i]]):
             return [int(self.tuned(state).rate[i]) * self.seeds]
         return [(31 * k + 7 * i) % self.walks.rows] if k <= 4 else []
 

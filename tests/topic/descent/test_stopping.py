@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from calclab.topic.descent.runaway import RUNAWAY, runs_away, sizes
+from calclab.topic.descent.stopping import RUNAWAY, runs_away, sizes
 
 
 def test_sizes_are_at_least_one_and_finite() -> None:

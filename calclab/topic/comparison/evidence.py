@@ -1,14 +1,26 @@
-"""Evidence for a comparison: its books, and one of its walks taken again, alone."""
+"""Evidence for a comparison: its books, some of its walks taken again, alone, and f and ∇f where one of them stands."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from calclab.core import Evidence, Point, State
 from calclab.numerics.operators import evaluate
-from calclab.numerics.verify import identity
+from calclab.numerics.verify import check_gradient, check_value, identity
 from calclab.optimizer import spent
 from calclab.topic.comparison.walks import Walks
+
+
+def evidence(walks: Walks, state: State, k: int, alone: Mapping[str, Sequence[int]]) -> list[Evidence]:
+    """Of step k; ``alone`` are the walks of each optimizer, by name, that are taken again."""
+    found = [books(walks, state, k)]
+    for i, (name, rows) in enumerate(alone.items()):
+        for b in rows:
+            found += same_alone(walks, name, state, i, b, k)
+    return found + check_walk(walks, state, k % len(walks.rules), 7 * k % walks.rows, k)
 
 
 def books(walks: Walks, state: State, k: int) -> Evidence:
@@ -38,3 +50,17 @@ def same_alone(walks: Walks, name: str, state: State, i: int, b: int, k: int) ->
         identity("x", method, state["x"][i, b], x, k, note=where),
         identity("evaluations", method, used, torch.full_like(used, moves + spent(rule, own)), k, note=where),
     ]
+
+
+def check_walk(walks: Walks, state: State, i: int, b: int, k: int) -> list[Evidence]:
+    """f and ∇f where walk b of optimizer i stands, relative to their size at its start."""
+    function, x, g = walks.function, state["x"][i, b], state["gradient"][i, b]
+    if not bool(x.isfinite().all() & g.isfinite().all()):
+        return []
+    found: list[Evidence] = []
+    scale = float(walks.scale[1][b])
+    height, steepness = (float(part[b % len(walks.starts)]) for part in walks.first)
+    if function.exact is not None and math.isfinite(height + steepness):
+        scale = steepness
+        found = check_value(function, x, state["loss"][i, b], k, scale=height)
+    return found + check_gradient(function, x, g, k, scale=scale)

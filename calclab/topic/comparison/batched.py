@@ -16,20 +16,20 @@ from calclab.core import Point, Rule, State
 from calclab.optimizer.lbfgs import LBFGS, LEAST
 
 
-def many(rule: Rule) -> Rule | None:
+def batched(rule: Rule) -> Rule | None:
     """What takes points (B, n) and lr (B, 1); None where walks have to be taken one at a time."""
     if getattr(rule, "entrywise", False):
         return rule
-    return ManyLBFGS(rule) if type(rule) is LBFGS else None
+    return BatchedLBFGS(rule) if type(rule) is LBFGS else None
 
 
-def exact(rule: Rule) -> bool:
+def same_bits(rule: Rule) -> bool:
     """Whether each of many walks has the bits of a walk alone."""
     return type(rule) is not LBFGS
 
 
 @dataclass(frozen=True)
-class ManyLBFGS:
+class BatchedLBFGS:
     """`LBFGS` for points (B, n). ``s`` and ``y`` are (B, history, n), newest last; ``rho`` (B, history) is 1 / yᵀs, and
     0 where there is no pair yet."""
 
