@@ -143,10 +143,10 @@ def test_points_given_and_points_drawn(walk) -> None:
     assert float(found.values[1]["log_abs_det"]) == pytest.approx(torch.tensor(19.0).log().item())
     assert Verdict.CERTIFIED in found.verdicts
     topic = jacobian(subject=f, points=50, seed=4)
-    x = topic.scan.asked.points
+    x = topic.scan.problem.points
     assert bool(((x >= -2) & (x <= 3)).all())
-    assert torch.equal(x, jacobian(subject=f, points=50, seed=4).scan.asked.points)
-    assert not torch.equal(x, jacobian(subject=f, points=50, seed=5).scan.asked.points)
+    assert torch.equal(x, jacobian(subject=f, points=50, seed=4).scan.problem.points)
+    assert not torch.equal(x, jacobian(subject=f, points=50, seed=5).scan.problem.points)
 
 
 def test_rows_do_not_depend_on_where_a_block_begins(net) -> None:
@@ -206,7 +206,7 @@ class Branching(nn.Module):
 def test_products_by_parameters_take_every_row_with_a_vector_of_its_own(make_data, make_network, module) -> None:
     net = make_network(module, make_data(6, (3,), 3))
     scan = jacobian(subject=net, rows=5, row=1, by="parameters", way="matrix_free").scan
-    made, θ = scan.asked.products(0, 5), net.flatten(net.parameters())
+    made, θ = scan.problem.products(0, 5), net.flatten(net.parameters())
     V, U = torch.randn(5, len(θ), dtype=θ.dtype), torch.randn(5, scan.shape[0], dtype=θ.dtype)
     pushed, pulled = made.push(V), made.pull(U)
     for b in range(5):

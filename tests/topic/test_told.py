@@ -24,9 +24,9 @@ from calclab.topic.hessian.evidence import along as curvature_along
 from calclab.topic.hessian.report import norm, spread
 from calclab.topic.hessian.slices import along, aside, model, plane, reach
 from calclab.topic.importance.features import Columns
+from calclab.topic.jacobian.answer import FAR, of_points, verdict, word_of
 from calclab.topic.jacobian.measures import LEVELS, conditions, of_matrices, orientation, quantiles
-from calclab.topic.jacobian.points import ENTRIES, PointScan
-from calclab.topic.jacobian.told import FAR, verdict, word_of
+from calclab.topic.jacobian.point_scan import ENTRIES, PointScan
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -235,13 +235,9 @@ def test_a_curvature_along_a_vector_is_held_against_its_own_size(unit: float, of
     assert within.verdict is Verdict.CONSISTENT  # the residual bounds more than that
 
 
-def test_over_many_points_the_least_and_the_largest_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from calclab.topic.jacobian import report
-
-    monkeypatch.setattr(report, "title", lambda scan: "f")
-    monkeypatch.setattr(report, "bracket", lambda *_: "")
-    asked = SimpleNamespace(count=21, first=10, function=lambda k: SimpleNamespace(exact=None, name="f at row 10"))
-    scan = SimpleNamespace(asked=asked, shape=(2, 3), plan=SimpleNamespace(way="reverse"), threshold=10.0, stretch=None)
+def test_over_many_points_the_least_and_the_largest_are_told() -> None:
+    f = SimpleNamespace(exact=None, name="f at row 10")
+    problem = SimpleNamespace(count=21, first=10, function=lambda k: f, shape=(2, 3))
     norms = torch.randperm(21, generator=torch.Generator().manual_seed(0)).double() + 1
     κ, rank = torch.arange(2.0, 23.0, dtype=torch.float64), torch.full((21,), 2.0, dtype=torch.float64)
     κ[4], rank[4] = 1e20, 1.0
@@ -251,7 +247,7 @@ def test_over_many_points_the_least_and_the_largest_are_told(monkeypatch: pytest
         "all.rank": rank,
         "all.singular_values": torch.stack([norms, norms / 2], 1),
     }
-    text = report.many(scan, state).sentence
+    text = of_points(problem, state, "reverse", 10.0, None).sentence
     at = int(norms.argmax()) + 10
     assert f"21 Jacobians of f, each 2 × 3: spectral norm 1 to 21, median 11, the largest at row {at}" in text
     assert "condition number 2 to 22, median" in text

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from calclab.topic.jacobian.topic import Jacobian
+from calclab.topic.jacobian.scan import Jacobian
 
 __all__ = ["Jacobian"]

@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from calclab.core import Answer, Bars, Curves, Evidence, Function, Labels, Picture, State, Values
+from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics import operators
 from calclab.numerics.jacobian import Map, golub_kahan, jacobians, of_module, plan, products
@@ -26,8 +26,8 @@ from calclab.numerics.verify import check_jacobian, identity
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
-from calclab.topic.jacobian import evidence, measures, told
-from calclab.topic.jacobian.followed import Followed
+from calclab.topic.jacobian import answer, evidence, measures, pictures
+from calclab.topic.jacobian.route import Route
 from calclab.topic.tape import Tape
 
 FORMED = 2**22  # entries, of all rows together, up to which a layer's Jacobian is formed
@@ -48,13 +48,17 @@ class LayerScan(Method):
         return self.subject.data.inputs[self.row : self.row + self.rows]
 
     @cached_property
-    def followed(self) -> Followed:
-        return Followed(self.subject, self.row, self.inputs)
+    def route(self) -> Route:
+        return Route(self.subject, self.row, self.inputs)
+
+    def refuse(self) -> None:
+        """UserError for a network without layers that can be followed."""
+        _ = self.tape
 
     @property
     def tape(self) -> Tape:
         """The layers with what went in and out, for the rows looked at."""
-        return self.followed.tape
+        return self.route.tape
 
     @cached_property
     def weighted(self) -> list[int]:
@@ -75,7 +79,7 @@ class LayerScan(Method):
             notes.append(
                 f"{self.subject.name} is no plain sequence of layers: the way from the input to each is by reverse mode"
             )
-        if left := self.followed.left_out:
+        if left := self.route.left_out:
             notes.append(
                 f"left out: {words.listing(left)}, which take or give several tensors, or do not depend on the input"
             )
@@ -85,7 +89,7 @@ class LayerScan(Method):
         """‖T_k‖_F (B,) of every layer, by one backward pass for each output."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, y = self.followed.recorded(x)
+            tape, y = self.route.recorded(x)
         squares = x.new_zeros(len(tape.outputs), len(x))
         if not y.requires_grad:
             raise UserError(
@@ -187,7 +191,7 @@ class LayerScan(Method):
         """H_k by a backward pass from every entry of a_k."""
         x = self.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
-            tape, _ = self.followed.recorded(x)
+            tape, _ = self.route.recorded(x)
             a = tape.outputs[k].flatten(1)
         columns = a.sum(0).unbind()
         found = [operators.pullback(column, x)[0].flatten(1) for column in columns]
@@ -202,7 +206,7 @@ class LayerScan(Method):
             J = jacobians(f, z[:1], plan(f, kept=True))[0].detach()
             rows += evidence.adjoint(function, J, k, self.seed)
         if k == self.steps and "head" in state:
-            whole, H = self.followed.whole(), state["head"][0]
+            whole, H = self.route.whole(), state["head"][0]
             auto = operators.dense_jacobian(whole.call, whole.start).reshape(H.shape)
             allowed = 2**13 * torch.finfo(H.dtype).eps * self.rounding()
             rows.append(
@@ -214,29 +218,19 @@ class LayerScan(Method):
     def rounding(self) -> float:
         """The size that rounding in the product of the layers is relative to: the largest ‖H_k‖ ‖T_k‖ on the way."""
         tails = float(self.init()["tails"][:, 0].max())
-        whole = self.followed.whole()
+        whole = self.route.whole()
         return max(tails, float(operators.dense_jacobian(whole.call, whole.start).norm()))
 
     def answer(self, state: State) -> Answer:
-        return told.answer(self, state)
+        return answer.of_layers(self.tape.names, self.weighted, state, self.threshold, ends=self.route.ends)
 
     def labels(self) -> Labels:
-        names = (tuple(self.tape.names),)
-        logged = ("gradient_norms", "losts", "conditions")
-        return dict.fromkeys((*logged, "step"), names)
+        return pictures.labels_of_layers(self.tape.names)
 
     def pictures(self) -> Sequence[Picture]:
         rows = len(self.inputs)
         formed = all(rows * prod(a.shape[1:]) * self.width <= FORMED for a in self.tape.outputs)
-        pictures: list[Picture] = [
-            Curves("norms", ("gradient_norm", "own_norm", *(("forward_norm",) if formed else ())), axis="layer")
-        ]
-        if formed:
-            pictures += [
-                Curves("conditioning", ("condition",), axis="layer"),
-                Bars("where conditioning is lost", "losts"),
-            ]
-        return pictures
+        return pictures.of_layers(formed)
 
 
 def conditions(σ: Tensor) -> Tensor:

@@ -1,107 +1,22 @@
-"""What is differentiated by what, and at which points: a map by its input, or the outputs of rows by parameters."""
+"""The outputs of each row as functions of the parameters: J = ∂y/∂θ, (m, P), row by row.
+
+Of a linear layer ∂y/∂W = δ ⊗ a and ∂y/∂b = δ, with a what goes in and δ = ∂y/∂(W a + b): where the network is a plain
+sequence of such layers, one pass down has all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from calclab.core import Function
 from calclab.errors import UserError
-from calclab.numerics.jacobian import (
-    Layer,
-    Map,
-    Plan,
-    Products,
-    chain,
-    jacobians,
-    maps,
-    of_function,
-    plan,
-    products,
-)
+from calclab.numerics.jacobian import Layer, Map, Plan, Products, chain, jacobians, maps, of_function, plan, products
 from calclab.subject.network import Network
-
-
-class Asked(Protocol):
-    """``count`` points, and at each of them a map R^n -> R^m."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def variables(self) -> tuple[str, ...]: ...
-
-    @property
-    def outputs(self) -> tuple[str, ...]: ...
-
-    @property
-    def first(self) -> int:
-        """The number of the first point: the row of the data."""
-        ...
-
-    @property
-    def map(self) -> Map:
-        """The map, at the first point."""
-        ...
-
-    def function(self, k: int) -> Function:
-        """The same as a function that starts at point k."""
-        ...
-
-    def plan(self, *, way: str, memory: float, spectrum: bool) -> Plan:
-        """The way to all Jacobians."""
-        ...
-
-    def look(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
-        """f (b, m) and J (b, m, n) at points ``first`` to ``last`` - 1."""
-        ...
-
-    def products(self, first: int, last: int) -> Products: ...
-
-
-@dataclass(frozen=True, eq=False)
-class ByInput:
-    """One map, at the points (N, n)."""
-
-    name: str
-    map: Map
-    points: Tensor
-    variables: tuple[str, ...]
-    outputs: tuple[str, ...]
-    at: Callable[[int], Function]
-    first: int = 0
-    module: nn.Module | None = None  # of a network, or of its part that ends with a layer
-
-    @property
-    def count(self) -> int:
-        return len(self.points)
-
-    def function(self, k: int) -> Function:
-        return self.at(k)
-
-    def plan(self, *, way: str, memory: float, spectrum: bool) -> Plan:
-        return plan(self.map, self.count, way=way, memory=memory, spectrum=spectrum)
-
-    def look(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
-        x = self.points[first:last]
-        return self.values(x), jacobians(self.map, x, made)
-
-    def values(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            if self.map.rows is not None:
-                return self.map.rows(x).detach()
-            return torch.stack([self.map.call(point).detach() for point in x])
-
-    def products(self, first: int, last: int) -> Products:
-        return products(self.map, self.points[first:last])
+from calclab.topic.jacobian.problem import outputs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +35,10 @@ class ByParameters:
     @cached_property
     def map(self) -> Map:
         return self.row(0)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.map.outputs, self.map.inputs
 
     def row(self, k: int) -> Map:
         f = of_function(self.function(k), together=False)
@@ -189,10 +108,3 @@ class ByParameters:
         except Exception:
             return False  # any program of the user's may raise anything
         return True
-
-
-def outputs_of(network: Network, layer: str | None, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """Outputs (B, m), or what ``layer`` gives, for inputs x (B, *shape)."""
-    if layer is None:
-        return network.evaluate(x, parameters)
-    return network.activations(x, parameters)[layer].reshape(len(x), -1)

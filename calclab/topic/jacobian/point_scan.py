@@ -9,15 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Bars, Curves, Evidence, Heatmap, Labels, Picture, Spread, State, Values
+from calclab.core import Answer, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics.jacobian import Plan, compressed, golub_kahan
 from calclab.numerics.verify import identity
-from calclab.topic import words
 from calclab.topic.base import Method
-from calclab.topic.jacobian import evidence, measures, report
-from calclab.topic.jacobian.asked import Asked, ByInput
+from calclab.topic.jacobian import answer, evidence, measures, pictures
 from calclab.topic.jacobian.lipschitz import Bound, bound
+from calclab.topic.jacobian.problem import ByInput, JacobianProblem
 
 ENTRIES = 20_000  # a Jacobian with more entries is not written; its singular values always are
 TRAIL = 1_000_000  # of all points together: more entries are not written row by row
@@ -25,14 +24,13 @@ ROWS = 256  # points looked at together, at most
 BYTES = 2**25  # ... whose Jacobians take this much, at most: they are part of the state
 BARS = 30  # singular values drawn as bars, at most
 TOL = 1e-8  # of the residuals of a largest singular value, relative to it (float32: 1e-4)
-SPECTRUM = ("singular_values", "spectrum", "order", "number of the singular value")
 
 
 @dataclass(frozen=True)
 class PointScan(Method):
     """J_k = ∂f/∂x at x_k, (m, n). Where all of them fit, each with its singular values; otherwise the largest one."""
 
-    asked: Asked
+    problem: JacobianProblem
     threshold: float
     limit: int
     memory: float  # bytes
@@ -49,7 +47,7 @@ class PointScan(Method):
                 f"way={self.way} limit={self.limit}: there are {least:,} singular values to compute. "
                 f"Type limit={least}, or way=matrix_free for the largest one"
             )
-        made = self.asked.plan(way=self.way, memory=self.memory, spectrum=many)
+        made = self.problem.plan(way=self.way, memory=self.memory, spectrum=many)
         if many and self.way == "auto" and made.way == "matrix_free":
             return replace(made, why=f"it has {least:,} singular values, and limit is {self.limit:,}")
         return made
@@ -62,11 +60,15 @@ class PointScan(Method):
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n)."""
-        return self.asked.map.outputs, self.asked.map.inputs
+        return self.problem.shape
+
+    def refuse(self) -> None:
+        """UserError for a way that is not possible."""
+        _ = self.plan
 
     @property
     def many(self) -> bool:
-        return self.asked.count > 1
+        return self.problem.count > 1
 
     @property
     def small(self) -> bool:
@@ -81,18 +83,18 @@ class PointScan(Method):
     @property
     def trail(self) -> bool:
         m, n = self.shape
-        return self.many and self.small and m * n <= 1000 and self.asked.count * m * n <= TRAIL
+        return self.many and self.small and m * n <= 1000 and self.problem.count * m * n <= TRAIL
 
     @cached_property
     def block(self) -> int:
         """How many points are looked at together: by sizes alone, so that a run that goes on has the same bits."""
         m, n = self.shape
         each = m * n if self.forms else (2 * min(60, m, n) + 10) * (m + n)  # bases of Golub and Kahan, and more
-        return max(1, min(ROWS, self.asked.count, BYTES // (each * self.asked.map.itemsize)))
+        return max(1, min(ROWS, self.problem.count, BYTES // (each * self.problem.map.itemsize)))
 
     @property
     def steps(self) -> int:
-        return self.asked.count - 1
+        return self.problem.count - 1
 
     @property
     def checks(self) -> int:
@@ -102,7 +104,7 @@ class PointScan(Method):
         notes = [self.plan.sentence()]
         if not self.forms:
             notes.append("only the largest singular value is computed, by Golub-Kahan bidiagonalisation")
-        if isinstance(self.asked, ByInput) and self.many and self.asked.map.rows is None:
+        if isinstance(self.problem, ByInput) and self.many and self.problem.map.rows is None:
             notes.append("points are looked at one by one: they do not go together here")
         return notes
 
@@ -133,9 +135,9 @@ class PointScan(Method):
 
     def look(self, state: State, k: int) -> State:
         """The block of points that begins with k, and all that was seen so far."""
-        last = min(k + self.block, self.asked.count)
+        last = min(k + self.block, self.problem.count)
         if self.forms:
-            value, J = self.asked.look(k, last, self.plan)
+            value, J = self.problem.look(k, last, self.plan)
             J = J.masked_fill_(value.isnan().unsqueeze(-1), torch.nan)  # where f is undefined, so is its derivative
             found = measures.of_matrices(J)
             new: State = {"value": value, "jacobian": J}
@@ -152,8 +154,8 @@ class PointScan(Method):
         return new
 
     def largest(self, k: int, last: int) -> tuple[State, State]:
-        made = self.asked.products(k, last)
-        (m, n), x = self.shape, self.asked.map.start
+        made = self.problem.products(k, last)
+        (m, n), x = self.shape, self.problem.map.start
         maker = torch.Generator(device=x.device).manual_seed(self.seed)
         start = torch.randn(1, n, generator=maker, dtype=x.dtype, device=x.device).expand(last - k, n)
         tol = TOL if x.dtype == torch.float64 else 1e-4
@@ -162,8 +164,8 @@ class PointScan(Method):
         undefined = made.value.isnan().any(1) | σ.values[:, 0].isnan()
         names = {"spectral_norm": σ.values, "residual": σ.residuals}
         found: State = {name: torch.where(undefined, torch.nan, all_[:, 0]) for name, all_ in names.items()}
-        if self.plan.way == "coloured" and isinstance(self.asked, ByInput):
-            parts = [compressed(self.asked.map, point) for point in self.asked.points[k:last]]
+        if self.plan.way == "coloured" and isinstance(self.problem, ByInput):
+            parts = [compressed(self.problem.map, point) for point in self.problem.points[k:last]]
             found["frobenius_norm"] = torch.stack([part.norm() for part in parts])
             new["nonzero"] = torch.tensor(parts[0].entries)
         return new, found
@@ -178,69 +180,52 @@ class PointScan(Method):
             values |= {"spectrum_25": rows[2:3], "spectrum": rows[3:4], "spectrum_75": rows[4:5]}
             values["order"] = counted(rows[3:4])
         if "squares" in state:
-            values["sensitivity"] = (state["squares"] / self.asked.count).sqrt()
+            values["sensitivity"] = (state["squares"] / self.problem.count).sqrt()
         return values
 
     def verify(self, state: State, k: int) -> list[Evidence]:
-        i, f = k % self.block, self.asked.function(k)
+        i, f = k % self.block, self.problem.function(k)
         if self.forms:
             value, J, σ = state["value"][i], state["jacobian"][i], state["own.singular_values"][i]
             rows = evidence.of_matrix(f, value, J, σ, k, self.seed)
-            if self.weight is not None:
-                held = self.blocks(self.weight)
-                rows.append(identity("jacobian", "of a linear network: the weight", J, held, k))
+            if self.held is not None:
+                rows.append(identity("jacobian", "of a linear network: the weight", J, self.held, k))
             return rows
-        made = self.asked.products(k, k + 1)
+        made = self.problem.products(k, k + 1)
         triplet = (state["own.spectral_norm"][i], state["left"][i], state["right"][i], state["own.residual"][i])
         return evidence.of_triplet(f, made, *triplet, k, self.seed)
 
-    def blocks(self, weight: Tensor) -> Tensor:
-        """The weight once for each row of the batch, along the diagonal."""
-        return torch.kron(torch.eye(self.batch or 1, dtype=weight.dtype, device=weight.device), weight)
+    @cached_property
+    def held(self) -> Tensor | None:
+        """What J is known to be: the weight once for each row of the batch, along the diagonal."""
+        if self.weight is None:
+            return None
+        return torch.kron(torch.eye(self.batch or 1, dtype=self.weight.dtype, device=self.weight.device), self.weight)
 
     @cached_property
     def stretch(self) -> Bound | None:
         """Norms of the layers; None of a function, and by parameters."""
-        if not isinstance(self.asked, ByInput):
+        if not isinstance(self.problem, ByInput):
             return None
-        return None if self.asked.module is None else bound(self.asked.map.steps, self.asked.module)
+        return None if self.problem.module is None else bound(self.problem.map.steps, self.problem.module)
 
     def answer(self, state: State) -> Answer:
-        return report.many(self, state) if self.many else report.one(self, state)
+        way = self.plan.way
+        if self.many:
+            return answer.of_points(self.problem, state, way, self.threshold, self.stretch)
+        if not self.forms:
+            return answer.of_largest(self.problem, state, way, self.stretch)
+        return answer.of_point(
+            self.problem, state, way, self.threshold, self.stretch, self.held, batch=self.batch, written=self.small
+        )
 
     def labels(self) -> Labels:
-        asked, (m, n) = self.asked, self.shape
-        outputs = tuple(asked.outputs) or (asked.name,)
-        labels: dict[str, tuple[Sequence[str], ...]] = {
-            "singular_values": (tuple(f"σ{i + 1}" for i in range(min(m, n))),),
-            "value": (outputs,),
-            "spectral_norms": (measures.NAMES,),
-            "conditions": (measures.NAMES,),
-        }
-        if self.small:
-            labels["jacobian"] = labels["sensitivity"] = (outputs, asked.variables)
-        if self.trail:
-            labels["entries"] = (tuple(f"∂{y}/∂{x}" for y in outputs for x in asked.variables),)
-        if self.many or self.long:
-            axes = ("median" if self.many else "singular value",), words.count(min(m, n))
-            labels |= dict.fromkeys(("spectrum", "spectrum_25", "spectrum_75", "order"), axes)
-        return labels
+        named = pictures.Written(self.many, self.forms, self.small, self.long, self.trail)
+        return pictures.labels_of_points(self.problem, named)
 
     def pictures(self) -> Sequence[Picture]:
-        if not self.many:
-            σ = Bars("singular_values", "singular_values")
-            drawn: list[Picture] = [Spread(*SPECTRUM) if self.long else σ] if self.forms else []
-            return [*([Heatmap("jacobian", "jacobian")] if self.small else []), *drawn]
-        pictures: list[Picture] = [Bars("spectral_norms", "spectral_norms")]
-        if self.forms:
-            pictures.append(Bars("conditions", "conditions"))
-            if min(self.shape) > 2:  # two values make no curve
-                pictures.append(Spread(*SPECTRUM))
-            columns = ("spectral_norm", "condition") if min(self.shape) > 1 else ("spectral_norm",)
-            pictures.append(Curves("points", columns, axis="point"))
-        if self.small:
-            pictures.append(Heatmap("sensitivity", "sensitivity"))
-        return pictures
+        named = pictures.Written(self.many, self.forms, self.small, self.long, self.trail)
+        return pictures.of_points(self.problem.shape, named)
 
 
 def counted(σ: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from calclab.topic.tape import Tape, record
 
 
 @dataclass(frozen=True)
-class Followed:
+class Route:
     """A network from row ``row`` of its data on, whose ``inputs`` are (B, *shape)."""
 
     network: Network

@@ -1,8 +1,11 @@
-"""The sentence and the numbers of an answer: of one Jacobian, and of many."""
+"""The sentence and the numbers of an answer: of one Jacobian, of many, and of layers.
+
+Of layers: whether the gradient vanishes or explodes on its way to the input, and where conditioning is lost.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,36 +17,44 @@ from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.hessian import condition_bounds, condition_values
 from calclab.topic.jacobian import lipschitz, measures
-from calclab.topic.jacobian.asked import ByInput
 from calclab.topic.jacobian.evidence import proven
+from calclab.topic.jacobian.lipschitz import Bound
+from calclab.topic.jacobian.problem import ByInput, JacobianProblem
 from calclab.topic.proven import Proven
 from calclab.topic.proven import proven as proven_numbers
 
-if TYPE_CHECKING:
-    from calclab.topic.jacobian.points import PointScan
-
 Found = dict[str, Tensor | str]
 
+FAR = 1e3  # a gradient vanishes or explodes when it changes by this much in all, or by 2 a layer and 10 in all
 ENCLOSED = 1000  # points at which kinks are looked for, at most
 
 
-def one(scan: PointScan, state: State) -> Answer:
-    """At a single point."""
-    if not scan.forms:
-        return largest(scan, state)
-    f, J, σ = scan.asked.function(0), state["jacobian"][0], state["own.singular_values"][0]
-    array = J if scan.batch is None else J.reshape(scan.batch, -1, scan.batch, J.shape[1] // scan.batch)
+def of_point(
+    problem: JacobianProblem,
+    state: State,
+    way: str,
+    threshold: float,
+    stretch: Bound | None,
+    held: Tensor | None,
+    *,
+    batch: int | None,
+    written: bool,
+) -> Answer:
+    """At a single point, of J with all its singular values; ``held`` is what it is known to be. Of a ``batch`` of rows
+    it has four axes. ``written``: its entries are among the numbers."""
+    f, J, σ = problem.function(0), state["jacobian"][0], state["own.singular_values"][0]
+    array = J if batch is None else J.reshape(batch, -1, batch, J.shape[1] // batch)
     value, slopes = state["value"][0], J[0] if f.scalar else J
     rest: Found = {"value": value, **said(f, value[0] if f.scalar else value, 0).values("value")}
     rest["frobenius_norm"] = J.norm()
-    if scan.small:
+    if written:
         rest |= {"jacobian": array, **said(f, slopes, 1).values("jacobian")}
-    if scan.weight is not None:
-        rest["weight"] = scan.blocks(scan.weight).reshape(array.shape)
-    rest["way"] = scan.plan.way
+    if held is not None:
+        rest["weight"] = held.reshape(array.shape)
+    rest["way"] = way
     latex = [] if f.exact is None else f.exact.derivative_latex(1)
     ball = None if f.scalar else proven(f)
-    gaps = known(f, f.start, 1, J) if ball is None and plain(scan) else {}
+    gaps = known(f, f.start, 1, J) if ball is None and plain(problem) else {}
     full = filled(said(f, slopes, 1).best.reshape(J.shape).to(J.dtype), gaps)
     measured = bool(gaps) and all(gap.exists for gap in gaps.values()) and bool(full.isfinite().all())
     if measured:
@@ -58,14 +69,14 @@ def one(scan: PointScan, state: State) -> Answer:
         σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
     condition = condition_of_singular_values(σ, ball)
     found = rank(σ, tuple(J.shape)) if ball is None else int((σ > 0).sum())
-    values = {"rank": torch.as_tensor(found), **condition_values(condition, scan.threshold)}
+    values = {"rank": torch.as_tensor(found), **condition_values(condition, threshold)}
     values |= {"singular_values": float_σ, **Proven(float_σ, ball).values("singular_values")}
     values |= {"spectral_norm": float_σ[0], "median_singular_value": float_σ.median()}
     values |= {"shape": words.shape(array), **rest}
     values |= condition_bounds(condition)
     text = (
         f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; "
-        f"singular value{'s' * (len(σ) > 1)} {words.ends(σ)}; {condition.sentence(scan.threshold)}"
+        f"singular value{'s' * (len(σ) > 1)} {words.ends(σ)}; {condition.sentence(threshold)}"
     )
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
@@ -76,25 +87,25 @@ def one(scan: PointScan, state: State) -> Answer:
         if ball is not None:
             volume = σ.log().sum()
         text += f"; log|det| {words.number(volume)}, orientation {measures.orientation(sign)}"
-    text += bracket(scan, float(float_σ[0]), values)
+    text += bracket(stretch, float(float_σ[0]), values)
     if not bool(J.isfinite().all()):
         text += f"; these are the {'measured' if measured else 'proven'} values: the float program gives none here"
-    if not scan.small:
+    if not written:
         text += f"; its {J.numel():,} entries are not written"
     return Answer(text, values, latex)
 
 
-def largest(scan: PointScan, state: State) -> Answer:
+def of_largest(problem: JacobianProblem, state: State, way: str, stretch: Bound | None) -> Answer:
     """At a single point, the largest singular value only."""
-    (m, n), σ, residual = scan.shape, state["own.spectral_norm"][0], state["own.residual"][0]
+    (m, n), σ, residual = problem.shape, state["own.spectral_norm"][0], state["own.residual"][0]
     values: Found = {
         "spectral_norm": σ,
         "residual": residual,
         "shape": str((m, n)),
         "value": state["value"][0],
-        "way": scan.plan.way,
+        "way": way,
     }
-    name = scan.asked.function(0).name
+    name = problem.function(0).name
     if not bool(σ.isfinite()):
         return Answer(f"the Jacobian of {name}, of shape ({m}, {n}), is not finite at the point", values)
     text = (
@@ -106,20 +117,20 @@ def largest(scan: PointScan, state: State) -> Answer:
         text += (
             f"; Frobenius norm {words.number(norm)}; {int(state['nonzero']):,} of its {m * n:,} entries can be nonzero"
         )
-    text += bracket(scan, float(σ), values)
+    text += bracket(stretch, float(σ), values)
     return Answer(text, values)
 
 
-def many(scan: PointScan, state: State) -> Answer:
+def of_points(problem: JacobianProblem, state: State, way: str, threshold: float, stretch: Bound | None) -> Answer:
     """Over all points."""
-    σ, count = state["all.spectral_norm"], scan.asked.count
-    at, m_n = int(σ.nan_to_num(nan=-1.0).argmax()) + scan.asked.first, scan.shape
+    σ, count = state["all.spectral_norm"], problem.count
+    at, m_n = int(σ.nan_to_num(nan=-1.0).argmax()) + problem.first, problem.shape
     rows = measures.quantiles(σ)
-    unit = "row" if not scan.asked.function(0).exact and " at row " in scan.asked.function(0).name else "point"
+    unit = "row" if not problem.function(0).exact and " at row " in problem.function(0).name else "point"
     values: Found = {
         "points": torch.tensor(count),
         "shape": str((count, *m_n)),
-        "way": scan.plan.way,
+        "way": way,
         "spectral_norm": rows[-1],
         "largest_at": torch.tensor(at),
         "median_spectral_norm": rows[3],
@@ -127,7 +138,7 @@ def many(scan: PointScan, state: State) -> Answer:
         "spectral_norms": rows,
     }
     text = (
-        f"{count:,} Jacobians of {title(scan)}, each {m_n[0]} × {m_n[1]}: spectral norm {words.number(rows[0])} to "
+        f"{count:,} Jacobians of {title(problem)}, each {m_n[0]} × {m_n[1]}: spectral norm {words.number(rows[0])} to "
         f"{words.number(rows[-1])}, median {words.number(rows[3])}, the largest at {unit} {at}"
     )
     if "all.condition" in state:
@@ -144,8 +155,8 @@ def many(scan: PointScan, state: State) -> Answer:
         if full > 1 and bool((r == full).any()):
             text += f"; condition number {words.number(conditions[0])} to {words.number(conditions[-1])}"
             text += f", median {words.number(conditions[3])}"
-            ill = int(((κ > scan.threshold) & (r == full)).sum())
-            text += f", {ill:,} above {scan.threshold:g}" if ill else ""
+            ill = int(((κ > threshold) & (r == full)).sum())
+            text += f", {ill:,} above {threshold:g}" if ill else ""
         if deficient:
             text += f"; {deficient:,} of less than full rank {full}"
         if "all.orientation" in state and full > 1:
@@ -159,29 +170,29 @@ def many(scan: PointScan, state: State) -> Answer:
         text += f"; residuals up to {float(values['residual']):.1g}"
     if "squares" in state:
         values["sensitivity"] = (state["squares"] / count).sqrt()
-    text += bracket(scan, float(rows[-1]), values)
+    text += bracket(stretch, float(rows[-1]), values)
     missing = int(σ.isnan().sum())
     text += f"; not finite at {missing:,}" if missing else ""
-    if scan.plan.way != "straight" and count <= ENCLOSED:  # those are smooth
-        kinks = sum(not exists(scan.asked.function(k)) for k in range(count))
+    if way != "straight" and count <= ENCLOSED:  # those are smooth
+        kinks = sum(not exists(problem.function(k)) for k in range(count))
         values["undefined"] = torch.tensor(kinks)
         text += f"; does not exist at {kinks:,} (a kink or an infinite slope)" if kinks else ""
     return Answer(text, values)
 
 
-def title(scan: PointScan) -> str:
-    return scan.asked.function(0).name.partition(" at row ")[0]
+def title(problem: JacobianProblem) -> str:
+    return problem.function(0).name.partition(" at row ")[0]
 
 
-def bracket(scan: PointScan, seen: float, values: Found) -> str:
+def bracket(stretch: Bound | None, seen: float, values: Found) -> str:
     """Between what the Lipschitz constant of a network lies; also put among the values."""
-    if scan.stretch is None or seen != seen:
+    if stretch is None or seen != seen:
         return ""
     values["lipschitz_low"] = torch.tensor(seen, dtype=torch.float64)
-    if not scan.stretch.missing:
-        values["lipschitz_high"] = torch.tensor(scan.stretch.constant, dtype=torch.float64)
-        values["layer_norms"] = torch.tensor(list(scan.stretch.norms.values()), dtype=torch.float64)
-    return f"; {lipschitz.sentence(seen, scan.stretch)}"
+    if not stretch.missing:
+        values["lipschitz_high"] = torch.tensor(stretch.constant, dtype=torch.float64)
+        values["layer_norms"] = torch.tensor(list(stretch.norms.values()), dtype=torch.float64)
+    return f"; {lipschitz.sentence(seen, stretch)}"
 
 
 def said(f: Function, numbers: Tensor, order: int) -> Proven:
@@ -189,11 +200,71 @@ def said(f: Function, numbers: Tensor, order: int) -> Proven:
     return proven_numbers(f, f.start, numbers, order)
 
 
-def plain(scan: PointScan) -> bool:
+def plain(problem: JacobianProblem) -> bool:
     """Whether it is a function's: of a network nothing is measured."""
-    return isinstance(scan.asked, ByInput) and scan.asked.module is None
+    return isinstance(problem, ByInput) and problem.module is None
 
 
 def exists(f: Function) -> bool:
     """Whether nothing speaks against a Jacobian here: autograd gives numbers at kinks too."""
     return f.exact is None or not bool(f.exact.enclose(f.start, 1).mid.isnan().any())
+
+
+# --- of layers ---
+
+
+def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, threshold: float, *, ends: bool) -> Answer:
+    """Of all layers; ``ends``: the last of them gives the outputs."""
+    tails = state["seen.gradient_norm"]
+    word, factor = word_of(weighted, tails)
+    values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
+    text = f"{len(names)} layer{'s' * (len(names) > 1)}: the gradient is {word}"
+    if factor is not None:
+        first, last = weighted[0], weighted[-1]
+        values["factor"] = factor
+        text += (
+            f" (factor {words.number(factor)} per layer, ‖∂y/∂a‖ from {words.number(tails[last])} at {names[last]} "
+            f"to {words.number(tails[first])} at {names[first]})"
+        )
+    if "singular_values" in state:
+        σ = state["singular_values"]
+        κ, lost = state["seen.condition"], state["seen.lost"]
+        at = int(lost.argmax())
+        values |= {
+            "condition": κ[-1],
+            "conditions": κ,
+            "lost": lost,
+            "most_lost_at": names[at],
+            "spectral_norm": σ[:, 0].median(),
+            "median_singular_value": σ.median(),
+            "singular_values": σ.median(0).values,
+        }
+        end = "the outputs" if ends else names[-1]
+        text += (
+            f"; condition number from the input to {end} {words.number(κ[-1])} "
+            f"({verdict(float(κ[-1]), threshold, σ)}), most of it lost at {names[at]} (a factor of "
+            f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
+        )
+    else:
+        text += "; the way from the input is too large to be formed"
+    return Answer(text, values)
+
+
+def word_of(weighted: Sequence[int], tails: Tensor) -> tuple[str, Tensor | None]:
+    """Vanishing, exploding or steady, towards the input; and the geometric mean of the factors per layer."""
+    if len(weighted) < 2:
+        return "that of one layer: nothing to compare", None
+    total = tails[weighted[0]] / tails[weighted[-1]]
+    factor = total ** (1 / (len(weighted) - 1))
+    if not bool(total.isfinite()):
+        return "zero or not finite at the last layer", None
+    for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
+        if bool(t > FAR) or (bool(f > 2) and bool(t > 10)):
+            return word, factor
+    return "steady", factor
+
+
+def verdict(κ: float, threshold: float, σ: Tensor) -> str:
+    if κ >= 0.99 / (σ.shape[1] * torch.finfo(σ.dtype).eps):
+        return "singular to working precision"
+    return "well-conditioned" if κ <= threshold else "ill-conditioned"
