@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -153,27 +151,3 @@ def test_an_interrupted_run_says_so_and_keeps_its_rows(tmp_path: Path, number: i
     outcome = json.loads(path.read_text(encoding="utf-8"))
     assert outcome["status"] == "interrupted"
     assert len(pd.read_csv(path.with_name("scalars.csv"))) == outcome["steps"] + 1
-
-
-TESTED = "=(ray|optuna|submitit_local)"  # engines, of which tests/engines has more
-
-
-def readme_commands() -> list[Any]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.findall(r"python -m calclab ((?:[^`\n|]|\|(?!\s))+)", text)
-    lines = [line.strip() for line in found if "<" not in line and "..." not in line]
-    return [pytest.param(line, marks=pytest.mark.minutes) if re.search(TESTED, line) else line for line in lines]
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_every_command_of_the_readme(lab, line: str, tmp_path: Path) -> None:
-    rows = "size,price\n" + "".join(f"{i % 7},{3 * (i % 7) + i % 2}\n" for i in range(40))
-    (tmp_path / "houses.csv").write_text(rows)
-    result = lab(line)
-    if "needs an extra" in result.err:
-        pytest.skip(result.err.strip())
-    assert result.status == 0, result.err + result.out
-
-
-def test_the_readme_has_commands() -> None:
-    assert len(readme_commands()) > 8

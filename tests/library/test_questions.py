@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
-import importlib
 import inspect
 import pickle
 import random
@@ -246,20 +244,6 @@ def test_what_is_refuted_raises_on_request() -> None:
     assert result.verdict == "refuted"
     with pytest.raises(calclab.RefutedError, match="gradient"):
         result.raise_if_refuted()
-
-
-@pytest.mark.parametrize("module", ["calclab", "calclab.library.subjects", "calclab.library.questions"])
-def test_examples_of_docstrings_run(module: str) -> None:
-    found = doctest.testmod(importlib.import_module(module))
-    assert found.attempted > 0
-    assert found.failed == 0
-
-
-def test_the_example_of_the_readme_runs() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = text.split("```python\n")[1].split("```")[0]
-    loader = DataLoader(TensorDataset(*rows()), batch_size=7)
-    exec(code, {"torch": torch, "model": net(), "loader": loader})
 
 
 def test_every_public_name_is_there() -> None:
