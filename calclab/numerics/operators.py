@@ -26,11 +26,11 @@ __all__ = [
     "NoSecondDerivative",
     "dense_hessian",
     "dense_jacobian",
-    "evaluate",
     "hessian",
     "hessian_where_known",
     "jacobian",
     "lanes_for",
+    "loss_and_gradient",
     "twice",
     "value_and_gradient",
 ]
@@ -76,7 +76,7 @@ def value_and_gradient(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.zeros_like(x) if gradient is None else gradient
 
 
-def evaluate(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
+def loss_and_gradient(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
     """f (...,) and ∇f (..., n), detached, at a point (n,) or at points (B, n)."""
     lean = function.exact.lean if function.exact is not None else None
     if lean is not None:

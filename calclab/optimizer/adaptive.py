@@ -72,7 +72,7 @@ def zero_moments(x: Tensor) -> State:
     return {"first": torch.zeros_like(x), "second": torch.zeros_like(x), "weight1": weight, "weight2": weight}
 
 
-def moments(beta1: Number, beta2: Number, eps: Number, point: Point, state: State) -> tuple[Tensor, State]:
+def adam_direction(beta1: Number, beta2: Number, eps: Number, point: Point, state: State) -> tuple[Tensor, State]:
     """Adam's direction m̂/(√v̂ + eps), and the next state.
 
     The bias correction 1 - β^k is what the same moving mean makes of ones, and is computed so: m̂ is a weighted mean,
@@ -95,7 +95,7 @@ class Adam(schema.optimizer.Adam):
         return zero_moments(x)
 
     def update(self, point: Point, state: State, lr: Number) -> tuple[Tensor, State]:
-        direction, new = moments(self.beta1, self.beta2, self.eps, point, state)
+        direction, new = adam_direction(self.beta1, self.beta2, self.eps, point, state)
         return direction * fit(-lr, point.x), new
 
 
@@ -112,5 +112,5 @@ class AdamW(schema.optimizer.Adamw):
         return zero_moments(x)
 
     def update(self, point: Point, state: State, lr: Number) -> tuple[Tensor, State]:
-        direction, new = moments(self.beta1, self.beta2, self.eps, point, state)
+        direction, new = adam_direction(self.beta1, self.beta2, self.eps, point, state)
         return (direction + fit(self.weight_decay, point.x) * point.x) * fit(-lr, point.x), new

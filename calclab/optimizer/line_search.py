@@ -22,7 +22,7 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Function, Point, Rule, State
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer.counting import Counting, counter, spent
 
 ULPS = 8  # units in the last place of f that count as nothing
@@ -56,7 +56,7 @@ def looker(point: Point, d: Tensor) -> Look:
     """φ and φ' along d."""
 
     def look(t: float) -> Trial:
-        value, gradient = evaluate(point.function, point.x + d * t)
+        value, gradient = loss_and_gradient(point.function, point.x + d * t)
         return Trial(t, float(value), float(gradient @ d))
 
     return look
@@ -68,7 +68,7 @@ def level(value: float, x: Tensor) -> float:
 
 
 def value_of(function: Function, x: Tensor) -> float:
-    """f(x) alone, with the bits that ``evaluate`` gives."""
+    """f(x) alone, with the bits that ``loss_and_gradient`` gives."""
     if function.exact is not None and function.exact.lean is not None:
         return float(function.exact.lean(x)[0])
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Point, State
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer.counting import Counting, counter
 
 
@@ -76,7 +76,9 @@ class Wrapped(Counting):
         def closure() -> Tensor:
             nonlocal calls
             calls += 1
-            loss, leaf.grad = (point.loss, point.gradient.clone()) if calls == 1 else evaluate(point.function, leaf)
+            loss, leaf.grad = (
+                (point.loss, point.gradient.clone()) if calls == 1 else loss_and_gradient(point.function, leaf)
+            )
             return loss
 
         try:

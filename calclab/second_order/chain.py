@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.numerics.jacobian.layers import entrywise, passes, sequence
-from calclab.second_order.bends import twice
+from calclab.second_order.activation_derivatives import twice
 from calclab.second_order.graph import Subject, filled, pull
 
 LANES = 16  # columns that share a pass, at most:

@@ -19,7 +19,7 @@ from torch.autograd import Function, forward_ad
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from calclab.second_order.bends import twice
+from calclab.second_order.activation_derivatives import twice
 from calclab.second_order.convolution import convolution
 
 Call = Callable[[Tensor], Tensor]

@@ -7,13 +7,13 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from calclab.numerics.krylov.missed import beyond, logarithm_of_kernel
 from scipy import stats
 from torch import Tensor
 
 from calclab.core import Ball
 from calclab.numerics.differences import richardson
 from calclab.numerics.krylov import Extremes, Probes
-from calclab.numerics.krylov.missed import beyond, logarithm_of_kernel
 from calclab.numerics.krylov.student import mean, needed, quantile
 from calclab.numerics.operators import LinearOperator
 from calclab.numerics.spectrum import condition_of_eigenvalues, inertia, rank

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from calclab.core import Data, Function, Point, Rule
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import admit, spent
 from calclab.optimizer.curvature import GaussNewton, NaturalGradient
 from calclab.optimizer.line_search import Armijo
@@ -40,7 +40,7 @@ def made(layers: str, loss: str, classes: int | None = None) -> Network:
 def walk(rule: Rule, f: Function, lr: float, steps: int) -> tuple[Tensor, list[float], int]:
     x, state, losses = f.start, rule.init(f.start), []
     for _ in range(steps):
-        loss, g = evaluate(f, x)
+        loss, g = loss_and_gradient(f, x)
         losses.append(float(loss))
         move, state = rule.update(Point(x, loss, g, f), state, lr)
         x = x + move
@@ -89,7 +89,7 @@ def test_the_natural_gradient_is_that_of_the_fisher_matrix() -> None:
     scores = torch.func.jacrev(lambda θ: net.evaluate(net.data.inputs, net.unflatten(θ)).log_softmax(1))(f.start)
     p = net.evaluate(net.data.inputs, net.unflatten(f.start)).softmax(1)
     fisher = torch.einsum("bc,bci,bcj->ij", p, scores, scores) / 30
-    _, g = evaluate(f, f.start)
+    _, g = loss_and_gradient(f, f.start)
     expected = torch.linalg.solve(fisher + 0.01 * torch.eye(len(g)).double(), g)
     rule = NaturalGradient(damping=0.01, dense=2000, products=100)
     assert torch.allclose(walk(rule, f, 1.0, 1)[0] - f.start, -expected, rtol=1e-8, atol=1e-11)

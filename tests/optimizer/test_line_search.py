@@ -13,7 +13,7 @@ from torch import Tensor
 
 from calclab.core import Function, Point, Rule
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import spent
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.line_search import Armijo, Trial, Wolfe, between, value_of
@@ -43,7 +43,7 @@ def counting(name: str, at: tuple[float, float]) -> tuple[Function, list[int]]:
 
 
 def one_step(rule: Armijo | Wolfe, f: Function, lr: float) -> tuple[Tensor, Point, int]:
-    loss, g = evaluate(f, f.start)
+    loss, g = loss_and_gradient(f, f.start)
     point, state = Point(f.start, loss, g, f), rule.init(f.start)
     move, state = rule.update(point, state, lr)
     return move, point, spent(rule, state)
@@ -61,7 +61,7 @@ def test_armijo(name: str, at: tuple[float, float], lr: float, c1: float, shrink
     move, point, used = one_step(rule, f, lr)
     after, slope = f.call(f.start + move), float(move @ point.gradient)
     assert float(after) <= float(point.loss) + c1 * slope + ulps(point.loss)
-    assert used == calls[0] - 3  # what evaluate and this test have asked, and the trial that was taken
+    assert used == calls[0] - 3  # what loss_and_gradient and this test have asked, and the trial that was taken
     back = -move / point.gradient / lr  # shrink^j, and one power less had been too long
     if used:
         longer = f.call(f.start + move / shrink)
@@ -80,7 +80,7 @@ def test_strong_wolfe(name: str, at: tuple[float, float], lr: float, c2: float) 
     if length == 0:
         assert float(point.gradient.norm()) < 1e-6
         return
-    after, gradient = evaluate(f, f.start + move)
+    after, gradient = loss_and_gradient(f, f.start + move)
     slope = float(move @ point.gradient)
     assert slope < 0
     assert float(after) <= float(point.loss) + 1e-4 * slope + ulps(point.loss)
@@ -91,7 +91,7 @@ def walk(rule: Rule, f: Function, lr: float, steps: int) -> tuple[list[float], l
     """Losses and gradient norms along the way."""
     x, state, losses, sizes = f.start, rule.init(f.start), [], []
     for _ in range(steps + 1):
-        loss, g = evaluate(f, x)
+        loss, g = loss_and_gradient(f, x)
         losses.append(float(loss))
         sizes.append(float(g.norm()))
         move, state = rule.update(Point(x, loss, g, f), state, lr)

@@ -13,7 +13,7 @@ import yaml
 
 from calclab import schema
 from calclab.core import Function, Point
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import as_rule
 from calclab.optimizer.rules import GradientDescent
 
@@ -66,7 +66,7 @@ def test_the_target_takes_the_keys(group: str, option: str) -> None:
     f = Function(
         "f", lambda x: square(outputs(x)), torch.tensor([1.0, -2.0]).double(), ("x", "y"), split=(outputs, square)
     )
-    loss, g = evaluate(f, f.start)
+    loss, g = loss_and_gradient(f, f.start)
     move, state = rule.update(Point(f.start, loss, g, f), rule.init(f.start), entry.get("lr", 0.1))
     assert float(f.call(f.start + move)) < float(loss)
     assert all(isinstance(value, torch.Tensor | dict) for value in state.values())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.core import Function, Point, State
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import as_rule, spent
 from calclab.optimizer.rules import Momentum
 
@@ -75,7 +75,7 @@ def test_the_path_of_the_class_itself(name: str, knobs: dict[str, Any]) -> None:
         return loss
 
     for k in range(50):
-        loss, g = evaluate(F, x)
+        loss, g = loss_and_gradient(F, x)
         kept, before = state, reloaded(state) if k % 20 == 5 else None
         move, state = rule.update(Point(x, loss, g, F), state if before is None else before, 0.01)
         assert before is None or alike(kept, before), "an update is pure"
@@ -89,7 +89,7 @@ def test_the_path_of_the_class_itself(name: str, knobs: dict[str, Any]) -> None:
 
 def test_a_rate_that_changes_is_handed_on() -> None:
     rule, state = as_rule(functools.partial(torch.optim.SGD)), None
-    loss, g = evaluate(F, F.start)
+    loss, g = loss_and_gradient(F, F.start)
     for lr in (0.1, 0.02):
         state = rule.init(F.start) if state is None else state
         move, state = rule.update(Point(F.start, loss, g, F), state, lr)
@@ -98,7 +98,7 @@ def test_a_rate_that_changes_is_handed_on() -> None:
 
 def test_an_own_optimizer_that_keeps_odd_things() -> None:
     rule, state = as_rule(functools.partial(Odd)), None
-    loss, g = evaluate(F, F.start)
+    loss, g = loss_and_gradient(F, F.start)
     sizes = []
     for _ in range(4):
         state = reloaded(rule.init(F.start) if state is None else state)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calclab.numerics.operators import evaluate, value_and_gradient
+from calclab.numerics.operators import loss_and_gradient, value_and_gradient
 from calclab.subject.formula import formula
 
 LEAVES = st.sampled_from(["x", "y", "2", "0.5", "pi", "x", "y"])
@@ -57,9 +57,9 @@ def test_a_vector_has_its_jacobian() -> None:
 def test_a_batch_is_its_rows(expr: str) -> None:
     f = formula(expr=expr, at=[0.3, -0.7])
     points = torch.tensor([[0.3, -0.7], [1.5, 2.0], [-1.0, 0.25]], dtype=torch.float64)
-    values, gradients = evaluate(f, points)
+    values, gradients = loss_and_gradient(f, points)
     for point, value, gradient in zip(points, values, gradients, strict=True):
-        alone = evaluate(f, point)
+        alone = loss_and_gradient(f, point)
         assert torch.equal(value, alone[0])
         assert torch.equal(gradient, alone[1])
 

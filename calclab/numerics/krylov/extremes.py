@@ -8,10 +8,10 @@ full, the best Ritz vectors are kept and the rest given up (thick restart, Wu an
 
 What one start cannot see are further eigenvectors of the same eigenvalue. So, once the wanted pairs have settled, a
 random direction orthogonal to the basis is multiplied a few times: it bounds what can have been missed
-(``missed.others``), and what it finds joins the basis, so that the search goes on. It cannot see an eigenvector whose
-share of the random direction is below t = 2 erfinv(risk)², which happens with probability ``risk``. A look is short:
-where many eigenvalues lie close to the last one wanted, its bound stays beyond that one. Then every pair is an
-eigenpair, within its residual, but it is not said that it is the k-th.
+(``undetected_eigenvalues``), and what it finds joins the basis, so that the search goes on. It cannot see an
+eigenvector whose share of the random direction is below t = 2 erfinv(risk)², which happens with probability ``risk``.
+A look is short: where many eigenvalues lie close to the last one wanted, its bound stays beyond that one. Then every
+pair is an eigenpair, within its residual, but it is not said that it is the k-th.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from torch import Tensor
 from calclab.numerics.krylov.basis import combined, grown, orthonormal, turned
 from calclab.numerics.krylov.goal import Goal
 from calclab.numerics.krylov.inner import gaussian, norm, orthogonalise
-from calclab.numerics.krylov.missed import others
 from calclab.numerics.krylov.ritz import Pairs, Ritz, ritz
+from calclab.numerics.krylov.undetected_eigenvalues import bounds_on_others
 from calclab.numerics.operators import LinearOperator
 
 State = Mapping[str, Tensor]
@@ -279,7 +279,9 @@ class Extremes:
             state = {**state, "look": torch.tensor(state["table"].shape[0])}
             return self.draw(state)
         table, coupling, look = state["table"], state["coupling"], int(state["look"])
-        upper, lower = others(table, coupling, look, (self.top, self.bottom), float(state["square"]), self.risk)
+        upper, lower = bounds_on_others(
+            table, coupling, look, (self.top, self.bottom), float(state["square"]), self.risk
+        )
         state = {**state, "upper": upper, "lower": lower}
         found = self.ritz(state)
         at, slack = found.ends(self.top, self.bottom), 2 * self.tol * found.scale

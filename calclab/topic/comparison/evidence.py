@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from calclab.core import Evidence, Point, State
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.numerics.verify import check_gradient, check_value, identity
 from calclab.optimizer import spent
 from calclab.topic.comparison.walks import Walks
@@ -38,11 +38,11 @@ def same_alone(walks: Walks, name: str, state: State, i: int, b: int, k: int) ->
     f, rule, lr = walks.function, walks.rules[name], walks.lrs[i][b]
     x = walks.starts[b % len(walks.starts)]
     own = rule.init(x)
-    loss, g = evaluate(f, x)
+    loss, g = loss_and_gradient(f, x)
     for _ in range(moves):
         move, own = rule.update(Point(x, loss, g, f), own, lr)
         x = x + move
-        loss, g = evaluate(f, x)
+        loss, g = loss_and_gradient(f, x)
     where = f"{name}, lr={lr:.3g}, start {b % len(walks.starts)}, {moves} steps"
     method, used = "the same descent alone", state["used"][i, b].to(loss)
     return [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.subject.network import Network
 
 TRIES = 100  # for a start where the function is finite
@@ -28,7 +28,7 @@ def starts(subject: Function | Network, function: Function, seeds: int, seed: in
     for _ in range(seeds - 1):
         new = draw(generator)
         for _ in range(TRIES - 1):
-            value, gradient = evaluate(function, new)
+            value, gradient = loss_and_gradient(function, new)
             if bool(value.isfinite() & gradient.isfinite().all()):
                 break
             new = draw(generator)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Point, Rule, State
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import spent
 from calclab.topic.comparison.batched import batched
 from calclab.topic.descent.stopping import runs_away, sizes
@@ -86,7 +86,7 @@ class Walks:
         if self.straight:
             return True
         try:
-            evaluate(self.function, self.starts[:1].repeat(2, 1))
+            loss_and_gradient(self.function, self.starts[:1].repeat(2, 1))
         except (RuntimeError, ValueError, TypeError):  # what torch.vmap cannot trace: branches on values, own kernels
             return False
         return True
@@ -94,11 +94,11 @@ class Walks:
     def look(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """f (N,) and ∇f (N, n) at points (N, n)."""
         if not self.batched:
-            found = [evaluate(self.function, point) for point in x]
+            found = [loss_and_gradient(self.function, point) for point in x]
             return torch.stack([f for f, _ in found]), torch.stack([g for _, g in found])
         if self.straight:
-            return evaluate(self.function, x)
-        pieces = [evaluate(self.function, points) for points in torch.split(x, CHUNK)]
+            return loss_and_gradient(self.function, x)
+        pieces = [loss_and_gradient(self.function, points) for points in torch.split(x, CHUNK)]
         return torch.cat([f for f, _ in pieces]), torch.cat([g for _, g in pieces])
 
     # --- the scan ---

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from calclab.core import Function, Rule
-from calclab.numerics.operators import evaluate, hessian_where_known
+from calclab.numerics.operators import hessian_where_known, loss_and_gradient
 from calclab.numerics.spectrum import eigen, inertia, symmetric
 from calclab.topic import words
 
@@ -142,4 +142,4 @@ def start_spectrum(function: Function) -> tuple[Tensor, Tensor, Tensor, int]:
             λ = ball.mid.to(λ)
         else:
             ball = None
-    return λ, V, evaluate(function, function.start)[1], inertia(λ, ball).negative
+    return λ, V, loss_and_gradient(function, function.start)[1], inertia(λ, ball).negative

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Function, Point, Rule, State, Values
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import spent
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
@@ -97,7 +97,7 @@ class Iteration:
             point = Point(x, state["loss"], before, self.seen(k - 1))
             move, rule = self.rule.update(point, rule, self.rate(k - 1))
             x = x + move
-        loss, g = evaluate(self.seen(k), x)
+        loss, g = loss_and_gradient(self.seen(k), x)
         new = {**state, "x": x, "move": move, "rule": rule, "loss": loss, "gradient": g, "before": before}
         if self.factor is not None and k > 0:
             new["factor"] = factor = x.new_tensor(self.factor(k - 1))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.numerics.verify import known
 from calclab.subject.network import Network
 from calclab.subject.scores import predictions
@@ -28,7 +28,7 @@ def lost(walk: Walk) -> str:
     if not bool(g0.isfinite()):
         function, x = walk.function, walk.function.start
         few = walk.network is None and len(x) <= MOST
-        gaps = known(function, x, 1, evaluate(function, x)[1]) if few else {}
+        gaps = known(function, x, 1, loss_and_gradient(function, x)[1]) if few else {}
         why = f"its gradient {nowhere(gaps)}"
         return f"the loss is {words.number(f0)} at the start, and {why}. lr is not the cause; {elsewhere(walk)}"
     if not bool(walk.move.isfinite().all()):
@@ -37,12 +37,12 @@ def lost(walk: Walk) -> str:
             "a singular matrix, or a division by zero in the rule. lr is not the cause; take another optimizer"
         )
     before = walk.x - walk.move
-    f, _ = evaluate(walk.function, before)
+    f, _ = loss_and_gradient(walk.function, before)
     grown = float(f) - float(f0) > max(abs(float(f0)), 1.0)
     if grown or bool(before.norm() > GROWN * (1 + walk.function.start.norm())):
         way = f"after the loss went from {words.number(f0)} to {words.number(f)}"
         return f"it left the finite numbers {way}; {smaller(walk)}"
-    if any(bool(evaluate(walk.function, before + t * walk.move)[0].isfinite()) for t in SHORTER):
+    if any(bool(loss_and_gradient(walk.function, before + t * walk.move)[0].isfinite()) for t in SHORTER):
         return (
             f"its last step, of length {words.number(walk.move.norm())}, led from the loss {words.number(f)} to where "
             f"there is none: {undefined(walk, walk.x, walk.loss)}. A shorter step would have stayed: "

@@ -10,7 +10,7 @@ from pathlib import Path
 from calclab import schema
 from calclab.core import Answer, Columns, Evidence, Function, Labels, Picture, Rule, State, Status, Values
 from calclab.errors import UserError
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import admit
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
@@ -126,7 +126,7 @@ class Descent(schema.topic.Descent):
         f, x, loss, g = self.function, state["x"], state["loss"], state["gradient"]
         contraction = None
         if self.minibatches is not None:  # of all rows, at the end
-            loss, g = evaluate(f, x)
+            loss, g = loss_and_gradient(f, x)
         elif "before" in state:
             contraction = float(g.norm() / state["before"].norm())
         return Walk(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Columns, Function, Status
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 
 RUNAWAY = 1e10
 
@@ -46,7 +46,7 @@ def at_start(function: Function) -> tuple[float, float]:
     """f and ‖g‖ at the function's start."""
 
     def find(function: Function) -> tuple[float, float]:
-        value, g = evaluate(function, function.start)
+        value, g = loss_and_gradient(function, function.start)
         return float(value), float(g.norm())
 
     return function.once("loss and gradient norm at the start", find)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.krylov import Control, Extremes, Probes
-from calclab.numerics.krylov.missed import share
 from calclab.numerics.krylov.student import mean, quantile, within
+from calclab.numerics.krylov.undetected_eigenvalues import share
 from calclab.numerics.operators import LinearOperator
 
 

@@ -16,7 +16,7 @@ from calclab.errors import UserError
 from calclab.figure.draw import draw
 from calclab.figure.panels import panel
 from calclab.network.mlp import Mlp
-from calclab.numerics.operators import evaluate
+from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer.adaptive import Adam
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.line_search import Armijo, Wolfe
@@ -227,7 +227,7 @@ def test_lbfgs_of_many_walks_at_once_is_the_rule_until_rounding_tells() -> None:
         x = topic.walks.starts[b % 3]
         own = rule.init(x)
         for _ in range(12):
-            loss, g = evaluate(f, x)
+            loss, g = loss_and_gradient(f, x)
             move, own = rule.update(Point(x, loss, g, f), own, lr)
             x = x + move
         assert torch.allclose(x, state["x"][0, b], rtol=1e-8, atol=1e-9), (b, lr)

@@ -61,7 +61,7 @@ def beyond(α: Tensor, β: Tensor, square: float, risk: float) -> float:
     return high
 
 
-def others(
+def bounds_on_others(
     table: Tensor, coupling: Tensor, first: int, counts: tuple[int, int], square: float, risk: float
 ) -> tuple[Tensor, Tensor]:
     """Above which () and below which () no eigenvalue lies but the ``counts`` wanted, from a look that began at column
