@@ -3,7 +3,7 @@
 The lifted space is that of the first layer's images z = W₁x + b₁. A straight path in x is a straight path in z, so that
 z is computed for its ends alone and interpolated, and gradients are summed before one product takes them back through
 W₁. For 30-64-64-2 that saves a third of the arithmetic, for 784 inputs nearly all, and without autograd there is no
-graph to build. A chain is recognised by what was recorded of a forward pass (``graph.py``), not by its modules.
+graph to build. A chain is recognised by what was recorded of a forward pass (``recording.py``), not by its modules.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calclab.attribution.graph import Node
 from calclab.attribution.target import Target, Which
 
 aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Node:
+    """One recorded operation: ``name`` without Backward0, the recorded node itself, and which arguments come from x."""
+
+    name: str
+    recorded: Any
+    moving: tuple[bool, ...]
 
 
 @dataclass(frozen=True)

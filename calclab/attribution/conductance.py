@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.attribution.layers import outputs_of
-from calclab.attribution.question import Question
-from calclab.attribution.result import Found
+from calclab.attribution.question import Found, Question
 from calclab.errors import UserError
 
 FIRST, MOST = 8, 1024  # pieces of the path
@@ -33,7 +32,7 @@ def conductance(q: Question, *, layer: str, steps: int | None = None, tol: float
     shape = outputs_of(q, layer)
     module = q.model.module.get_submodule(layer)
     values, errors, starts, converged, whole = [], [], [], True, True
-    every, rows = q.baselines(), torch.arange(len(q.rows), device=q.rows.device)
+    every, rows = q.baselines, torch.arange(len(q.rows), device=q.rows.device)
     for baseline in every:
         path = Path(q, module, baseline)
         pieces, waiting = FIRST if steps is None else steps, rows
@@ -75,7 +74,7 @@ class Path:
     def sums(self, pieces: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Σ ∂t/∂a(α_middle) (a(α_end) - a(α_begin)), (b, width), and t (b,) of the baseline, for the rows numbered."""
         q = self.q
-        at_once = max(1, int(q.bytes / (q.look.numbers * q.rows.element_size())))
+        at_once = max(1, int(q.bytes / (q.recording.numbers * q.rows.element_size())))
         parts, starts = [], []
         for lot in torch.split(rows, at_once):
             several = max(1, at_once // len(lot))

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from calclab.attribution.chain import Chain
-from calclab.attribution.question import Question
-from calclab.attribution.result import Found
+from calclab.attribution.question import Found, Question
 from calclab.errors import UserError
 
 
@@ -24,14 +23,14 @@ def gradient_x_input(q: Question) -> Found:
 
 def at_rows(q: Question) -> Tensor:
     """∂t/∂x (B, d) at the rows: back from the first pass, where that held all of them."""
-    look, engine = q.look, q.engine
-    if not look.whole:
+    recording, engine = q.recording, q.engine
+    if not recording.whole:
         return torch.cat([engine.pull(q.gradients(engine.lift(q.rows[lot]), lot)) for lot in q.lots()])
     q.gradients_taken += q.rows.shape[0]
-    if look.passed is not None and isinstance(engine, Chain):
-        return engine.pull(engine.back(look.passed, slice(0, q.rows.shape[0]), q.target))
-    x, y = look.recorded
-    seed = q.target.seed(look.outputs, slice(0, len(q.rows)))
+    if recording.passed is not None and isinstance(engine, Chain):
+        return engine.pull(engine.back(recording.passed, slice(0, q.rows.shape[0]), q.target))
+    x, y = recording.recorded
+    seed = q.target.seed(recording.outputs, slice(0, len(q.rows)))
     if not y.requires_grad:
         return torch.zeros_like(q.rows)
     (g,) = torch.autograd.grad(y, x, seed.expand_as(y), allow_unused=True, materialize_grads=True)
@@ -54,7 +53,7 @@ def smoothgrad(
             "smoothgrad takes samples=3 or more, and noise (or sigma) of 0 or more. Type samples=50 noise=0.15"
         )
     if sigma is None:
-        reference = q.reference()
+        reference = q.reference
         spread = noise * (reference.amax(0) - reference.amin(0))
     else:
         spread = torch.full_like(q.rows[0], sigma)

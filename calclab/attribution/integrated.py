@@ -15,9 +15,8 @@ from torch import Tensor
 from calclab.attribution.chain import Chain
 from calclab.attribution.gradients import Moments
 from calclab.attribution.kinks import TooManyError, exact
-from calclab.attribution.question import Question
-from calclab.attribution.result import Found
-from calclab.attribution.segment import adaptive, fixed, segments
+from calclab.attribution.quadrature import adaptive, fixed, segments
+from calclab.attribution.question import Found, Question
 from calclab.errors import UserError
 
 
@@ -43,7 +42,7 @@ def integrated_gradients(
     if exact and bent:
         raise UserError(f"exact=True: the network is not piecewise linear ({', '.join(bent[:3])}). Leave exact out")
     found, kinds = [], set()
-    all_baselines = q.baselines()
+    all_baselines = q.baselines
     for baseline in all_baselines:
         one, kind = along(q, baseline, steps, tol, pieces, wanted and not bent, bool(exact))
         found.append(one)
@@ -134,7 +133,7 @@ def expected_gradients(q: Question, *, samples: int = 200) -> Found:
     """
     if samples < 2:
         raise UserError(f"samples={samples}: the error needs 2 or more. Type samples=200")
-    engine, generator, reference = q.engine, q.generator(), q.reference()
+    engine, generator, reference = q.engine, q.generator(), q.reference
     lifted, R = engine.lift(reference), len(reference)
     rounds = [torch.randperm(R, generator=generator, device=q.rows.device) for _ in range(-(-samples // R))]
     order = torch.cat(rounds)

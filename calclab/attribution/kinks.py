@@ -18,10 +18,10 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from calclab.attribution.chain import Chain
-from calclab.attribution.graph import kinks as number_of_kinks
+from calclab.attribution.model import Whole
+from calclab.attribution.quadrature import Segment
 from calclab.attribution.question import Question
-from calclab.attribution.segment import Segment
-from calclab.attribution.whole import Whole
+from calclab.attribution.recording import kinks as number_of_kinks
 
 aten = torch.ops.aten
 
@@ -148,7 +148,7 @@ def stages(q: Question, path: Segment) -> Iterator[Callable[[Tensor], list[Lines
             yield lambda z, k=k, levels=levels: counted(q, z, lambda: [(engine.before(z, k), levels)])  # type: ignore[misc]
         return
     assert isinstance(engine, Whole)
-    count = number_of_kinks(q.look.nodes)
+    count = number_of_kinks(q.recording.nodes)
     for k in range(count):
         yield lambda z, k=k: counted(q, z, lambda: seen(engine, z, path.lot, k, count))  # type: ignore[misc]
 

@@ -54,7 +54,7 @@ def shapes_of(q: Question, layers: Sequence[str] | None = None) -> dict[str, tor
     handles = [module.register_forward_hook(note(name)) for name, module in chosen]
     try:
         with torch.no_grad():
-            q.model.outputs(q.rows[:1], None if q.look.owner is None else q.look.owner[:1])
+            q.model.outputs(q.rows[:1], None if q.recording.owner is None else q.recording.owner[:1])
     finally:
         for handle in handles:
             handle.remove()

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from calclab.attribution.gradients import Moments
-from calclab.attribution.question import Question
+from calclab.attribution.question import Found, Question
 from calclab.attribution.removal import members, shared
-from calclab.attribution.result import Found
 from calclab.errors import UserError
 
 Score = Callable[[Tensor, Tensor], Tensor | float]  # outputs (B, m), labels -> one number, larger is better
@@ -28,7 +27,7 @@ def permutation(
     ``score`` is accuracy, r2, loss (its fall is minus the loss's rise) or a function; None takes accuracy for classes
     and r2 for numbers. The standard error is that of shuffling alone, not of the choice of rows.
     """
-    if q.labels is None:
+    if q.sample.labels is None:
         raise UserError("permutation needs the label of each row. Give labels=")
     if repeats < 2 or len(q.rows) < 2:
         raise UserError(f"repeats={repeats} on {len(q.rows)} rows: 2 or more of both. Type repeats=30")
@@ -76,7 +75,7 @@ def shuffled(q: Question, part: slice, order: Tensor, member: Tensor | None) -> 
 
 def scorer(q: Question, score: str | Score | None) -> Callable[[Tensor], Tensor]:
     """Outputs (f, B, m) to scores (f,)."""
-    y = q.labels
+    y = q.sample.labels
     assert y is not None
     classes = not y.is_floating_point() and y.ndim == 1
     score = ("accuracy" if classes else "r2") if score is None else score
@@ -96,7 +95,7 @@ def scorer(q: Question, score: str | Score | None) -> Callable[[Tensor], Tensor]
         total = (t - t.mean(0)).square().sum()
         return lambda o: 1 - (o - t).square().sum((-1, -2)) / total
     if score == "loss":
-        loss = q.loss
+        loss = q.sample.loss
         if loss is None:
             raise UserError(
                 "score=loss: a module by itself has no loss. Give loss=, a function (outputs, labels) -> (N,)"

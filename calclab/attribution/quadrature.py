@@ -1,12 +1,19 @@
-"""Rules on [0, 1]: Gauss-Legendre with n nodes, and the pair of Gauss 7 and Kronrod 15 that tells its own error."""
+"""∫ ∂t/∂x along the straight path from a baseline to a row, by quadrature.
+
+Rules on [0, 1]: Gauss-Legendre with n nodes, and the pair of Gauss 7 and Kronrod 15 that tells its own error.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from calclab.attribution.question import Question
+
+INTERVALS = 512  # of one row, at most
 # Piessens et al., QUADPACK (1983), qk15: nodes of Kronrod's rule on [0, 1) from the outermost, every second one Gauss's
 NODES = (
     0.991455371120812639206854697526329,
@@ -57,3 +64,117 @@ def kronrod(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     coarse[1::2] = torch.cat([gauss[:-1], gauss.flip(0)])
     weights = torch.stack([fine, fine - coarse]) / 2
     return ((nodes + 1) / 2).to(device, dtype), weights.to(device, dtype)
+
+
+# --- along a straight path ---
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From ``start`` (b, h) to ``end`` (b, h) in the lifted space, for rows ``lot``; ``change`` (b, d) is x - x₀."""
+
+    lot: slice
+    start: Tensor
+    end: Tensor
+    change: Tensor
+
+    def at(self, α: Tensor) -> Tensor:
+        """Points (s, b, h) at α (s,)."""
+        return torch.lerp(self.start, self.end, α[:, None, None])
+
+
+def segments(q: Question, baseline: Tensor, size: int) -> list[Segment]:
+    """The paths of all rows from ``baseline`` (1 or B, d), ``size`` rows at once."""
+    engine, B = q.engine, len(q.rows)
+    shared = engine.lift(baseline) if len(baseline) == 1 else None
+    found = []
+    for low in range(0, B, size):
+        lot = slice(low, min(low + size, B))
+        x = q.rows[lot]
+        end = engine.lift(x)
+        start = engine.lift(baseline[lot]) if shared is None else shared.expand_as(end)
+        found.append(Segment(lot, start, end, x - (baseline if shared is not None else baseline[lot])))
+    return found
+
+
+def fixed(q: Question, path: Segment, steps: int) -> Tensor:
+    """(b, d) by Gauss-Legendre with ``steps`` nodes."""
+    nodes, weights = legendre(steps, q.rows.dtype, q.rows.device)
+    total = torch.zeros_like(path.end)
+    at_once = max(1, q.points // len(path.end))
+    for low in range(0, steps, at_once):
+        g = q.gradients(path.at(nodes[low : low + at_once]), path.lot)
+        total += (weights[None, low : low + at_once] @ g.view(len(g), -1)).view_as(total)
+    return q.engine.pull(total).mul_(path.change)
+
+
+def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bool]:
+    """Values (b, d), error (b, d), and whether each row's error is below tol times its largest |value|.
+
+    Each interval has its Kronrod value and what Gauss's rule differs by, feature by feature: that is the change shown
+    as the error (of the coarser rule; the finer one is better); or what its values lack of the change of t from its
+    beginning to its end, where that is more: a ReLU may go on or off between the nodes and be seen by none. While the
+    changes of a row add up to more than the tolerance, its intervals with more than their share are halved; rows that
+    have converged are left alone.
+    """
+    b = len(path.end)
+    eps = torch.finfo(q.rows.dtype).eps
+    row = torch.arange(b, device=q.rows.device)
+    low, width = torch.zeros(b, dtype=q.rows.dtype, device=q.rows.device), torch.ones_like(q.rows[:, 0][:b])
+    value, change = intervals(q, path, row, low, width)
+    values, error = torch.empty_like(value), torch.empty_like(value)
+    done = True
+    while True:
+        count = torch.bincount(row, minlength=b)
+        total = torch.zeros_like(values).index_add_(0, row, value)
+        off = torch.zeros_like(values).index_add_(0, row, change)
+        size = total.abs().amax(1)
+        floor = 64 * eps * torch.zeros_like(size).index_add_(0, row, value.abs().amax(1))  # rounding: no halving helps
+        allowed = torch.maximum(tol * size, floor)
+        open_rows = (count > 0) & (off.amax(1) > allowed)
+        full = count >= INTERVALS
+        done = done and not bool((open_rows & full).any())
+        open_rows &= ~full
+        settled = (count > 0) & ~open_rows
+        values[settled], error[settled] = total[settled], off[settled]
+        share = (allowed / (2 * count.clamp(min=1)))[row]
+        mine = open_rows[row]
+        split = mine & (change.amax(1) > share)
+        if not bool(split.any()):
+            return values, error, done
+        keep = mine & ~split
+        half = width[split] / 2
+        new_row, new_low = torch.cat([row[split]] * 2), torch.cat([low[split], low[split] + half])
+        new_width = torch.cat([half, half])
+        new_value, new_change = intervals(q, path, new_row, new_low, new_width)
+        row, low, width = (
+            torch.cat([row[keep], new_row]),
+            torch.cat([low[keep], new_low]),
+            torch.cat([width[keep], new_width]),
+        )
+        value, change = torch.cat([value[keep], new_value]), torch.cat([change[keep], new_change])
+
+
+def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """The value (i, d) of each interval, and |its change| from the coarser rule, or its gap where that is larger."""
+    nodes, weights = kronrod(q.rows.dtype, q.rows.device)
+    ends = torch.tensor([[0.0], [1.0]], dtype=nodes.dtype, device=nodes.device)
+    eps = torch.finfo(nodes.dtype).eps
+    found = []
+    size = max(1, q.points // (len(nodes) + 2))
+    for first in range(0, len(row), size):
+        part = slice(first, first + size)
+        r, h = row[part], width[part]
+        α = low[part] + nodes[:, None] * h
+        points = torch.lerp(path.start[r], path.end[r], α[..., None])
+        g = q.gradients(points, r + path.lot.start)
+        both = (weights @ g.reshape(len(nodes), -1)).view(2, *g.shape[1:])
+        moved = path.change[r]
+        value, change = q.engine.pull(both).mul_(moved).mul_(h[:, None])
+        α = low[part] + ends * h
+        first_t, last_t = q.values(torch.lerp(path.start[r], path.end[r], α[..., None]), r + path.lot.start)
+        rounding = 64 * eps * (first_t.abs() + last_t.abs())
+        gap = ((value.sum(1) - (last_t - first_t)).abs() - rounding).clamp(min=0)
+        found.append(torch.stack([value, torch.where(moved == 0, 0, torch.maximum(change.abs(), gap[:, None]))]))
+    value, change = torch.cat(found, 1)
+    return value, change

@@ -1,8 +1,10 @@
-"""All that a method asks of: rows, target, baselines, and the network as an engine, counted and kept in memory."""
+"""All that a method asks of: rows, target, baselines, and the network as an engine, counted and kept in memory; and
+what it hands back: a number for every input of every row, how far off it may be, and what it cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -10,9 +12,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from calclab.attribution.baseline import Given, baselines
 from calclab.attribution.chain import Chain
-from calclab.attribution.look import Look
+from calclab.attribution.guard import finite
 from calclab.attribution.model import Model
+from calclab.attribution.recording import Recording
+from calclab.attribution.sample import Sample
 from calclab.attribution.target import Target, Which
 
 PASS = 2**20  # numbers in flight through a chain at once: what a core's cache holds of them
@@ -42,32 +47,51 @@ class Engine(Protocol):
 
 @dataclass
 class Question:
-    """``rows`` (B, d) with outputs (B, m) and t (B,); ``baselines`` (K, 1 or B, d); ``reference`` (R, d)."""
+    """t of each of B rows, made of the outputs (B, m) that were recorded; ``baseline`` is what they are compared with,
+    as it was given."""
 
-    look: Look
+    recording: Recording
     target: Target
-    rows: Tensor
-    baselines: Callable[[], Tensor]
-    reference: Callable[[], Tensor]
-    labels: Tensor | None
-    loss: Callable[[Tensor, Tensor], Tensor] | None
+    sample: Sample
+    baseline: str | Given
     seed: int
     memory: float
     forwards: int = 0
     gradients_taken: int = 0
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def rows(self) -> Tensor:
+        """(B, d)."""
+        return self.model.rows
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """The training set, (R, d)."""
+        if self.sample.reference is None:
+            self.notes.append("no reference is given: the rows themselves are taken for the training set")
+        return self.sample.training_set(self.model)
+
+    @cached_property
+    def baselines(self) -> Tensor:
+        """(K, 1 or B, d): K of them for every row, of whose attributions the mean is taken."""
+        needed = isinstance(self.baseline, str) and self.baseline.strip() != "zeros"
+        reference = self.reference if needed else self.rows
+        found = baselines(self.baseline, self.model, reference, self.sample.reference_labels, self.sample.classes)
+        finite(found.flatten(0, 1), "the baseline", self.sample.features)
+        return found
+
     @cached_property
     def engine(self) -> Engine:
-        return self.look.engine
+        return self.recording.engine
 
     @property
     def model(self) -> Model:
-        return self.look.model
+        return self.recording.model
 
     @property
     def outputs(self) -> Tensor:
-        return self.look.outputs
+        return self.recording.outputs
 
     @cached_property
     def score(self) -> Tensor:
@@ -115,3 +139,52 @@ class Question:
         """∂t/∂z (..., b, h) at lifted points, which are used up."""
         self.gradients_taken += z.numel() // z.shape[-1]
         return self.engine.gradients(z, which, self.target)
+
+
+# --- what is handed back ---
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """``values`` (B, d): what each input of each row has to do with the target. Of permutation importance (1, d), of
+    the methods that look at a layer (B, width of the layer).
+
+    ``error``, of the same shape, is how far a value may be off, and ``error_kind`` says in which sense: "rounding",
+    "quadrature change", "standard error over 26 permutations"; None where the method has none to give.
+    ``forwards`` counts the points that went forward alone, ``gradients`` those that went forward and back.
+    ``gap`` (B,) is Σ_j values - (F(x) - F(baseline)), for the methods that promise 0 (completeness). ``score`` (B,) is
+    F(x), ``reference_score`` (B,) is F(baseline). ``converged`` is False where quadrature ended above its tolerance.
+    ``shapes`` are those of one row of the module's inputs, of the methods that look at a layer that of its output.
+    """
+
+    method: str
+    values: Tensor
+    error: Tensor | None
+    error_kind: str
+    forwards: int
+    gradients: int
+    gap: Tensor | None
+    score: Tensor
+    reference_score: Tensor | None
+    converged: bool
+    notes: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """The values as the module takes its inputs: (B, *shape) each."""
+        pieces = torch.split(self.values, [shape.numel() for shape in self.shapes], dim=1)
+        return tuple(piece.reshape(len(self.values), *shape) for piece, shape in zip(pieces, self.shapes, strict=True))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method hands back: its values in the coordinates that it differentiates by, and their error."""
+
+    values: Tensor
+    error: Tensor | None = None
+    error_kind: str = ""
+    gap: Tensor | None = None
+    reference_score: Tensor | None = None
+    converged: bool = True
+    notes: tuple[str, ...] = ()
+    inner: torch.Size | None = None  # of values that are those of a layer, not of the inputs: what it gives of a row

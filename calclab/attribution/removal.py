@@ -16,8 +16,7 @@ from torch import Tensor
 from calclab.attribution.chain import Chain
 from calclab.attribution.gradients import Moments
 from calclab.attribution.integrated import starts
-from calclab.attribution.question import Question
-from calclab.attribution.result import Found
+from calclab.attribution.question import Found, Question
 from calclab.errors import UserError
 
 
@@ -47,7 +46,7 @@ def taken_away(q: Question, masks: Tensor | None) -> Found:
     engine, score = q.engine, q.score
     count = q.rows.shape[1] if masks is None else len(masks)
     found = torch.zeros(count, len(q.rows), dtype=q.rows.dtype, device=q.rows.device)
-    every = q.baselines()
+    every = q.baselines
     for baseline in every:
         for lot in q.lots():
             x = q.rows[lot]
@@ -83,7 +82,7 @@ def shapley(q: Question, *, samples: int = 25, groups: Tensor | Sequence[int] | 
     pairs = (samples + 1) // 2
     forward = torch.rand(pairs, G, generator=q.generator(), device=q.rows.device).argsort(1)
     orders = torch.stack([forward, forward.flip(1)], 1).view(-1, G)
-    every = q.baselines()
+    every = q.baselines
     parts = []
     for lot in q.lots(G - 1):
         sums = torch.stack([of_lot(q, lot, baseline, orders, member) for baseline in every]).mean(0)

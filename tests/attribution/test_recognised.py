@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.attribution import attribute
-from calclab.attribution.look import recognised
+from calclab.attribution.recording import recognised
 from calclab.errors import UserError
 
 METHODS = ("gradient", "gradient_x_input", "integrated_gradients", "smoothgrad", "ablation", "shapley")

@@ -1,4 +1,8 @@
-"""The first look at a network: one forward pass of the rows, recorded, and what it says of the network."""
+"""One forward pass of the rows, recorded by autograd, and what it says of the network.
+
+The graph knows what was computed, in modules or out of them: that a ReLU was called as a function, that two branches
+are added, that nothing but kinks bends the network. Only nodes that the input reaches count.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from calclab.attribution.chain import Chain, Pass, chain_of
-from calclab.attribution.graph import Node, bends, nodes_of
+from calclab.attribution.chain import Chain, Node, Pass, chain_of
 from calclab.attribution.guard import Kept, first_line
-from calclab.attribution.model import Model
-from calclab.attribution.whole import Whole
+from calclab.attribution.model import Model, Whole
 from calclab.errors import UserError
 
 FIRST = 256  # rows of the pass that is recorded
@@ -22,6 +24,22 @@ FIRST = 256  # rows of the pass that is recorded
 # is used again, so that to recognise it anew is all that is saved (0.2 ms, of 0.4 for the gradient of a small network).
 Place = list[tuple[Any, int]]  # parameters and where they lie, modules' types and who they are
 CHAINS: WeakKeyDictionary[nn.Module, tuple[Place, Chain]] = WeakKeyDictionary()
+ADDS = {  # affine in all their arguments together
+    "Add", "Sub", "Rsub", "Neg", "T", "View", "UnsafeView", "Reshape", "ReshapeAlias", "Expand", "Permute",
+    "Transpose", "Squeeze", "Unsqueeze", "Select", "Slice", "Split", "SplitWithSizes", "Chunk", "Cat", "Stack",
+    "Sum", "Mean", "Clone", "AvgPool2D", "AvgPool3D", "AdaptiveAvgPool2D", "MkldnnAdaptiveAvgPool2D",
+    "ConstantPadNd", "ReflectionPad2D", "ReplicationPad2D", "UpsampleNearest2D", "UpsampleBilinear2D", "Index",
+    "Gather", "IndexSelect", "Narrow", "ToCopy", "Roll", "Flip", "Repeat", "Unbind", "Alias", "Cumsum", "Unfold",
+    "Im2Col", "PixelShuffle", "SumDim", "Swapaxes",
+}  # fmt: skip
+PRODUCTS = {  # affine while no more than one of these arguments comes from the input
+    "Addmm": (1, 2), "Mm": (0, 1), "Bmm": (0, 1), "Mul": (0, 1), "Mv": (0, 1), "Dot": (0, 1), "Baddbmm": (1, 2),
+    "Addmv": (1, 2), "Convolution": (0, 1), "MkldnnConvolution": (0, 1), "Linear": (0, 1), "MkldnnLinear": (0, 1),
+}  # fmt: skip
+KINKS = {
+    "Relu", "LeakyRelu", "Hardtanh", "Clamp", "ClampMin", "ClampMax", "Threshold", "Abs", "MaxPool2DWithIndices",
+    "Maximum", "Minimum", "PreluKernel",
+}  # fmt: skip
 STANDARD = (nn.Linear, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
 
 
@@ -46,7 +64,7 @@ def recognised(module: nn.Module) -> Chain | None:
     return found[1] if same(found[0], here) else None
 
 
-class Look:
+class Recording:
     """``outputs`` (B, m) of all rows; ``nodes``, what was done on the way; ``engine``, the quickest way to do it again.
 
     The first rows' pass is recorded with all parameters followed, so that the graph knows them; of a chain met before
@@ -169,3 +187,54 @@ def numel(node: Node, rows: int) -> int:
     """Numbers a row that an operation gives."""
     found = getattr(node.recorded, "_input_metadata", None)
     return 0 if not found or node.name in ("View", "T", "Alias") else math.prod(found[0].shape) // rows + 1
+
+
+# --- what was recorded ---
+
+
+def nodes_of(output: Tensor, leaf: Tensor) -> list[Node]:
+    """The operations between the leaf and the output, those first that were done first."""
+    depends: dict[Any, bool] = {}
+    found: list[Node] = []
+    stack = [(output.grad_fn, False)]
+    while stack:
+        node, seen = stack.pop()
+        if node is None or (not seen and node in depends):
+            continue
+        before = [parent for parent, _ in node.next_functions]
+        if not seen:
+            depends[node] = False
+            stack.append((node, True))
+            stack.extend((parent, False) for parent in before if parent is not None and parent not in depends)
+            continue
+        if (variable := getattr(node, "variable", None)) is not None:
+            depends[node] = variable is leaf
+            continue
+        moving = tuple(parent is not None and depends.get(parent, False) for parent in before)
+        depends[node] = any(moving)
+        if depends[node]:
+            found.append(Node(node.name().partition("Backward")[0], node, moving))
+    return found
+
+
+def bends(nodes: list[Node]) -> list[str]:
+    """The operations that are not piecewise linear in the input, by name; empty for a piecewise linear network."""
+    return list(dict.fromkeys(node.name for node in nodes if not straight(node)))
+
+
+def straight(node: Node) -> bool:
+    name, moving = node.name, node.moving
+    if name in ADDS or name in KINKS:
+        return True
+    if name in PRODUCTS:
+        return sum(moving[k] for k in PRODUCTS[name] if k < len(moving)) <= 1
+    if name == "Div":
+        return not any(moving[1:])
+    if name in ("NativeBatchNorm", "CudnnBatchNorm", "MkldnnBatchNorm"):
+        return not getattr(node.recorded, "_saved_training", True) and not any(moving[1:])
+    return False
+
+
+def kinks(nodes: list[Node]) -> int:
+    """How many operations have kinks."""
+    return sum(node.name in KINKS for node in nodes)

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calclab.attribution.bridge import RULE, answering, captum, complete, over_baselines, quiet, shaped
+from calclab.attribution.captum_rules import RULE, answering, captum, complete, over_baselines, quiet, shaped
 from calclab.attribution.layers import Neuron, listed, outputs_of, selector, shapes_of
-from calclab.attribution.question import Question
-from calclab.attribution.result import Found
+from calclab.attribution.question import Found, Question
 from calclab.errors import UserError
 
 
@@ -76,7 +75,7 @@ def of_layer(
     shape = outputs_of(q, layer)
     net, x = answering(q), shaped(q, q.rows)
     module = net.module.get_submodule(layer)
-    every = q.baselines() if law else [torch.zeros_like(q.rows[:1])]
+    every = q.baselines if law else [torch.zeros_like(q.rows[:1])]
     total: Tensor | None = None
     start = torch.zeros_like(q.score)
     for baseline in every:
