@@ -36,9 +36,25 @@ def nested(value: Any) -> bool:
     return isinstance(value, list) and any(map(nested, value))
 
 
-def find(target: str) -> Callable[..., Any]:
+def find(target: str, key: str = "_target_") -> Callable[..., Any]:
     """The object at a dotted path; UserError when there is none."""
     try:
         return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"_target_={target}: {error}. Is it spelt right, and where Python looks for modules?") from None
+        raise UserError(f"{key}={target}: {error}. Is it spelt right, and where Python looks for modules?") from None
+
+
+def own_function(given: Any, key: str) -> Any:
+    """A function of the user's, such as a loss: by its dotted path, or as a mapping with ``_target_`` and its knobs. A
+    class is called, with these or none. Anything else is what it is: the name of one of the lab's."""
+    if isinstance(given, Mapping):
+        return maker(given)()
+    if not isinstance(given, str) or "." not in given:
+        return given
+    found = find(given, key)
+    if not isinstance(found, type):
+        return found
+    try:
+        return found()
+    except TypeError as error:
+        raise UserError(f"{key}={given}: {error}. Give its knobs: {key}='{{_target_: {given}, knob: 2}}'") from error

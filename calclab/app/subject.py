@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from calclab.app.build import maker
+from calclab.app.build import maker, own_function
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.subject.network import Network, network
@@ -39,4 +39,5 @@ def build(config: Mapping[str, Any], choices: Mapping[str, str | None], device: 
     data = maker(config["data"])(**place, seed=seed)
     node = dict(config["network"])
     common = {key: node.pop(key) for key in ("name", "weights", "parameters", "loss") if key in node}
+    common["loss"] = own_function(common.get("loss"), "network.loss")
     return network(maker(node), data, **common, train=config["train"], seed=seed, **place)

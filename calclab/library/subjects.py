@@ -113,8 +113,10 @@ def loss(
 
     ``model`` is copied, and itself left as it is; it is looked at in eval mode, in the dtype and on the device of its
     own parameters unless others are named. ``criterion`` is a name ("cross_entropy", "mse", ...), a torch.nn loss, or
-    any callable of (outputs (B, ...), targets); whether it is a mean or a sum over rows is found out, and one that is
-    neither is refused. None takes cross entropy of classes, the mean squared error of numbers. ``data`` is what
+    any callable of (outputs (B, ...), targets), left as it is too. Whether it is a mean, a weighted mean (weights of
+    classes, ``ignore_index``) or a sum over rows is found out and said in a note; one that is none of these
+    (contrasts, batch statistics) is computed of all rows together. None takes cross entropy of classes, the mean
+    squared error of numbers. ``data`` is what
     ``calclab.data.rows.data`` takes: a pair of tensors or arrays, a DataFrame with ``target``, a Dataset, a DataLoader.
 
     >>> import calclab, torch
@@ -150,7 +152,7 @@ def known_loss(criterion: Any, rows: Data) -> Any:
     if not plain or not isinstance(criterion, nn.Module):
         return criterion
     if type(criterion) is nn.CrossEntropyLoss and rows.classification and not criterion.label_smoothing:
-        return "cross_entropy"
+        return criterion if bool((rows.targets == criterion.ignore_index).any()) else "cross_entropy"
     numbers = not rows.classification and rows.targets.shape[1:] != (0,)
     if type(criterion) is nn.MSELoss and numbers:
         return "mse"

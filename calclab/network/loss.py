@@ -26,6 +26,16 @@ class Loss:
     of_row: Call
     mean: bool = True
 
+    @property
+    def rule(self) -> str:
+        """How the losses of the rows make up the loss: "mean" or "sum"; of a user's own also "weighted mean", and "all
+        rows" where they do not."""
+        return "mean" if self.mean else "sum"
+
+    def amount(self, targets: Tensor) -> Tensor | int:
+        """What `total` is divided by for the loss of these rows: how many they are, of a sum 1."""
+        return len(targets) if self.mean else 1
+
     def rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each row, (B,)."""
         return self.of_row(outputs if outputs.ndim == 2 else outputs.reshape(len(outputs), -1), targets)
@@ -38,62 +48,6 @@ class Loss:
     def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum over the rows, ()."""
         return self.rows(outputs, targets).sum()
-
-
-@dataclass(frozen=True)
-class OwnLoss(Loss):
-    """A loss of the user's: ``of_row`` takes outputs (B, *shape) and targets at once, to their mean or sum ()."""
-
-    shape: tuple[int, ...] = ()
-
-    def rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        y = self.shaped(outputs)
-        return torch.stack([self.of_row(y[i : i + 1], targets[i : i + 1]) for i in range(len(y))])
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.of_row(self.shaped(outputs), targets)
-
-    def total(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self(outputs, targets) * (len(outputs) if self.mean else 1)
-
-    def shaped(self, outputs: Tensor) -> Tensor:
-        return outputs.reshape(len(outputs), *self.shape)
-
-
-def own(call: Call, outputs: Tensor, targets: Tensor) -> Loss:
-    """Any callable as a loss: a torch.nn loss, or a function of outputs (B, ...) and targets to (), or to (B,).
-
-    ``outputs`` and ``targets`` are some rows, by which it is found whether () is a mean or a sum over rows.
-    UserError for what is neither: then the loss of many rows could not be put together from parts.
-    """
-    name = getattr(call, "__name__", type(call).__name__)
-    name = f"own_{name}" if name in LOSSES else name
-    shape = tuple(outputs.shape[1:])
-    twice = [*range(len(outputs)), 0]
-    y, t = outputs[twice], targets[twice]
-    try:
-        with torch.no_grad():
-            found = call(y, t)
-            if not isinstance(found, Tensor) or found.shape not in (torch.Size(()), torch.Size((len(y),))):
-                what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise UserError(f"the loss {name} gives {what}. It must give one number, or one for each row")
-            if found.ndim:
-                return Loss(name, lambda outputs, targets: call(outputs.reshape(len(outputs), *shape), targets))
-            alone = torch.stack([call(y[i : i + 1], t[i : i + 1]) for i in range(len(y))])
-    except UserError:
-        raise
-    except Exception as error:
-        message = (str(error).strip() or "no message").splitlines()[0]
-        raise UserError(
-            f"the loss {name} does not take outputs {tuple(y.shape)} and targets {tuple(t.shape)}: {message}"
-        ) from error
-    for mean, whole in ((True, alone.mean()), (False, alone.sum())):
-        if torch.allclose(found, whole, rtol=1e-4, atol=1e-6, equal_nan=True):
-            return OwnLoss(name, call, mean, shape)
-    raise UserError(
-        f"the loss {name} is neither the mean nor the sum of the losses of its rows: {float(found):.4g}, where its "
-        f"rows by themselves have the mean {float(alone.mean()):.4g}. Leave out weights of classes and ignored targets"
-    )
 
 
 def wanted(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -164,7 +118,10 @@ def choose(name: str | None, data: Data, outputs: int) -> Loss:
         usual = "bce" if outputs == 1 and len(data.classes) == 2 else "cross_entropy"
         name = "sum" if not targets else usual if data.classification else "mse"
     if name not in LOSSES:
-        raise UserError(f"network.loss={name}: the losses are {', '.join(LOSSES)}. Type network.loss=mse")
+        raise UserError(
+            f"network.loss={name}: the losses are {', '.join(LOSSES)}, or the dotted path of your own. "
+            "Type network.loss=mse"
+        )
     if name == "sum":
         return LOSSES[name]
     if not targets:

@@ -30,10 +30,12 @@ def knob(
     below: float | None = None,
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
+    own: bool = False,
     aside: bool = False,
 ) -> Any:
     """A dataclass field with a meaning, a range, and an example to show when a value is refused.
 
+    ``own``: beside the choices the dotted path of something of the user's is taken, or a mapping with ``_target_``.
     ``aside``: what is built does not take the value; another reads it from the configuration and hands it over later.
     """
     return field(
@@ -48,6 +50,7 @@ def knob(
             "below": below,
             "at_most": at_most,
             "choices": choices,
+            "own": own,
         },
     )
 
@@ -65,6 +68,7 @@ class Knob:
     below: float | None = None
     at_most: float | None = None
     choices: tuple[str, ...] = ()
+    own: bool = False
 
     @property
     def optional(self) -> bool:
@@ -81,7 +85,8 @@ class Knob:
     def kind(self) -> str:
         """The type and range in words: "number > 0", "whole number from 0 to 100", "one of gd, adam"."""
         if self.choices:
-            return "one of " + ", ".join(self.choices) + (", or null" if self.optional else "")
+            own = ", the dotted path of your own" if self.own else ""
+            return "one of " + ", ".join(self.choices) + own + (", or null" if self.optional else "")
         words = {float: "number", int: "whole number", bool: "true or false", str: "text", Any: "any value"}
         word = words.get(self.base) or ("list" if typing.get_origin(self.base) is list else "mapping")
         if word == "list" and (entries := typing.get_args(self.base)[0]) in words and entries is not Any:
@@ -107,6 +112,8 @@ class Knob:
         """Raise UserError unless ``value`` has the type and lies in the range; ``key`` is what the user types."""
         if value is None and (self.optional or self.base is Any):
             return
+        if self.own and is_own(value):
+            return
         if not (self._has_type(value) and self._in_range(value)):
             key = key or self.name
             large = " below 2**63" if isinstance(value, int) and not fits(value) else ""
@@ -131,6 +138,12 @@ class Knob:
             and (self.at_most is None or value <= self.at_most)
             and (not self.choices or value in self.choices)
         )
+
+
+def is_own(value: Any) -> bool:
+    """Whether a value names something of the user's: my_module.focal, or a mapping with ``_target_`` and its knobs."""
+    path = value.get("_target_") if isinstance(value, dict) else value
+    return isinstance(path, str) and "." in path and all(part.isidentifier() for part in path.split("."))
 
 
 def is_a(value: Any, base: Any) -> bool:

@@ -20,7 +20,10 @@ class Custom(Schema):
         "parameters set by hand: names to nested lists", "'{linear.weight: [[1, 2, 3]]}'"
     )
     loss: str | None = knob(
-        "the loss; null takes cross_entropy for classes, mse for numbers, sum without targets", "mse", choices=LOSSES
+        "the loss; null takes cross_entropy for classes, mse for numbers, sum without targets",
+        "mse",
+        choices=LOSSES,
+        own=True,
     )
 
 

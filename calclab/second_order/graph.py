@@ -34,7 +34,7 @@ class Subject:
     @property
     def weight(self) -> float:
         """What the sum over the rows is multiplied by: 1/B of a loss that is a mean."""
-        return 1 / len(self.data.inputs) if self.network.loss.mean else 1.0
+        return 1 / float(self.network.loss.amount(self.data.targets))
 
     def leaves(self) -> list[Tensor]:
         return [self.parameters[name].detach().requires_grad_() for name in self.names]

@@ -80,7 +80,7 @@ def curvature(
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     count = len(own.inputs)
-    links = chain(about)
+    links = None if network.loss.rule == "all rows" else chain(about)
     mixed = links is None and network.mixes(own)
     if mixed and kind != "hessian":
         raise UserError(

@@ -109,8 +109,8 @@ class Network:
         return rows.reshape(len(rows), *self.data.inputs.shape[1:])
 
     def mixes(self, data: Data | None = None) -> bool:
-        """Whether the outputs of a row (of ``data``, or of its own) depend on the other rows."""
-        return mixes(self.evaluate, self.data if data is None else data)
+        """Whether the outputs or the loss of a row (of ``data``, or of its own) depend on the other rows."""
+        return self.loss.rule == "all rows" or mixes(self.evaluate, self.data if data is None else data)
 
     # --- functions ---
 

@@ -14,9 +14,10 @@ from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
 from calclab.network.call import takes
 from calclab.network.codes import with_codes
+from calclab.network.criterion import TRIED
+from calclab.network.criterion import own as own_loss
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import choose
-from calclab.network.loss import own as own_loss
 from calclab.network.probe import adapted, check, name_outputs, probe, told_of
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
@@ -59,14 +60,18 @@ def network(
             weight_files.load(own, weights)
         if parameters:
             weight_files.put(own, parameters)
+        told_of_loss: tuple[str, ...] = ()
         if loss is None or isinstance(loss, str):
             chosen = choose(loss, data, outputs)
         else:
+            few = data.some(TRIED)
             with torch.no_grad():
-                chosen = own_loss(loss, Stateless(own)({}, data.inputs[:3]), data.targets[:3])
+                y = Stateless(own)({}, few.inputs)
+            chosen, rule = own_loss(loss, y, few.targets, data.targets)
+            told_of_loss = (rule,)
         names = name_outputs(data, outputs)
         result = Network(name, own, data, chosen, chosen.name, names, pure=not seen.changed)
-        notes = (*taken_off, *told_of(name, seen), *check(name, own, result.evaluate, data))
+        notes = (*taken_off, *told_of_loss, *told_of(name, seen), *check(name, own, result.evaluate, data))
     if weights is None and not parameters and (frozen := frozen_statistics(own)):
         notes = (*notes, frozen)
     result = replace(result, notes=(*data.notes, *notes))

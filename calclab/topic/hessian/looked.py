@@ -187,8 +187,8 @@ def in_chunks(network: Network, memory: float | None) -> Function:
     if len(windows) == 1:
         return function
     parts = [network.calls(data.inputs[window], data.targets[window])[0] for window in windows]
-    lengths = [len(data.inputs[window]) for window in windows]
-    weights = [length / sum(lengths) if network.loss.mean else 1.0 for length in lengths]
+    amounts = [float(network.loss.amount(data.targets[window])) for window in windows]
+    weights = [amount / sum(amounts) if network.loss.mean else 1.0 for amount in amounts]
 
     def call(x: Tensor) -> Tensor:
         value = x.new_zeros(())
