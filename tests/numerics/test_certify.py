@@ -282,3 +282,13 @@ def test_many_points_are_judged_as_each_alone() -> None:
 )
 def test_digits_kept_of_any_gap(gap: float, truth: float, digits: int) -> None:
     assert kept(gap, truth, 16) == digits
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_underflows_on_the_way_is_not_refuted(dtype: torch.dtype) -> None:
+    """Reverse mode multiplies 1e-315 with 1e-148 and then with 1e147: a wrong slope, by no fault of the lab's."""
+    small, large = (1e-300, 8e147) if dtype == torch.float64 else (1e-38, 8e18)
+    f = formula(expr=f"{small}*((x*x)*(1/x)*1e-15)", at=[large], dtype=dtype)
+    g = torch.autograd.functional.jacobian(f.call, f.start)
+    for gradient in (g, -g, torch.zeros_like(g)):
+        assert worst(check_gradient(f, f.start, gradient, 0)) is not Verdict.REFUTED

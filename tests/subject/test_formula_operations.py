@@ -133,3 +133,19 @@ def test_mixed_second_derivatives(expr: str) -> None:
                 assert abs(mp.mpf(float(ball.mid[i, j])) - truth[i][j]) <= float(ball.rad[i, j]) + mp.mpf(10) ** -25
                 assert float(ball.rad[i, j]) <= 4 * EPS * float(abs(truth[i][j])) + 1e-300
                 assert float(H[i, j]) == pytest.approx(float(truth[i][j]), rel=1e-12, abs=1e-13)
+
+
+@pytest.mark.parametrize("text", ["max(y, 1e90*x)", "max(1e90*x, y)", "min(-y, 1e90*x)", "max(min(y, 2), 1e90*x)"])
+def test_forward_mode_keeps_the_side_that_counts(text: str) -> None:
+    """However steep the other side is: torch.maximum adds and subtracts its tangent."""
+    f = formula(expr=[text, "x + y"], at=[-1e-90, 1.0] if "max" in text else [1.0, 1.0])
+    v = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    forward = torch.func.jvp(f.call, (f.start,), (v,))[1][0]
+    assert abs(float(forward)) == 0.7
+    assert float(torch.func.grad(lambda x: f.call(x)[0])(f.start) @ v) == float(forward)
+
+
+def test_two_equal_sides_share_the_derivative() -> None:
+    for text in ("max(x, y)", "min(x, y)"):
+        f = formula(expr=text, at=[2.0, 2.0])
+        assert torch.func.grad(f.call)(f.start).tolist() == [0.5, 0.5]

@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any
 
 from calclab.subject.formula import rules
-from calclab.subject.formula.rules import FIRST, SECOND, cut_side, nan, on_cut
+from calclab.subject.formula.rules import FIRST, SECOND, cut_side, flint, nan, on_cut
 from calclab.subject.formula.tree import Node
 from calclab.subject.formula.unroll import Steps
 from calclab.subject.formula.work import cost, spend
@@ -52,10 +52,15 @@ class Tape:
             below.append(own)
         return below
 
-    def compares(self, k: int) -> int:
-        """The coordinates that decide on the side of step k: those of what a select compares, and of the y of atan2."""
-        node = self.nodes[k]
-        return self.below[node.args[0]] | (self.below[node.args[1]] if node.op == "select" else 0)
+    @cached_property
+    def compared(self) -> dict[int, int]:
+        """The coordinates that decide on the side of a step: those of what a select compares, and of the y of atan2."""
+        sides = {"select": 2, "atan2": 1}
+        return {
+            k: self.below[node.args[0]] | self.below[node.args[sides[node.op] - 1]]
+            for k, node in enumerate(self.nodes)
+            if node.op in sides
+        }
 
     def users(self, chosen: Sequence[tuple[int, ...]]) -> list[list[tuple[int, int]]]:
         """For every step the (step, place) that it is an argument of."""
@@ -254,7 +259,26 @@ def choices(sweep: Sweep, smooth: int) -> list[Sweep]:
 
 def doubtful(sweep: Sweep, smooth: int) -> set[int]:
     """The steps whose side is in doubt along the coordinates ``smooth``."""
-    return {*sweep.undecided, *(k for k in sweep.ties if smooth & sweep.tape.compares(k))}
+    compared = sweep.tape.compared
+    return {*sweep.undecided, *(k for k in sweep.ties if smooth & compared[k])}
+
+
+def underflow(sweep: Sweep, least: float) -> bool:
+    """Whether a value, or a term of reverse mode, is below ``least`` and not zero: a float has lost digits of it, and a
+    large factor further on may make them count. Balls, whose exponents have no end, do not show it.
+    """
+    small = flint().arb(least)
+
+    def lost(value: Arb) -> bool:
+        return bool(value != 0 and abs(value) < small)
+
+    if any(map(lost, sweep.values)):
+        return True
+    for root in sweep.tape.steps.roots:
+        adjoint = sweep.adjoints(root)
+        if any(lost(change * partial) for k, change in adjoint.items() for partial in sweep.first(k)):
+            return True
+    return False
 
 
 def lines(sweep: Sweep) -> list[int]:

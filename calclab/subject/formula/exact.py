@@ -15,7 +15,7 @@ from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.subject.formula import closed, spectra, typeset
 from calclab.subject.formula.adjoint import VARIABLES, straight
-from calclab.subject.formula.balls import Sweep, Tape, choices, lines
+from calclab.subject.formula.balls import Sweep, Tape, choices, lines, underflow
 from calclab.subject.formula.bind import Bound
 from calclab.subject.formula.degree import degree
 from calclab.subject.formula.gradients import straight_rows
@@ -104,13 +104,16 @@ class FormulaExact:
 
     def rounding(self, x: Tensor, order: int) -> Tensor:
         """How far the rounding of every step can move the derivative tensor, in numbers of the dtype of x: the radius
-        of balls of that precision. Infinite where they know nothing.
+        of balls of that precision. Infinite where they know nothing, or numbers too small for the dtype enter.
         """
         tape, shape = self.tape, self.shape(order)
         if tape is None:
             return unknown(shape).rad
         digits, point = round(1 - math.log2(torch.finfo(x.dtype).eps)), x.detach().double().tolist()
         ball = climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape), shape, (digits,))
+        with contextlib.suppress(ExhaustedError), limited():
+            if underflow(Sweep(tape, [arb(v) for v in point]), torch.finfo(x.dtype).tiny):
+                return unknown(shape).rad
         return ball.rad.nan_to_num(nan=math.inf)
 
     def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,17 @@ def power(a: Value, b: Value) -> Tensor:
     return a if b == 1 else torch.pow(a, b)
 
 
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """max(a, b); where both are equal, each has half of the derivative, as of torch.maximum. In forward mode that one
+    adds and subtracts the tangent of the side not taken, in which a far smaller one of the other is lost.
+    """
+    return torch.where(a > b, a, torch.where(a < b, b, torch.maximum(a, b)))
+
+
+def smaller(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(a < b, a, torch.where(a > b, b, torch.minimum(a, b)))
+
+
 def fixed_power(exponent: float) -> Callable[[Value], Tensor]:
     return lambda a: power(a, exponent)
 
@@ -47,8 +58,8 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "div": operator.truediv,
     "pow": power,
     "neg": operator.neg,
-    "max": torch.maximum,
-    "min": torch.minimum,
+    "max": larger,
+    "min": smaller,
     "gamma": slopes.gamma,
     "lgamma": slopes.lgamma,
     "cbrt": slopes.cbrt,
