@@ -13,14 +13,13 @@ from calclab.subject import again
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.importance import trust
-from calclab.topic.importance.deletion import counts
+from calclab.topic.importance.attributions import Findings, standard_error
 from calclab.topic.importance.features import alike
-from calclab.topic.importance.findings import Findings, standard_error
 from calclab.topic.importance.methods import OF_ONE_TRAINING, SLOPES
+from calclab.topic.importance.perturbations import counts, no_retraining, parts_of
 from calclab.topic.importance.problem import ImportanceProblem
 from calclab.topic.importance.ranks import Ranks
 from calclab.topic.importance.refusals import first_look
-from calclab.topic.importance.retraining import no_retraining, parts_of
 
 LARGE = 100  # inputs beyond it saturate a tanh
 Z = 1.645  # one-sided, 5 %

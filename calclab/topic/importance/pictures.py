@@ -8,7 +8,7 @@ from calclab import schema
 from calclab.core import Bars, Curves, Heatmap, Labels, Picture
 from calclab.subject.network import Network
 from calclab.topic import words
-from calclab.topic.importance.findings import LEAST
+from calclab.topic.importance.attributions import LEAST
 from calclab.topic.importance.problem import ImportanceProblem, evenly
 
 SHOWN = 40  # rows, at most, of the heat map

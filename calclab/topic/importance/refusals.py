@@ -23,8 +23,8 @@ from calclab.topic.importance.methods import (
     OF_ONE_TRAINING,
     OF_UNITS,
 )
+from calclab.topic.importance.perturbations import no_retraining
 from calclab.topic.importance.problem import ImportanceProblem
-from calclab.topic.importance.retraining import no_retraining
 
 LAYERS = 14  # that a message names
 NUMBERS = 5 * 10**7  # attributions that are kept, at most: 400 MB

@@ -23,10 +23,10 @@ from calclab.errors import UserError
 from calclab.subject import again
 from calclab.subject.network import Network
 from calclab.topic.base import Method
-from calclab.topic.importance import answer, attributions, evidence, pictures, retraining, table
-from calclab.topic.importance.deletion import Course, counts, course, curve_point
-from calclab.topic.importance.findings import Findings, findings, shares, standard_error
+from calclab.topic.importance import answer, attributions, evidence, perturbations, pictures, table
+from calclab.topic.importance.attributions import Findings, findings, shares, standard_error
 from calclab.topic.importance.methods import COMPLETE, NEARLY, OF_ONE_TRAINING, SIZES
+from calclab.topic.importance.perturbations import Course, counts, course, curve_point
 from calclab.topic.importance.problem import ImportanceProblem, evenly
 from calclab.topic.importance.ranks import Ranks, rank_correlation, ranks
 from calclab.topic.importance.refusals import refuse
@@ -85,7 +85,7 @@ class Importance(schema.topic.Importance, Method):
         problem, network = self.problem, self.subject
         sizes = {"permutation": int("permutation" in problem.methods)}
         if isinstance(network, Network) and self.trust and len(problem.inputs) > 1:
-            sizes["training"] = 0 if retraining.no_retraining(network) else self.retrains
+            sizes["training"] = 0 if perturbations.no_retraining(network) else self.retrains
             sizes["deletion"] = len(self.counts) if problem.ordering else 0
             sizes["randomised"] = len(again.resettable(network)) + 1 if problem.by_row else 0
             sizes["removed"] = len(self.roar)
@@ -157,7 +157,7 @@ class Importance(schema.topic.Importance, Method):
 
     def training(self, i: int) -> Stage:
         """The network trained again from other weights on the rows outside fold i."""
-        found = retraining.retrained(self.problem, i, self.retrains)
+        found = perturbations.retrained(self.problem, i, self.retrains)
         values = {"training": torch.tensor(float(i + 1))}
         if self.problem.head not in OF_ONE_TRAINING:
             values["importance_trained_again"] = found["importance"]
@@ -176,14 +176,14 @@ class Importance(schema.topic.Importance, Method):
 
     def randomised(self, i: int, rows: Tensor) -> Stage:
         """The last i layers drawn anew."""
-        parts = retraining.randomised(self.problem, rows, i)
+        parts = perturbations.randomised(self.problem, rows, i)
         values = {"layers_drawn_anew": parts.new_tensor(i)}
         values |= {f"randomised_{name}": part for name, part in zip(self.problem.by_row, parts, strict=True)}
         return {str(i): parts}, values
 
     def removed(self, i: int, rows: Tensor) -> Stage:
         """The network trained and tested without a part of the columns."""
-        most, others = retraining.without(self.problem, rows[0], self.roar[i], i)
+        most, others = perturbations.without(self.problem, rows[0], self.roar[i], i)
         values = {"roar_removed": most.new_tensor(self.roar[i]), "roar": most, "roar_random": others}
         return {str(i): torch.stack([most, others])}, values
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from calclab.topic.importance.deletion import area
 from calclab.topic.importance.methods import COMPLETE, NEARLY
+from calclab.topic.importance.perturbations import area
 from calclab.topic.importance.ranks import Ranks, cuts, rank_correlation, verdict
 
 ROUGH = 0.5  # rank correlations below it are called disagreement

@@ -12,7 +12,7 @@ from calclab.network.mlp import Mlp
 from calclab.network.transformer import Transformer
 from calclab.subject import again
 from calclab.subject.network import Network, network
-from calclab.topic.importance.retraining import no_retraining
+from calclab.topic.importance.perturbations import no_retraining
 
 torch.set_num_threads(1)
 SMALL = partial(Mlp, width=5, depth=2, activation="tanh", bias=True)

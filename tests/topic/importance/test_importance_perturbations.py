@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from calclab.topic.importance.deletion import Course, area, counts
+from calclab.topic.importance.perturbations import Course, area, counts
 
 torch.set_num_threads(1)
 W = torch.tensor([2.0, -1.0, 0.5, 3.0, -0.25], dtype=torch.float64)
