@@ -207,7 +207,8 @@ class Forward:
             jet.of = frozenset(args)
             return jet
         if op == "where":
-            left, right = self(args[1]), self(args[2])
+            left = self(args[1])
+            right = left if args[2] == args[1] else self(args[2])  # beside itself it is equal everywhere
             return self.select(args[0], left, right, lambda: self(args[3]), lambda: self(args[4]))
         parts = [self(a) for a in args]
         if any(abs(p.v) > mpf(2) ** (2**40) for p in parts):
