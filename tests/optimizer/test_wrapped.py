@@ -134,7 +134,7 @@ class Odd(torch.optim.Optimizer):
         (functools.partial(torch.optim.SGD, nesterov=True), "requires a momentum"),
         (functools.partial(torch.optim.Adam, betas=5), "betas=5"),
         (functools.partial(torch.optim.SparseAdam), "dense gradients"),
-        (functools.partial(torch.optim.Muon), "2D"),
+        *([(functools.partial(torch.optim.Muon), "2D")] if hasattr(torch.optim, "Muon") else []),  # torch 2.9 has it
         (functools.partial(torch.optim.LBFGS, max_iter=1, line_search_fn="strong_wolfe"), r"\+optimizer\.max_eval=25"),
         (functools.partial(Momentum, beta=0.9), r"optimizer\.beta: Momentum .* takes momentum"),
         (functools.partial(Momentum), "momentum"),

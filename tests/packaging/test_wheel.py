@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
+import runpy
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from trove_classifiers import classifiers
+
+import calclab
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+TRIED = runpy.run_path(str(ROOT / "tests" / "environments" / "run.py"))["ALL"]
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +64,29 @@ def test_the_wheel_holds_every_choice_every_study_and_every_module(wheel: Path) 
     assert len(wanted) > 50
     assert {f"calclab/{name}" for name in wanted} <= names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "calclab").rglob("*.py")} <= names
-    assert not [name for name in names if name.startswith(("tests/", "outputs/")) or "__pycache__" in name]
+    assert "calclab/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "outputs/", "docs/")) or "__pycache__" in name]
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        told = email.message_from_bytes(archive.read(name))
+    assert told["Version"] == calclab.__version__
+    assert told["License-Expression"] == "MIT"
+    assert set(told.get_all("Classifier", [])) <= set(classifiers)
+    pythons = {entry.rpartition(" :: ")[2] for entry in told.get_all("Classifier", []) if "Python :: 3." in entry}
+    assert pythons == {which.python for which in TRIED}
+
+
+def test_the_citation_names_what_the_wheel_names() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)  # what its format asks for
+    assert cited["title"].startswith(project["name"])
+    assert cited["authors"] == project["authors"]
+    assert cited["license"] == project["license"]
+    assert "version" not in cited  # said in one place: calclab.__version__
 
 
 def lab(installed: Path, folder: Path, *words: str) -> tuple[str, dict[str, object]]:
@@ -73,6 +105,12 @@ def test_a_topic_runs_from_an_empty_folder(installed: Path, tmp_path: Path) -> N
     assert "12" in told
     assert outcome["answer"]["values"]["derivative"] == 12  # type: ignore[index]
     assert [entry.name for entry in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_python_is_asked_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    code = "import calclab; print(calclab.hessian(calclab.formula('x**2 - 3*y**2', at=[1, 2])).eigenvalues.tolist())"
+    assert done(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).strip() == "[-6.0, 2.0]"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_study_of_the_lab_runs_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
