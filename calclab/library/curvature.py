@@ -13,7 +13,7 @@ from calclab.library.operator import Operator, Shapes
 from calclab.numerics.operators import jacobian as jacobian_of
 from calclab.schema.topic import OPERATORS
 from calclab.subject.network import Network
-from calclab.topic.hessian.looked import TITLES, Looked, look
+from calclab.topic.hessian.problem import TITLES, CurvatureProblem, curvature_problem
 
 
 def curvature(
@@ -47,27 +47,29 @@ def curvature(
             f"curvature is of a subject, not of a {type(subject).__name__}. Make one: calclab.loss(model, criterion, "
             "data) or calclab.formula('x**2', at=1)"
         )
-    looked = look(subject, operator, parameters, rows, held_out, memory, lanes, seed)
-    found = operator_of(looked)
+    problem = curvature_problem(subject, operator, parameters, rows, held_out, memory, lanes, seed)
+    found = operator_of(problem)
     found.linear  # noqa: B018  what cannot be had is refused now
     return found
 
 
-def operator_of(looked: Looked) -> Operator:
-    """What is looked at, with what is known of a network beyond its products."""
-    f, network = looked.function, looked.network
-    title, eps = f"{TITLES[looked.kind]} of {f.name}", torch.finfo(f.start.dtype).eps
+def operator_of(problem: CurvatureProblem) -> Operator:
+    """What curvature is asked of, with what is known of a network beyond its products."""
+    f, network = problem.function, problem.network
+    title, eps = f"{TITLES[problem.kind]} of {f.name}", torch.finfo(f.start.dtype).eps
     if network is None:
         shapes: Shapes = dict.fromkeys(f.variables, ())
-        return Operator(title, lambda: looked.A, shapes, shapes, eps)
+        return Operator(title, lambda: problem.A, shapes, shapes, eps)
 
     def restricted(names: tuple[str, ...]) -> Operator:
-        memory = None if looked.memory is None else looked.memory / 1e9
-        return operator_of(look(network, looked.kind, names, None, False, memory, looked.lanes, looked.seed))
+        memory = None if problem.memory is None else problem.memory / 1e9
+        return operator_of(
+            curvature_problem(network, problem.kind, names, None, False, memory, problem.lanes, problem.seed)
+        )
 
-    shapes = {name: tuple(network.shapes[name]) for name in looked.named}
-    diagonal = looked.exact_diagonal if looked.has_diagonal else None
-    return Operator(title, lambda: looked.A, shapes, shapes, eps, restricted, diagonal)
+    shapes = {name: tuple(network.shapes[name]) for name in problem.named}
+    diagonal = problem.exact_diagonal if problem.has_diagonal else None
+    return Operator(title, lambda: problem.A, shapes, shapes, eps, restricted, diagonal)
 
 
 def jacobian_operator(

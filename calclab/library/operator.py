@@ -22,9 +22,8 @@ from calclab.errors import UserError
 from calclab.numerics.krylov import Extremes, Mean, Probes
 from calclab.numerics.linear import LinearOperator
 from calclab.report.numbers import number
-from calclab.topic.hessian.edges import Edges
+from calclab.topic.hessian.stages import Edges, unpacked
 from calclab.topic.hessian.stages import block as lanes_of
-from calclab.topic.hessian.stages import unpacked
 
 Shapes = Mapping[str, tuple[int, ...]]  # the parts of a vector by name, in their order
 

@@ -24,11 +24,11 @@ from calclab.subject.links import links
 from calclab.topic.chain import Chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
-from calclab.topic.hessian import Hessian
+from calclab.topic.hessian import hessian
 from calclab.topic.jacobian import Jacobian
 from calclab.topic.partial import Partial
 
-TOPICS = {"derivative": Derivative, "partial": Partial, "chain": Chain, "hessian": Hessian, "jacobian": Jacobian}
+TOPICS = {"derivative": Derivative, "partial": Partial, "chain": Chain, "hessian": hessian, "jacobian": Jacobian}
 STEPS = 4  # of a descent
 
 

@@ -14,11 +14,11 @@ from calclab.app import catalogue
 from calclab.core import Function, Heatmap, Verdict
 from calclab.errors import UserError
 from calclab.subject.formula import formula
-from calclab.topic.hessian import Hessian
-from calclab.topic.hessian.dense import SHOWN
+from calclab.topic.hessian import hessian as curvature_of
+from calclab.topic.hessian.problem import DRAWN as SHOWN
 
 KNOBS = {name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
-hessian = partial(Hessian, **KNOBS)
+hessian = partial(curvature_of, **KNOBS)
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -216,7 +216,7 @@ def test_large_matrices_are_written_not_drawn_and_larger_ones_not_written(walk, 
     found = walk(hessian(subject=subject))
     torch.testing.assert_close(found.values[0]["hessian"], torch.diag(λ))
     assert not [picture for picture in hessian(subject=subject).pictures() if isinstance(picture, Heatmap)]
-    monkeypatch.setattr("calclab.topic.hessian.dense.WRITTEN", SHOWN)
+    monkeypatch.setattr("calclab.topic.hessian.problem.WRITTEN", SHOWN)
     found = walk(hessian(subject=subject))
     assert "hessian" not in found.values[0]
     torch.testing.assert_close(found.values[0]["eigenvalues"], λ)

@@ -23,15 +23,16 @@ from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network, network
-from calclab.topic.hessian import Hessian, senses
+from calclab.topic.hessian import hessian, spectrum
+from calclab.topic.hessian.dense import Dense
 from calclab.topic.hessian.evidence import of_trace
-from calclab.topic.hessian.free import MatrixFree
+from calclab.topic.hessian.matrix_free import MatrixFree
 
 torch.set_num_threads(1)
 
 KNOBS = {name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
-free = partial(Hessian, **{**KNOBS, "matrix": "never", "lanes": 4, "slices": 5, "depth": 20})
-dense = partial(Hessian, **{**KNOBS, "matrix": "always", "limit": 5000, "slices": 0})
+free = partial(hessian, **{**KNOBS, "matrix": "never", "lanes": 4, "slices": 5, "depth": 20})
+dense = partial(hessian, **{**KNOBS, "matrix": "always", "limit": 5000, "slices": 0})
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
 
@@ -45,7 +46,7 @@ def net(activation: str = "relu", train: int = 30, seed: int = 0, **more: float)
     return network(module, rows(seed=seed, **more), name="net", train=train, seed=seed)
 
 
-def carried(topic: Hessian) -> tuple[Scan, MemorySink]:
+def carried(topic: Dense | MatrixFree) -> tuple[Scan, MemorySink]:
     sink = MemorySink()
     return drive(topic, [sink]), sink
 
@@ -60,9 +61,9 @@ def agree(subject: Network, seed: int) -> tuple[bool, Scan]:
     topic = free(subject=subject, seed=seed, damping=0.1)
     scan, _ = carried(topic)
     said = topic.answer(scan.state).values
-    H = topic.looked.A.dense()
+    H = topic.problem.A.dense()
     λ = eigenvalues_of((H + H.T) / 2)
-    top, bottom = topic.scan.ends if isinstance(topic.scan, MatrixFree) else (0, 0)
+    top, bottom = topic.ends if isinstance(topic, MatrixFree) else (0, 0)
     exact = torch.cat([λ.flip(0)[:top], λ[:bottom]])
     rounding = 1e-12 * float(λ.abs().max())
     assert bool(((said["eigenvalues"] - exact).abs() <= said["residuals"] + rounding).all())
@@ -103,7 +104,7 @@ def test_a_hundred_seeds_within_their_bounds() -> None:
 def test_a_piecewise_linear_network_has_an_exact_trace() -> None:
     topic = free(subject=net("relu"), diagonal=True)
     said = topic.answer(carried(topic)[0].state).values
-    H = topic.looked.A.dense()
+    H = topic.problem.A.dense()
     torch.testing.assert_close(said["diagonal"], H.diagonal(), rtol=1e-9, atol=1e-12)
     assert number(said["trace_error"]) == 0
 
@@ -112,7 +113,7 @@ def test_a_piecewise_linear_network_has_an_exact_trace() -> None:
 def test_a_sampled_diagonal_is_that_of_the_matrix(activation: str) -> None:
     topic = free(subject=net(activation), operator="hessian", diagonal=True, trace_tol=1e-2, products=600)
     said = topic.answer(carried(topic)[0].state).values
-    H = topic.looked.A.dense()
+    H = topic.problem.A.dense()
     gaps, error = (said["diagonal"] - H.diagonal()).abs(), said["diagonal_error"]
     assert bool((gaps <= 6 * error + 1e-9).all())
 
@@ -151,12 +152,12 @@ def test_two_spellings_of_a_part_are_one_answer() -> None:
     subject = net()
     whole = dense(subject=subject)
     H = whole.step(whole.init(), 0)[0]["hessian"]
-    at = whole.looked.places("hidden.0")
+    at = whole.problem.places("hidden.0")
     first = [dense(subject=subject, parameters=names) for names in (["hidden.0"], ["hidden.0.*"])]
     for topic in first:
         part = topic.step(topic.init(), 0)[0]["hessian"]
         torch.testing.assert_close(part, H[at][:, at], rtol=1e-10, atol=1e-12)
-        assert topic.function.variables[0] == "hidden.0.weight[0,0]"
+        assert topic.problem.function.variables[0] == "hidden.0.weight[0,0]"
     topic = free(subject=subject, parameters=["hidden.0"])
     said = topic.answer(carried(topic)[0].state).values
     λ = eigenvalues_of(H[at][:, at])
@@ -204,9 +205,9 @@ def test_rows_and_those_held_out() -> None:
     subject = net("tanh", held_out=0.25)
     data = subject.data
     assert data.held_out is not None
-    few = dense(subject=subject, rows=7).function
+    few = dense(subject=subject, rows=7).problem.function
     assert float(few.call(few.start)) == pytest.approx(float(subject.losses(subject.rows[:7], data.targets[:7]).mean()))
-    out = dense(subject=subject, held_out=True).function
+    out = dense(subject=subject, held_out=True).problem.function
     kept = data.held_out
     assert float(out.call(out.start)) == pytest.approx(
         float(subject.losses(kept.inputs.flatten(1), kept.targets).mean())
@@ -248,7 +249,7 @@ def test_the_users_network_is_left_as_it_was() -> None:
 )
 def test_a_knob_that_cannot_be_is_said(knobs: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        dense(subject=net(train=0), **knobs).scan.labels()
+        dense(subject=net(train=0), **knobs).labels()
 
 
 def plain(call, n: int, at: float = 1.0) -> Function:
@@ -318,7 +319,7 @@ def test_all_that_is_evaluated_keeps_to_the_memory_given() -> None:
     """No pass has all rows: gradients, products, cuts through the loss and evidence go a chunk at a time."""
     subject = net("tanh")
     whole, cut = (free(subject=subject, memory=memory) for memory in (None, 4e-6))
-    f, g = whole.looked.function, cut.looked.function
+    f, g = whole.problem.function, cut.problem.function
     x = f.start + 0.1
     seen = []
     handle = subject.module.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
@@ -338,7 +339,7 @@ def test_a_basis_too_large_for_double_precision_is_kept_in_that_of_the_products(
     module = partial(Mlp, width=8, depth=1, activation="tanh", bias=True)
     subject = network(module, data, name="net", dtype=torch.float32)
     wide = free(subject=subject)
-    monkeypatch.setattr("calclab.topic.hessian.free.ROOM", 0)
+    monkeypatch.setattr("calclab.topic.hessian.matrix_free.ROOM", 0)
     narrow = free(subject=subject, layers=True)
     states = [carried(topic)[0] for topic in (wide, narrow)]
     one, two = (topic.answer(scan.state).values for topic, scan in zip((wide, narrow), states, strict=True))
@@ -395,7 +396,7 @@ def test_every_value_has_labels_and_every_picture_its_values() -> None:
 
 def test_bins_count_every_eigenvalue_once() -> None:
     λ = torch.tensor([-3.0, -1e-9, 0.0, 1e-9, 2e-4, 0.5, 0.5, 7.0], dtype=torch.float64)
-    table = senses.bins(λ, λ[:0], λ[:0], 1e-6)
+    table = spectrum.bins(λ, λ[:0], λ[:0], 1e-6)
     assert float(table[:, 2].sum()) == len(λ)
     assert bool((table[1:, 0] == table[:-1, 1]).all())
     for low, high, count in table.tolist():
@@ -406,16 +407,16 @@ def test_sampled_bins_keep_their_weight() -> None:
     maker = torch.Generator().manual_seed(1)
     nodes = torch.randn(300, generator=maker, dtype=torch.float64)
     weights = torch.rand(300, generator=maker, dtype=torch.float64)
-    table = senses.bins(nodes[:4], nodes[4:], weights[4:], 0.3)
+    table = spectrum.bins(nodes[:4], nodes[4:], weights[4:], 0.3)
     assert float(table[:, 2].sum()) == pytest.approx(4 + float(weights[4:].sum()))
     assert bool((table[:, 2] >= 0).all())
 
 
 def test_outliers_are_where_the_ratio_is_largest() -> None:
     λ = torch.tensor([9.0, 8.0, 7.5, 6.0, 1.0, 0.9, 0.8], dtype=torch.float64)
-    assert senses.outliers(λ, 5) == 4
-    assert senses.outliers(λ[:4], 5) is None
-    assert senses.outliers(torch.cat([λ[:3], -λ]), 5) is None
+    assert spectrum.outliers(λ, 5) == 4
+    assert spectrum.outliers(λ[:4], 5) is None
+    assert spectrum.outliers(torch.cat([λ[:3], -λ]), 5) is None
 
 
 class Three(nn.Module):
@@ -486,8 +487,8 @@ def test_no_eigenvalue_is_drawn_where_the_run_says_there_is_none(activation: str
 def test_bins_end_where_the_bounds_are() -> None:
     """Values next to a bound are broadened to its inner side, and weigh as much; no bin has a width beyond."""
     nodes = torch.tensor([0.0, 0.01, 1.0], dtype=torch.float64)
-    within = senses.Bounds(-0.02, 1.5, -0.01, 1.1)
-    table = senses.bins(torch.tensor([1.5], dtype=torch.float64), nodes, torch.ones(3), 0.3, within)
+    within = spectrum.Bounds(-0.02, 1.5, -0.01, 1.1)
+    table = spectrum.bins(torch.tensor([1.5], dtype=torch.float64), nodes, torch.ones(3), 0.3, within)
     assert float(table[:, 2].sum()) == pytest.approx(4)
     assert float(table[0, 0]) == -0.02
     assert float(table[-1, 1]) == 1.5
@@ -507,9 +508,9 @@ def test_bounds_are_those_of_what_was_found(bound: str) -> None:
     if bound == "top":
         pairs = replace(pairs, values=values[:2], residuals=pairs.residuals[:2], converged=converged[:2])
     nodes = torch.tensor([-1.0, 3.4, 3.6], dtype=torch.float64)
-    found = senses.bounds(pairs, nodes, positive=False)
+    found = spectrum.bounds(pairs, nodes, positive=False)
     assert found.most == 5.5
     assert found.high == (3.6 if bound == "settled" else 5.5)
     assert found.least == (-torch.inf if bound == "top" else -2.5)
     assert found.low == (-torch.inf if bound == "top" else -2.5)
-    assert senses.bounds(pairs, nodes.abs(), positive=True).least == 0
+    assert spectrum.bounds(pairs, nodes.abs(), positive=True).least == 0

@@ -20,7 +20,9 @@ from calclab.subject.links import links
 from calclab.topic.chain import Chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
-from calclab.topic.hessian import Hessian
+from calclab.topic.hessian import hessian as curvature_of
+from calclab.topic.hessian.dense import Dense
+from calclab.topic.hessian.matrix_free import MatrixFree
 from calclab.topic.jacobian import Jacobian
 from calclab.topic.partial import Partial
 
@@ -35,8 +37,8 @@ def knobs(topic: str) -> dict[str, Any]:
     return {name: catalogue.values("topic", topic)[name] for name in catalogue.knobs("topic", topic)}
 
 
-def hessian(subject: Function) -> Hessian:
-    return Hessian(subject=subject, **knobs("hessian"))
+def hessian(subject: Function) -> Dense | MatrixFree:
+    return curvature_of(subject=subject, **knobs("hessian"))
 
 
 def jacobian(subject: Function) -> Jacobian:

@@ -19,9 +19,9 @@ from calclab.topic.comparison.batched import batched as side_by_side
 from calclab.topic.descent import Descent
 from calclab.topic.descent.iteration import Iteration
 from calclab.topic.descent.walk import Walk
-from calclab.topic.hessian.bulk import Against
+from calclab.topic.hessian.answer import norm, spread
 from calclab.topic.hessian.evidence import along as curvature_along
-from calclab.topic.hessian.report import norm, spread
+from calclab.topic.hessian.sampling import Against
 from calclab.topic.hessian.slices import along, aside, model, plane, reach
 from calclab.topic.importance.features import Columns
 from calclab.topic.jacobian.answer import FAR, of_points, verdict, word_of

@@ -15,7 +15,7 @@ from calclab.network.mlp import Mlp
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
 from calclab.topic.chain import Chain
-from calclab.topic.hessian import Hessian
+from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.importance import Importance
 from calclab.topic.jacobian import Jacobian
 from calclab.topic.partial import Partial
@@ -31,7 +31,8 @@ TOPICS = {
     "partial": partial(Partial, layer=None),
     "chain": Chain,
     "hessian": partial(
-        Hessian, **{name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")}
+        curvature_of,
+        **{name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")},
     ),
     "jacobian": partial(
         Jacobian,

@@ -1,8 +1,10 @@
-"""Curvature at a point: by the matrix where it is small, by products with it where it is not."""
+"""Curvature at a point (`scan`), of what is asked for (`problem`): by the matrix where it is small (`dense`), by
+products with it where it is not (`matrix_free`: `stages`, `sampling`, `layers`, `slices`). What eigenvalues say is in
+`condition` and `spectrum`; `answer`, `evidence`, `pictures`."""
 
 from __future__ import annotations
 
-from calclab.topic.hessian.hessian import Hessian
-from calclab.topic.hessian.senses import condition_bounds, condition_values
+from calclab.topic.hessian.condition import condition_bounds, condition_values
+from calclab.topic.hessian.scan import hessian
 
-__all__ = ["Hessian", "condition_bounds", "condition_values"]
+__all__ = ["condition_bounds", "condition_values", "hessian"]

@@ -1,24 +1,69 @@
-"""Evidence for numbers that came of products alone: differences of gradients, symmetry, residuals, and the truth where
-it can be had."""
+"""Evidence for a curvature: of a matrix proofs, symmetry and its decomposition; of numbers that came of products alone
+differences of gradients, symmetry, residuals, and the truth where it can be had."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
 import torch
 from torch import Tensor
 
-from calclab.core import Evidence, Function, Verdict
+from calclab.core import Evidence, Function, State, Verdict
 from calclab.numerics.differences import richardson
 from calclab.numerics.krylov import Mean, Pairs, Probes
 from calclab.numerics.krylov.student import quantile
 from calclab.numerics.operators import LinearOperator, value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of, symmetric
 from calclab.numerics.tolerance import RICHARDSON, tolerance_of
-from calclab.numerics.verify import identity
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
+from calclab.topic.hessian.problem import CurvatureProblem
+from calclab.topic.hessian.stages import unpacked, unpacked_mean
+from calclab.topic.rounding import slack
 
+TRUTH = 400  # variables up to which the matrix is formed as evidence
 LEVELS = 6  # steps of the difference quotients: each costs two gradients
 CLOSE = (2.0**-24, 3)  # the first step, and how many, in which hardly a ReLU goes on or off: float64 has the digits
+
+
+def check_matrix(problem: CurvatureProblem, state: State, k: int) -> list[Evidence]:
+    """Of a matrix (n, n) with its eigenvalues."""
+    f, x = problem.function, problem.function.start
+    raw, H, λ, V = (state[key] for key in ("raw", "hessian", "eigenvalues", "eigenvectors"))
+    evidence = check_gradient(f, x, state["gradient"], k)
+    if problem.kind != "hessian":
+        evidence.append(identity("matrix", "symmetry: A = Aᵀ", raw, raw.T, k))
+        evidence.append(identity("matrix", "A = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+        rounding = 16 * float(len(λ) * torch.finfo(λ.dtype).eps * λ.abs().max())
+        lowest = identity("matrix", "no eigenvalue is negative", λ.clamp(max=0), 0 * λ, k, tolerance=rounding)
+        return [*evidence, lowest]
+    evidence += check_hessian(f, x, raw, k)
+    if not bool(raw.isfinite().all()):
+        return evidence
+    if f.exact is not None:  # otherwise it is among the checks already
+        evidence.append(identity("hessian", "symmetry: H = Hᵀ", raw, raw.T, k, tolerance=slack(f, x, raw, 2)))
+    evidence.append(identity("hessian", "H = V diag(λ) Vᵀ", H, (V * λ) @ V.T, k))
+    return evidence if problem.gaps(raw) else evidence + check_eigenvalues(f, x, λ, k)
+
+
+def check_products(problem: CurvatureProblem, found: State, names: Sequence[str], seed: int, k: int) -> list[Evidence]:
+    """Of what all stages have ``found``; ``names`` are those of the eigenvalues looked for."""
+    f, A, pairs = problem.function, problem.A, unpacked(found["edges"]["pairs"])
+    if not bool(pairs.values.isfinite().all()) or not len(pairs.values):
+        return []
+    dtype = f.start.dtype
+    rows = [symmetry(A, dtype, seed, k), orthonormal(pairs, k), residual(A, pairs, dtype, k)]
+    if problem.kind == "hessian":
+        for i in sorted({0, len(pairs.values) - 1}):
+            at = (pairs.values[i], pairs.vectors[:, i], pairs.residuals[i])
+            rows.append(along(f, *at, names[i] if i < len(names) else "λ", k))
+    trace = unpacked_mean(found["trace"]["trace"]) if "trace" in found else None
+    if problem.n <= TRUTH:
+        rows += truth(A, pairs, dtype, trace, k)
+    if trace is not None and trace.samples == 0 and "bulk" in found:
+        sampled = unpacked_mean(found["bulk"]["trace"])
+        rows.append(of_trace("the exact diagonal against random vectors", float(trace.value), sampled, k))
+    return rows
 
 
 def symmetry(A: LinearOperator, dtype: torch.dtype, seed: int, k: int) -> Evidence:

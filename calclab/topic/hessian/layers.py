@@ -8,12 +8,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import Bars, Picture, State, Values
+from calclab.core import State, Values
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.operators import LinearOperator
-from calclab.topic.hessian.looked import Looked
+from calclab.topic.hessian.problem import CurvatureProblem
+from calclab.topic.hessian.sampling import half_size
 from calclab.topic.hessian.stages import block
-from calclab.topic.hessian.trace import half_size
 
 ROUGH = 1e-2  # of the residual of a layer's eigenvalues
 COLUMNS = ("layer_top", "layer_bottom", "layer_trace", "layer_trace_error")
@@ -23,7 +23,7 @@ COLUMNS = ("layer_top", "layer_bottom", "layer_trace", "layer_trace_error")
 class Layers:
     """One layer after the other: its two extreme eigenvalues, then its trace with what these have found."""
 
-    looked: Looked
+    problem: CurvatureProblem
     names: tuple[str, ...]
     tol: float
     most: int
@@ -38,7 +38,7 @@ class Layers:
     def operator(self, at: int) -> LinearOperator:
         if at not in self.held:
             self.held.clear()
-            self.held[at] = self.looked.operator(self.looked.kind, self.names[at])
+            self.held[at] = self.problem.operator(self.problem.kind, self.names[at])
         return self.held[at]
 
     def search(self, at: int) -> Extremes:
@@ -56,9 +56,9 @@ class Layers:
         table = torch.full((len(self.names), len(COLUMNS)), torch.nan, dtype=torch.float64)
         zero = torch.tensor(0)
         traces = table[:, 0]
-        if self.looked.has_diagonal:
-            diagonal = self.looked.exact_diagonal()
-            traces = torch.stack([diagonal[self.looked.places(name)].sum() for name in self.names])
+        if self.problem.has_diagonal:
+            diagonal = self.problem.exact_diagonal()
+            traces = torch.stack([diagonal[self.problem.places(name)].sum() for name in self.names])
         return {
             "traces": traces,
             "at": zero,
@@ -78,7 +78,7 @@ class Layers:
             state = {**state, "own": own, "products": state["before"] + own["products"]}
             if not (bool(own["done"]) or int(own["products"]) >= self.most):
                 return state
-            if self.looked.has_diagonal:
+            if self.problem.has_diagonal:
                 trace = state["traces"][at]
                 return self.after({**state, "before": state["products"]}, trace, torch.zeros_like(trace))
             probed = dict(self.probes(at, own).init())
@@ -108,11 +108,6 @@ class Layers:
 
     def finish(self, state: State, found: State) -> State:
         return {"table": state["table"], "products": state["products"]}
-
-
-def bars(kind: str) -> list[Picture]:
-    """The pictures: of the smallest eigenvalues only where they may be negative."""
-    return [Bars(name, name) for name in COLUMNS[:3] if kind == "hessian" or name != "layer_bottom"]
 
 
 def columns(table: Tensor) -> dict[str, Tensor]:

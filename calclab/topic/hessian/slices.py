@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calclab.core import Function, Multiples, Picture, State, Surface, Values
 from calclab.topic import words
-from calclab.topic.hessian.looked import Looked
+from calclab.topic.hessian.problem import CurvatureProblem
 
 
 def reach(curvatures: Tensor, value: Tensor, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def aside(vectors: Tensor, seed: int) -> Tensor:
 class Slices:
     """The last stage: f along the first eigenvectors and a random direction, and over the plane of the first two."""
 
-    looked: Looked
+    problem: CurvatureProblem
     points: int
     names: tuple[str, ...]
     seed: int
@@ -67,9 +67,9 @@ class Slices:
         products = 0
         if ASIDE in self.names:
             v = aside(V, self.seed)
-            curvatures = torch.cat([curvatures, (v @ (self.looked.A @ v.to(self.looked.A.dtype)).to(v))[None]])
+            curvatures = torch.cat([curvatures, (v @ (self.problem.A @ v.to(self.problem.A.dtype)).to(v))[None]])
             V, products = torch.cat([V, v[:, None]], 1), 1
-        x = self.looked.function.start
+        x = self.problem.function.start
         value, g, V, curvatures = (part.to(x) for part in (*found["point"].values(), V, curvatures))
         return {
             "vectors": V,
@@ -84,7 +84,7 @@ class Slices:
 
     def step(self, state: State, found: State) -> State:
         """One line of points: along a direction, then across the plane."""
-        V, f = state["vectors"], self.looked.function
+        V, f = state["vectors"], self.problem.function
         offsets = self.offsets(state)
         at, up = len(state["loss"]), len(state["surface"])
         if at < V.shape[1]:

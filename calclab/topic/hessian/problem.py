@@ -1,4 +1,4 @@
-"""What is looked at: a function of the variables chosen, of the rows chosen, and the operator A asked for."""
+"""What curvature is asked of: a function of the variables chosen, of the rows chosen, and the operator A asked for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from torch.utils.checkpoint import checkpoint
 from calclab.core import Data, Function
 from calclab.errors import UserError
 from calclab.numerics import operators
+from calclab.numerics.kinks import Gap
 from calclab.numerics.krylov import Control
 from calclab.numerics.operators import LinearOperator, hessian
+from calclab.numerics.verify import known
 from calclab.second_order import (
     choose,
     curvature,
@@ -29,9 +31,12 @@ from calclab.second_order.subset import layer_of
 from calclab.subject.distributed import Call, ranks
 from calclab.subject.network import Network
 
+DRAWN = 64  # larger matrices are not drawn
+WRITTEN = 2000  # still larger ones are not written; their eigenvalues always are
+
 
 @dataclass(frozen=True)
-class Looked:
+class CurvatureProblem:
     """``function`` of the n variables chosen; ``kind`` says which operator (n, n) stands for its curvature.
 
     ``network`` is what it is of, on the rows looked at; ``parameters`` are the patterns that chose the variables;
@@ -51,6 +56,16 @@ class Looked:
     @property
     def n(self) -> int:
         return len(self.function.start)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the matrix is small enough to be drawn."""
+        return self.n <= DRAWN
+
+    @property
+    def written(self) -> bool:
+        """Whether the matrix is small enough to be written."""
+        return self.n <= WRITTEN
 
     @property
     def title(self) -> str:
@@ -87,6 +102,12 @@ class Looked:
         else:
             value, g = operators.value_and_gradient(self.function.call, self.function.start)
         return value.to(self.A.dtype), g.to(self.A.dtype)
+
+    def gaps(self, H: Tensor) -> dict[int, Gap]:
+        """What is known of a function's second derivatives that are not proven: autograd gives numbers at kinks too."""
+        if self.kind != "hessian" or self.network is not None:
+            return {}
+        return known(self.function, self.function.start, 2, H)
 
     @cached_property
     def has_diagonal(self) -> bool:
@@ -147,7 +168,7 @@ TITLES = {
 }
 
 
-def look(
+def curvature_problem(
     subject: Function | Network,
     kind: str,
     parameters: Sequence[str] | None,
@@ -156,7 +177,7 @@ def look(
     memory: float | None,
     lanes: int | None,
     seed: int,
-) -> Looked:
+) -> CurvatureProblem:
     """What the knobs ask for; UserError where it cannot be had."""
     if not isinstance(subject, Network):
         asked = {"operator": kind != "hessian", "parameters": parameters is not None, "rows": rows is not None}
@@ -164,7 +185,7 @@ def look(
         for name, given in asked.items():
             if given:
                 raise UserError(f"{name} goes with a network: {subject.name} is a function. Leave {name} out")
-        return Looked(subject.objective(), kind, None, None, None, lanes, seed)
+        return CurvatureProblem(subject.objective(), kind, None, None, None, lanes, seed)
     memory = None if memory is None else memory * 1e9
     network = replace(subject, data=taken(subject.data, rows, held_out))
     function = network.objective() if ranks() > 1 else in_chunks(network, memory)
@@ -173,10 +194,10 @@ def look(
     if kind == "gauss_newton" and function.split is None:
         raise UserError(f"operator=gauss_newton: the loss {network.loss_name} does not curve. Type operator=hessian")
     if parameters is None:
-        return Looked(function, kind, network, None, memory, lanes, seed)
+        return CurvatureProblem(function, kind, network, None, memory, lanes, seed)
     patterns = tuple(parameters)
     at = positions(network, choose(network, patterns))
-    return Looked(restricted(function, at), kind, network, patterns, memory, lanes, seed)
+    return CurvatureProblem(restricted(function, at), kind, network, patterns, memory, lanes, seed)
 
 
 def in_chunks(network: Network, memory: float | None) -> Function:
