@@ -3,6 +3,15 @@
 H = G + Σ_i ∂ℓ/∂y_i ∇²y_i. Where every output is piecewise affine in each single parameter tensor, the others held, the
 diagonals of ∇²y_i vanish, and so do their blocks of one tensor. A product of two factors is so if no parameter stands
 behind both: a tied weight, or a layer called twice, spoils it.
+
+So a ReLU network has diag H = diag G exactly, and the cheap diagonal of G is that of its Hessian; one with tanh has
+not. The answer is read from autograd's nodes, each of which must be known: an operation that is not in the lists below,
+or a function of the user's own, makes it False, which costs time and never truth. It takes one forward pass of two
+rows.
+
+>>> w = torch.ones(3, requires_grad=True)
+>>> piecewise((w * 2).relu().sum().grad_fn), piecewise((w * w).sum().grad_fn), piecewise(w.tanh().sum().grad_fn)
+(True, False, False)
 """
 
 from __future__ import annotations
@@ -78,6 +87,11 @@ def piecewise(root: Any) -> bool:
 
 
 def affine(node: Any, leaves: list[frozenset[int]]) -> bool:
+    """Whether a node whose inputs depend on ``leaves`` is piecewise affine in each of these alone, the inputs being so.
+
+    A node of `PIECEWISE` is; one of `PRODUCTS` where no leaf stands behind both factors, and, if it is a
+    normalisation, where it does not take the statistics of the batch.
+    """
     kind = kind_of(node)
     if kind in PIECEWISE:
         return True

@@ -1,4 +1,22 @@
-"""What goes into and comes out of the layers whose per-row derivatives are known in closed form."""
+"""What goes into and comes out of the layers whose per-row derivatives are known in closed form.
+
+A layer sees x_b and gives z_b for row b; δ_b = (∂y_b/∂z_b)ᵀ u is a pull u on the outputs, brought back to z_b by one
+backward pass for all rows. The gradient of the row by the layer's parameters follows from the two alone:
+
+    linear, z = W x + b          ∂/∂W = δ xᵀ,  ∂/∂b = δ
+    convolution                  the same with x the patches under the kernel, summed over the places
+    normalisation, z = γ x̂ + β   ∂/∂γ = Σ δ x̂,  ∂/∂β = Σ δ over the axes that γ is spread over
+
+Squares of them, summed over the rows, are all that diag G needs (Goodfellow 2015 has the trick for norms, Dangel et al.
+2020, BackPACK, for diagonals), and for a linear layer Σ_b (δ_b x_bᵀ)² = (δ²)ᵀ x² without any row's gradient. Assumed is
+that a layer is called once, rows first, and that nothing else uses its parameters; all of this is checked.
+
+>>> x, δ = torch.tensor([[1.0, 2.0], [3.0, 1.0]]), torch.tensor([[[1.0], [2.0]]])  # rows (b, i), pulls (s, b, o)
+>>> linear(x, δ)["weight"]
+tensor([[37.,  8.]])
+>>> ((δ[0, :, :, None] * x[:, None]) ** 2).sum(0)  # from the gradients of the rows
+tensor([[37.,  8.]])
+"""
 
 from __future__ import annotations
 
@@ -98,6 +116,10 @@ def agreeing(about: Subject, layers: dict[str, nn.Module]) -> set[str]:
 
 
 def agreeing_on(about: Subject, layers: dict[str, nn.Module], row: slice) -> set[str]:
+    """Those of the layers whose closed form gives autograd's squared gradient of one row, to 1e-3 of the largest entry.
+
+    The pull is random, so that a layer which reaches the outputs in a second, hidden way is noticed.
+    """
     with torch.enable_grad(), watched(layers) as calls:
         leaves = about.leaves()
         y = about.outputs(leaves, row)
@@ -119,7 +141,10 @@ def agreeing_on(about: Subject, layers: dict[str, nn.Module], row: slice) -> set
 
 
 def plain(layer: nn.Module) -> bool:
-    """Whether the layer has no options that the closed form leaves out, and no hooks that change what it does."""
+    """Whether the layer has no options that the closed form leaves out, and no hooks that change what it does.
+
+    Left out are statistics of the batch (training mode), padding that mirrors or repeats, and padding by name.
+    """
     if layer._forward_hooks or layer._forward_pre_hooks or layer.training:
         return False
     if isinstance(layer, nn.Conv2d):
@@ -148,7 +173,7 @@ def linear(x: Tensor, δ: Tensor) -> dict[str, Tensor]:
 
 
 def convolution(layer: nn.Conv2d, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
-    """The same with x the patches (b, i k k, t) under the kernel, group by group."""
+    """The same with x the patches (b, i k k, t) under the kernel, group by group; t counts the places of the kernel."""
     padding: Any = layer.padding
     patches = nn.functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
     d = δ.flatten(3)
@@ -173,7 +198,11 @@ def squared_products(left: Tensor, right: Tensor) -> Tensor:
 
 
 def normalisation(layer: nn.Module, x: Tensor, δ: Tensor) -> dict[str, Tensor]:
-    """y = γ x̂ + β entry by entry: a row's gradients are Σ δ x̂ and Σ δ over the axes that γ is spread over."""
+    """y = γ x̂ + β entry by entry: a row's gradients are Σ δ x̂ and Σ δ over the axes that γ is spread over.
+
+    x̂ is computed again without γ and β. LayerNorm spreads γ over the axes before the normalised ones, GroupNorm and
+    BatchNorm (in eval mode, with the running statistics) over the places of a channel.
+    """
     F = nn.functional
     if isinstance(layer, nn.LayerNorm):
         normal = F.layer_norm(x, layer.normalized_shape, None, None, layer.eps)

@@ -1,4 +1,22 @@
-"""A network that is a chain of linear layers and activations: found, held against autograd, gone through by hand."""
+"""A network that is a chain of linear layers and activations: found, held against autograd, gone through by hand.
+
+With x_0 the row and, for each link l, z_l = x_{l-1} W_lᵀ + b_l and x_l = φ_l(z_l), a pull e on the outputs goes back by
+
+    δ_l = e φ_l'(z_l),    ∂/∂W_l = δ_lᵀ x_{l-1},    ∂/∂b_l = Σ δ_l,    e <- δ_l W_l
+
+(backpropagation: Rumelhart, Hinton and Williams 1986). Everything is a matrix product over all rows at once, so that a
+chain needs neither a graph nor autograd's bookkeeping; `r_operator` differentiates these lines once more. Rows go in
+tiles that stay in the processor's cache. What the modules say of themselves is not trusted: on a few rows the outputs
+and a random pull must be autograd's, to 1e-3, or the network is treated as any other.
+
+>>> import calclab
+>>> from calclab.second_order.graph import subject
+>>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+>>> loss = calclab.loss(net, "mse", (torch.randn(5, 2), torch.randn(5, 1)))
+>>> found = chain(subject(loss, loss.data, None, tuple(loss.shapes)))
+>>> [(link.weight, len(link.bends)) for link in found.links]
+[('0.weight', 1), ('2.weight', 0)]
+"""
 
 from __future__ import annotations
 
@@ -141,7 +159,10 @@ def agrees(about: Subject, chain: Chain) -> bool:
 
 
 def bend(modules: Sequence[nn.Module], z: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """y = φ(z), φ' and φ'' (N, o) of activations one after the other; None for ones, and for zeros."""
+    """y = φ(z), φ' and φ'' (N, o) of activations one after the other; None for ones, and for zeros.
+
+    ReLU and tanh are written out, since they are what most chains have; at 0, ReLU has slope 0, as autograd's has.
+    """
     modules = [module for module in modules if not passes(module)]
     if not modules:
         return z, None, None

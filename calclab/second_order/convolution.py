@@ -4,6 +4,16 @@ y = x * W, and the two maps of its derivative, to x and to W, are bilinear, and 
 two (``laned.py`` has the same of linear layers). torch's rule for the second derivative works the one by W out as a
 convolution with rows in the place of channels, and copies to form them: a product with a ResNet-20 takes a quarter
 longer by it.
+
+As ⟨g, x * W⟩ is trilinear in (g, x, W), the three maps are its partial gradients, `Convolve` by g, `Pull` by x and
+`Outer` by W; whatever the order of derivative, only these three are ever called. Shapes: x (N, C, ...), W
+(O, C/groups, ...), y and g (N, O, ...).
+
+>>> x, W = torch.randn(2, 3, 8, 8).double(), torch.randn(4, 3, 3, 3).double()
+>>> torch.allclose(convolution(x, W, padding=1), torch.nn.functional.conv2d(x, W, padding=1))
+True
+>>> torch.autograd.gradgradcheck(convolution, (x[:1, :, :4, :4].requires_grad_(), W.requires_grad_()))
+True
 """
 
 from __future__ import annotations

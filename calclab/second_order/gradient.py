@@ -1,4 +1,18 @@
-"""The loss and its gradient over data of any size, and what one gradient costs: the unit that products are told in."""
+"""The loss and its gradient over data of any size, and what one gradient costs: the unit that products are told in.
+
+L = w Σ_b ℓ_b and ∇L = w Σ_b ∇ℓ_b, w = 1/B of a loss that is a mean: sums over rows may be cut anywhere, so that chunks
+of rows that fit the memory give the same numbers as all at once, but for rounding. A chunk computes in the dtype of the
+network; chunks are added up in float64, whose rounding does not grow with their number to anything that is seen. Where
+rows know of each other (batch statistics) there is one chunk, and UserError if it does not fit.
+
+>>> import calclab
+>>> line = torch.nn.Linear(1, 1).double()
+>>> rows = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [3.0], [2.0]])
+>>> loss = calclab.loss(line, "mse", rows)
+>>> whole, parts = value_and_gradient(loss), value_and_gradient(loss, rows=1)
+>>> torch.allclose(whole[1], parts[1], rtol=1e-14)
+True
+"""
 
 from __future__ import annotations
 
@@ -49,6 +63,8 @@ def value_and_gradient(
 
 
 def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[slice]:
+    """The chunks of rows, as many rows in each as ``rows`` and the bytes of ``memory`` allow; UserError where even one
+    row, or all rows that know of each other, do not fit."""
     count = len(about.data.inputs)
     sizes = graph_bytes(partial(forward, about), count)
     mixed = about.network.mixes(about.data)

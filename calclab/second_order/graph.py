@@ -1,4 +1,22 @@
-"""The graph of a chunk of rows, kept for as many products as are asked for, alone or several side by side."""
+"""The graph of a chunk of rows, kept for as many products as are asked for, alone or several side by side.
+
+    hessian_graph  H v = ∇⟨∇L, v⟩: the gradient is computed once on a graph of its own, and each product is a backward
+                   pass through it (Pearlmutter 1994): about two gradients' time
+    factor_graph   G v = Jᵀ M J v: u ↦ Jᵀu is linear in u, so that its backward pass at v is J v (the double backward
+                   trick), M works on outputs alone, and another backward pass brings the result home
+    rows_graph     the same from the rows of J, where an operation has no second derivative
+
+All need a network that is twice differentiable where it stands; at a kink they have what autograd has there. Products
+keep the graph, so that memory is what the forward and the backward pass save, and time is spent once.
+
+>>> import calclab
+>>> line = torch.nn.Linear(1, 1).double()
+>>> loss = calclab.loss(line, "half_mse", (torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1)))
+>>> about = subject(loss, loss.data, None, tuple(loss.shapes))
+>>> product = hessian_graph(about, slice(0, 2))  # of the sum over the rows: Σ (x, 1)ᵀ(x, 1)
+>>> [part.flatten().tolist() for part in product([torch.ones(1, 1).double(), torch.zeros(1).double()], False)]
+[[5.0], [3.0]]
+"""
 
 from __future__ import annotations
 
@@ -77,15 +95,20 @@ def subject(network: Network, data: Data, at: Tensor | None, names: tuple[str, .
 
 
 def convolves(network: Network) -> bool:
+    """Whether there are convolutions, whose products are slower side by side than one after the other."""
     return any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in network.module.modules())
 
 
 def channels_last(tensor: Tensor) -> Tensor:
+    """An image, or a kernel, (N, C, H, W) with its channels last in memory; any other tensor as it is."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
 def hessian_graph(about: Subject, window: slice) -> Apply:
-    """Products with the Hessian of the sum of the losses: backward through the graph of the gradient."""
+    """Products with the Hessian of the sum of the losses: backward through the graph of the gradient.
+
+    The result takes a change of each leaf, (...) or (p, ...) with ``batched``, to the product's part of each.
+    """
     with torch.enable_grad():
         leaves = about.leaves()
         total = about.total(leaves, window)
@@ -98,7 +121,10 @@ def hessian_graph(about: Subject, window: slice) -> Apply:
 
 
 def factor_graph(about: Subject, window: slice, factor: Factor) -> Apply:
-    """Products with Σ_b J_bᵀ M_b J_b, M given by ``factor``. u ↦ Jᵀu is linear, so that its own backward pass is J."""
+    """Products with Σ_b J_bᵀ M_b J_b, M given by ``factor``. u ↦ Jᵀu is linear, so that its own backward pass is J.
+
+    u = 0 is as good a point as any to differentiate a linear map at, and makes the graph of Jᵀu without its value.
+    """
     with torch.enable_grad():
         leaves = about.leaves()
         y = about.outputs(leaves, window)
@@ -153,7 +179,10 @@ def rows_graph(about: Subject, window: slice, factor: Factor) -> Apply:
 
 
 def backward_is_linear(about: Subject, factor: Factor) -> bool:
-    """Whether torch can differentiate the backward pass: on a few rows, products are those by the rows of J."""
+    """Whether torch can differentiate the backward pass: on a few rows, products are those by the rows of J.
+
+    Not only where torch refuses: some operations have a second derivative that is wrong, or silently zero.
+    """
     few = about.some(FEW)
     window = slice(0, len(few.data.inputs))
     maker = torch.Generator().manual_seed(0)
@@ -177,6 +206,9 @@ def pull(
     keep: bool = True,
 ) -> list[Tensor | None]:
     """Σ (∂output/∂leaf)ᵀ cotangent for every leaf, None where nothing depends on it; ``keep`` keeps the graph.
+
+    ``cotangents`` are of the outputs' shapes, or (p, ...) each with ``batched``; None stands for ones, of a scalar
+    output. ``create`` puts the result on a graph of its own, to be differentiated again.
 
     Outputs that depend on nothing are left out. ``batched``: cotangents (p, ...) in one pass.
     """

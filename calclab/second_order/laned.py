@@ -5,7 +5,21 @@ Of the two factors one is the same for all p columns: then the columns are a lon
 product serves them all. torch's own rules under vmap make a stack of p products of it, and copies to form the stack:
 on the digits MLP a column costs half as much this way.
 
+⟨g, x Wᵀ⟩ is trilinear in (g, x, W): `Apply`, `Pull` and `Outer` are its partial gradients, closed under derivatives of
+every order, and each has a rule for p columns of one factor (a matrix product with a longer axis), or of both (p
+products, as torch has them).
+
 Tensors of rows hold their columns second, (N, p, ·), in memory.
+
+>>> x, W = torch.randn(3, 2, requires_grad=True), torch.randn(4, 2, requires_grad=True)
+>>> with laned_linear():
+...     y = torch.nn.functional.linear(x, W)
+>>> torch.equal(y, x @ W.T)
+True
+>>> g = torch.randn(5, 3, 4)  # five columns at once
+>>> pulled = torch.vmap(lambda g: torch.autograd.grad(y, x, g, retain_graph=True)[0])(g)
+>>> torch.allclose(pulled, g @ W)
+True
 """
 
 from __future__ import annotations
@@ -135,7 +149,11 @@ class Outer(Function):
 
 
 def by_rows(x: Tensor, across: int | None, M: Tensor) -> Result:
-    """x (N, a) of every column times M (a, b), which is the same for all: the columns are further rows."""
+    """x (N, a) of every column times M (a, b), which is the same for all: the columns are further rows.
+
+    ``across`` is the axis of x that counts the columns; the result and its axis of columns come back. The order in
+    which x lies in memory is kept, so that nothing is copied.
+    """
     assert across is not None
     first = x.movedim(across, 0)
     if first.is_contiguous():

@@ -10,6 +10,19 @@ the run, and chunks are added up in float64.
     gradient_covariance  1/B Σ (g_b - ḡ)(g_b - ḡ)ᵀ, ḡ the mean, of sums as well
 
 Of a loss that is a sum, 1/B is left out in all but the last.
+
+Assumptions: the loss is a mean or a sum over rows that do not know of each other, but for the Hessian, which takes any;
+for gauss_newton to be semidefinite, it is convex in the outputs; for fisher, it is a likelihood. For cross-entropy and
+squared errors E fisher = gauss_newton (Martens 2020). A product costs two to four gradients; k columns
+side by side cost less than k products, and no more memory than named.
+
+>>> import calclab
+>>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+>>> loss = calclab.loss(net, "mse", (torch.randn(8, 2), torch.randn(8, 1)))
+>>> I = torch.eye(13, dtype=torch.float64)
+>>> H, G = curvature(loss) @ I, curvature(loss, "gauss_newton") @ I
+>>> torch.allclose(H, H.T), bool((torch.linalg.eigvalsh(G) > -1e-12).all())
+(True, True)
 """
 
 from __future__ import annotations
@@ -71,6 +84,9 @@ def curvature(
     in one chunk, ``memory`` the bytes to keep to, ``lanes`` how many columns share a pass (None: by the bytes that
     pass through; one where there are convolutions, which are slower together). ``seed`` and ``samples`` (of a row)
     belong to fisher, whose draws are made once.
+
+    Raises UserError for a kind or a parameter that is not there, for a number below 1, where one row does not fit the
+    memory, and where the matrix is one of rows and the network mixes them.
     """
     if kind not in KINDS:
         raise UserError(f"{kind}: the curvature matrices are {', '.join(KINDS)}. Type hessian")

@@ -2,6 +2,20 @@
 
 Outputs are y (b, m); the Hessian of the loss in y is one (m, m) block a row, positive semidefinite for the losses of
 the lab. Factors (b, m, s) hold s columns of a row side by side: H_b = S_b S_bᵀ.
+
+    cross_entropy   H = diag(p) - p pᵀ,  p = softmax(y)      S = diag(√p) - p √pᵀ
+    mse             H = 2/m I                                half_mse  H = I
+    bce             H = diag(p (1 - p))/m,  p = σ(y)         huber     H = 1/m where |y - t| <= 1, else 0
+
+S for cross-entropy: S Sᵀ = diag(p) - 2 p pᵀ + p pᵀ Σ p = H, as Σ p = 1. Losses of the user's own are asked through
+autograd, column by column, and their root comes from eigenvalues; one that is not convex in y has none: UserError.
+
+>>> cross_entropy = Loss("cross_entropy", lambda y, t: torch.nn.functional.cross_entropy(y, t, reduction="none"))
+>>> y, t = torch.tensor([[0.0, 1.0, -1.0]], dtype=torch.float64), torch.tensor([2])
+>>> S = root(cross_entropy, y, t)
+>>> p = torch.softmax(y[0], dim=0)
+>>> torch.allclose(S[0] @ S[0].T, torch.diag(p) - torch.outer(p, p))
+True
 """
 
 from __future__ import annotations

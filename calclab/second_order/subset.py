@@ -1,4 +1,16 @@
-"""Which part of θ is looked at: layers as slices of it, and parameters chosen by pattern."""
+"""Which part of θ is looked at: layers as slices of it, and parameters chosen by pattern.
+
+θ (n,) holds the trainable parameters one after the other, in the order of ``named_parameters``; a tied one stands once.
+The curvature by a part of θ is the block of the whole matrix that belongs to it, and its rows are `positions`.
+
+>>> import calclab
+>>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)).double()
+>>> loss = calclab.loss(net, "mse", (torch.randn(8, 2), torch.randn(8, 1)))
+>>> layers(loss)
+{'0': slice(0, 9, None), '2': slice(9, 13, None)}
+>>> choose(loss, ["*.bias"]), positions(loss, ["2.weight"]).tolist()
+(('0.bias', '2.bias'), [9, 10, 11])
+"""
 
 from __future__ import annotations
 
@@ -52,6 +64,7 @@ def choose(network: Network, patterns: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def matches(name: str, pattern: str) -> bool:
+    """Whether a pattern names the parameter, its layer, or a module around it."""
     return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.") or fnmatchcase(layer_of(name), pattern)
 
 
