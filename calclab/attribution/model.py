@@ -52,7 +52,13 @@ class Model:
             result = self.module(points.reshape(len(points), *self.pieces[0]))
         else:
             result = self._with_parts(points, owner)
-        return self._flat_output(result)
+        found = self._flat_output(result)
+        if len(found) != len(points):
+            raise UserError(
+                f"{type(self.module).__name__} gives outputs of {len(found)} rows for {len(points)}: it takes one row "
+                "at a time, and importance asks for many points at once. Let its forward go through all rows given"
+            )
+        return found
 
     @property
     def needs_owner(self) -> bool:

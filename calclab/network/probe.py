@@ -71,7 +71,8 @@ def probe(module: nn.Module, data: Data) -> Probed:
         found = f"{tuple(result.shape)} of {result.dtype}"
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
     row = result.shape[1:]
-    return Probed(row, watch.fused, inputs._version > 0, drops(module, data, row), whole.met, tuple(changed))
+    writes = inputs._version > 0 or inputs.requires_grad  # to differentiate by it is to mark it
+    return Probed(row, watch.fused, writes, drops(module, data, row), whole.met, tuple(changed))
 
 
 def drops(module: nn.Module, data: Data, row: torch.Size) -> bool:

@@ -155,10 +155,16 @@ def through(layers: tuple[Layer, ...]) -> Callable[[Tensor], Tensor]:
 
 
 def apart(rows: Call, x: Tensor) -> bool:
-    """Whether a point's value and derivative are the same alone and beside others (x: (B, n), B > 1)."""
+    """Whether a point's value and derivative are the same alone and beside others (x: (B, n)); a single one is put
+    beside itself."""
     with torch.enable_grad():
-        leaf = x[:2].detach().clone().requires_grad_()
-        y = rows(leaf)
+        leaf = (x[:2] if len(x) > 1 else x.expand(2, -1)).detach().clone().requires_grad_()
+        try:
+            y = rows(leaf)
+        except (RuntimeError, ValueError, IndexError):
+            return False
+        if len(y) != len(leaf):  # a module that takes one row alone, such as a graph
+            return False
         if not y.requires_grad:
             return True
         (g,) = torch.autograd.grad(y[0].sum(), leaf, allow_unused=True, materialize_grads=True)

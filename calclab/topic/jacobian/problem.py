@@ -166,7 +166,7 @@ def of_rows(network: Network, layer: str | None, row: int, count: int, layers: t
         return outputs_of(network, layer, x.reshape(len(x), *shape))
 
     points = network.rows[row : row + count]
-    mixing = not points.is_meta and len(network.rows) > 1 and not maps.apart(together, network.rows[:2])
+    mixing = not points.is_meta and not maps.apart(together, network.rows[:2])
     convolves = maps.has_convolutions(network.module)
     rows, layers = (None, None) if mixing else (together, layers)
     whole_ = layer is None and not mixing and layers is None
