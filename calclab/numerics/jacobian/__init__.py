@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-from calclab.numerics.jacobian.coloured import Compressed, Structure
+from calclab.numerics.jacobian.coloured import Compressed
 from calclab.numerics.jacobian.golub_kahan import Triplets, golub_kahan
 from calclab.numerics.jacobian.layers import Layer, sequence
 from calclab.numerics.jacobian.maps import Map, of_function, of_module
-from calclab.numerics.jacobian.pattern import Pattern, pattern
+from calclab.numerics.jacobian.pattern import Pattern, Structure, pattern
 from calclab.numerics.jacobian.planner import WAYS, Plan, compressed, jacobians, plan
 from calclab.numerics.jacobian.products import Products, products
 from calclab.numerics.jacobian.steps import Step, traced

@@ -8,44 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from calclab.numerics.jacobian.layers import entrywise, scale, slopes
-from calclab.numerics.jacobian.passes import FEW, directions_back
+from calclab.numerics.jacobian.modes import FEW, directions_back
+from calclab.numerics.jacobian.pattern import Structure
 from calclab.numerics.jacobian.steps import Step
 from calclab.numerics.jacobian.windows import CONVOLUTIONS, MAXIMA, MEANS
 
 Call = Callable[[Tensor], Tensor]
-
-
-class Structure(Protocol):
-    """Which entries of J (m, n) can differ from zero, and which columns (``by_columns``) or rows go together."""
-
-    @property
-    def shape(self) -> tuple[int, int]: ...
-
-    @property
-    def colours(self) -> int: ...
-
-    @property
-    def by_columns(self) -> bool: ...
-
-    @property
-    def kind(self) -> str:
-        """Which columns or rows go together, in words."""
-        ...
-
-    def seeds(self, x: Tensor) -> Tensor:
-        """The sums of unit vectors, one a colour: (c, n), or (c, m) of rows."""
-        ...
-
-    def places(self, device: torch.device) -> Tensor:
-        """Which column (m, c) colour c has at each row, or which row (n, c) at each column; -1: none."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from calclab.core import Function
-from calclab.numerics.jacobian.coloured import Structure
 from calclab.numerics.jacobian.layers import Layer, flops, sequence
-from calclab.numerics.jacobian.pattern import pattern
+from calclab.numerics.jacobian.pattern import Structure, pattern
 from calclab.numerics.jacobian.steps import Step, of_layers, traced
 from calclab.numerics.jacobian.windows import window
 from calclab.numerics.saved import saved_by
@@ -169,7 +167,3 @@ def apart(rows: Call, x: Tensor) -> bool:
             return True
         (g,) = torch.autograd.grad(y[0].sum(), leaf, allow_unused=True, materialize_grads=True)
     return not bool(g[1].abs().max() > 0)
-
-
-def size(shape: tuple[int, ...]) -> int:
-    return prod(shape)

@@ -8,6 +8,7 @@ has them all: the quickest where one value costs little. Points that cannot go t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.jacobian.maps import Call, Map
-from calclab.numerics.jacobian.passes import FEW, directions_back
 
+FEW = 4  # directions that the older batching rules (``is_grads_batched``) take more quickly than those of vmap
 LIGHT = 2e7  # operations of all copies together up to which copying beats keeping one graph (measured, one thread)
 COPIED = 2**19  # ... and the bytes that autograd keeps of them
 CACHED = 1.2e7  # bytes of the graph's tensors for the rows of a pass: more leave the cache, and gain nothing
@@ -136,3 +137,26 @@ def forward_of(rows: Call) -> Callable[[Tensor, Tensor], Tensor]:
         return found
 
     return push
+
+
+def directions_back(y: Tensor, leaf: Tensor, U: Tensor, older: bool) -> Tensor | None:
+    """(∂y/∂leaf)ᵀ u for each u of U (p, *y.shape), (p, *leaf.shape); None where y does not depend on the leaf.
+
+    ``older`` batching rules take what they do not know one by one, which for convolutions of one image is quicker.
+    """
+
+    def one(u: Tensor) -> Tensor | None:
+        return torch.autograd.grad(y, leaf, u, retain_graph=True, allow_unused=True)[0]
+
+    try:
+        if older:
+            batched: Tensor | None
+            (batched,) = torch.autograd.grad(y, leaf, U, retain_graph=True, allow_unused=True, is_grads_batched=True)
+            return batched
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of operations that vmap takes one by one
+            found: Tensor | None = torch.vmap(one)(U)
+            return found
+    except (RuntimeError, ValueError):  # an operation without a batching rule, or no dependence: one by one
+        rows = [one(u) for u in U]
+        return None if rows[0] is None else torch.stack([row for row in rows if row is not None])

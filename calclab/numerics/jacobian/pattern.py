@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +19,32 @@ from torch import Tensor
 PAIRS = 2_000_000  # edges of a graph beyond which it is not coloured
 FORWARD = 8  # a column by forward mode costs about so many rows by reverse mode, where a value is many small operations
 WORTH = 2  # a colouring has to save this factor at least
+
+
+class Structure(Protocol):
+    """Which entries of J (m, n) can differ from zero, and which columns (``by_columns``) or rows go together."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
+    @property
+    def colours(self) -> int: ...
+
+    @property
+    def by_columns(self) -> bool: ...
+
+    @property
+    def kind(self) -> str:
+        """Which columns or rows go together, in words."""
+        ...
+
+    def seeds(self, x: Tensor) -> Tensor:
+        """The sums of unit vectors, one a colour: (c, n), or (c, m) of rows."""
+        ...
+
+    def places(self, device: torch.device) -> Tensor:
+        """Which column (m, c) colour c has at each row, or which row (n, c) at each column; -1: none."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -138,37 +138,97 @@ class Follow:
 
     def step(self, node: Any, target: Any, sources: list[Any], value: Tensor) -> Step:
         places = tuple(self.places[source] for source in sources)
-        before, after = tuple(self.values[sources[0]].shape[1:]), tuple(value.shape[1:])
-        plain = len(node.args) == 1 and set(node.kwargs) <= {"inplace"}
-
-        def made(kind: str, module: nn.Module | None = None, *factors: float, name: str = node.name) -> Step:
-            return Step(name, nn.Identity() if module is None else module, before, after, kind, places, factors)
-
-        def shifted(constant: Any, sign: float, factor: float) -> Step:
-            known = self.known((constant,))[0]
-            shift = sign * (known.detach() if torch.is_tensor(known) else known)
-            return replace(made("sum", None, factor), shift=shift)
-
-        if node.op == "call_module":
-            single = len(node.args) == 1 and not node.kwargs and not hooked(target)
-            return made("layer" if single else "other", target, name=str(node.target))
-        if target in ADDED and len(node.args) == 2 and not node.kwargs:
-            if len(sources) == 2 and before == after == tuple(self.values[sources[1]].shape[1:]):
-                return made("sum", None, 1.0, ADDED[target])
-            if len(sources) == 2 or before != after:
-                return made("other", name="a sum of unequal shapes")
-            if node.args[0] is node.args[1]:
-                return made("sum", None, 1 + ADDED[target])
-            first, second = node.args
-            return shifted(second, ADDED[target], 1.0) if first is sources[0] else shifted(first, 1.0, ADDED[target])
-        if target in SCALED and len(sources) == 1 and len(node.args) == 2 and before == after:
-            number = node.args[1] if node.args[0] is sources[0] else node.args[0]
-            ahead = SCALED[target] == 1 or node.args[0] is sources[0]
-            if isinstance(number, int | float) and ahead:
-                return made("sum", None, float(number) ** SCALED[target])
-        if target in SHAPED and len(sources) == 1 and value.numel() == self.values[sources[0]].numel():
-            return made("shape")
-        if target in ENTRYWISE and plain:
-            return made("layer", ENTRYWISE[target]().to(value.device))
+        operation = Operation(node, target, sources, places, self.values, value)
+        for read in (of_layer, of_sum, of_factor, of_shape, of_activation):
+            if (found := read(operation)) is not None:
+                return found
         named = target if isinstance(target, str) else getattr(target, "__name__", str(target))
-        return made("other", name=named)
+        return operation.made("other", name=named)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A node of a traced program: what is called with what (``values`` of its nodes), which results of former steps
+    (``sources``, at ``places``) it takes, and its ``result`` for two rows."""
+
+    node: Any
+    target: Any
+    sources: list[Any]
+    places: tuple[int, ...]
+    values: Mapping[Any, Any]
+    result: Tensor
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """The shape of a row of the first source."""
+        return tuple(self.values[self.sources[0]].shape[1:])
+
+    @property
+    def after(self) -> tuple[int, ...]:
+        return tuple(self.result.shape[1:])
+
+    def made(
+        self,
+        kind: str,
+        module: nn.Module | None = None,
+        *,
+        factors: tuple[float, ...] = (),
+        shift: Tensor | float = 0.0,
+        name: str = "",
+    ) -> Step:
+        module = nn.Identity() if module is None else module
+        return Step(name or self.node.name, module, self.before, self.after, kind, self.places, factors, shift)
+
+
+def of_layer(call: Operation) -> Step | None:
+    """A module called by itself on one result, without hooks; any other call of a module is a step not understood."""
+    if call.node.op != "call_module":
+        return None
+    single = len(call.node.args) == 1 and not call.node.kwargs and not hooked(call.target)
+    return call.made("layer" if single else "other", call.target, name=str(call.node.target))
+
+
+def of_sum(call: Operation) -> Step | None:
+    """a + b or a - b: of two results of one shape, of one with itself, or of one and a constant."""
+    if call.target not in ADDED or len(call.node.args) != 2 or call.node.kwargs:
+        return None
+    sign, (first, second) = ADDED[call.target], call.node.args
+    shapes = {tuple(call.values[source].shape[1:]) for source in call.sources}
+    if shapes != {call.after}:
+        return call.made("other", name="a sum of unequal shapes")
+    if len(call.sources) == 2:
+        return call.made("sum", factors=(1.0, sign))
+    if first is second:
+        return call.made("sum", factors=(1 + sign,))
+    ahead = first is call.sources[0]
+    constant = second if ahead else first
+    known = call.values[constant] if isinstance(constant, Hashable) and constant in call.values else constant
+    shift = (sign if ahead else 1.0) * (known.detach() if torch.is_tensor(known) else known)
+    return call.made("sum", factors=(1.0 if ahead else sign,), shift=shift)
+
+
+def of_factor(call: Operation) -> Step | None:
+    """A result times or over a number."""
+    if call.target not in SCALED or len(call.sources) != 1 or len(call.node.args) != 2 or call.before != call.after:
+        return None
+    ahead = call.node.args[0] is call.sources[0]
+    number, power = call.node.args[1 if ahead else 0], SCALED[call.target]
+    if not isinstance(number, int | float) or not (ahead or power == 1):
+        return None
+    return call.made("sum", factors=(float(number) ** power,))
+
+
+def of_shape(call: Operation) -> Step | None:
+    """The same numbers in another shape."""
+    if call.target not in SHAPED or len(call.sources) != 1:
+        return None
+    same = call.result.numel() == call.values[call.sources[0]].numel()
+    return call.made("shape") if same else None
+
+
+def of_activation(call: Operation) -> Step | None:
+    """An entrywise function with its defaults."""
+    plain = len(call.node.args) == 1 and set(call.node.kwargs) <= {"inplace"}
+    if call.target not in ENTRYWISE or not plain:
+        return None
+    return call.made("layer", ENTRYWISE[call.target]().to(call.result.device))
