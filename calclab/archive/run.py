@@ -115,6 +115,14 @@ class Run:
 
         return frames.names(self.folder)
 
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All of them by name: "scalars", trajectories, matrices (the last step's) and tables."""
+        found = {"scalars": self.scalars}
+        found |= {name: self.trajectory(name) for name in self.names["trajectories"]}
+        found |= {name: self.matrix(name) for name in self.names["matrices"]}
+        return found | {name: self.table(name) for name in self.names["tables"]}
+
     @property
     def scalars(self) -> pd.DataFrame:
         """Every value of rank 0, one row a step (the index)."""

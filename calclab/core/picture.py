@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from calclab.core.question import Function
 
@@ -174,4 +175,16 @@ class Spectrum:
         return (self.bins, self.found, *([self.outliers] if self.outliers else []))
 
 
-Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread | Tracks | Multiples | Surface | Spectrum
+@dataclass(frozen=True)
+class Drawn:
+    """A picture whose record (``figure.records``) is there: what that was made of need not be at hand any more."""
+
+    name: str
+    record: Any
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return ()
+
+
+Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread | Tracks | Multiples | Surface | Spectrum | Drawn

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -18,10 +19,7 @@ TICKS = 24  # names along an axis, at most
 
 def blank(title: str, note: str, width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
     """A figure with one pair of axes, a title, and a note below it."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    figure = sheet(width, height)
     axes = figure.add_subplot()
     axes.set_title(plain(title), loc="left", fontsize=11, fontweight="bold", color=INK, wrap=True)
     for side in ("top", "right"):
@@ -30,6 +28,18 @@ def blank(title: str, note: str, width: float = 7.0, height: float = 4.6) -> tup
     if note:
         figure.supxlabel(plain(note), fontsize=8, color=FAINT, x=0.99, ha="right")
     return figure, axes
+
+
+def sheet(width: float = 6.4, height: float = 4.8, *, arranged: bool = True) -> Any:
+    """An empty figure, which a notebook shows as an image whether pyplot is at work there or not; ``arranged``: what is
+    put on it is given room."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1) if arranged else None
+    figure: Any = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    figure._repr_png_ = partial(png, figure)  # what a notebook asks for
+    return figure
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.figure.canvas import DPI, FAINT, INK, plain, png
+from calclab.figure.canvas import DPI, FAINT, INK, plain, sheet
 
 WIDTH = 12.0  # inches, at most
 LINES = 24
@@ -15,13 +15,12 @@ SUMS = re.compile(r"(\\sum_\{[^{}]*\}\^\{[^{}]*\})\s*(?=\\sum)")  # their limits
 LONG, CLIPPED = 600, 120  # longer formulas cannot be read, and take seconds to set: the start of their code is shown
 
 
-def draw_formulas(latex: Sequence[str]) -> bytes:
+def draw_formulas(latex: Sequence[str]) -> Any:
     """One line for each formula; each is shrunk to fit, and shown as code where mathtext cannot set it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     shown = list(latex[:LINES]) or [r"\mathrm{(no\ formula)}"]
-    figure = Figure(dpi=DPI)
+    figure = sheet(arranged=False)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call,unused-ignore]
     texts = [typeset(figure, formula, renderer) for formula in shown]
     if len(latex) > LINES:
@@ -42,7 +41,7 @@ def draw_formulas(latex: Sequence[str]) -> bytes:
         text.set_position((pad / width, (top - box.height) / height))
         text.set_verticalalignment("bottom")
         top -= box.height + gap
-    return png(figure)
+    return figure
 
 
 def in_line(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import DPI, FAINT, INK, blank, plain
+from calclab.figure.canvas import FAINT, INK, blank, plain, sheet
 from calclab.figure.contours import fill
 from calclab.figure.curves import plot
 from calclab.figure.records import MultiplesPanel, SurfacePanel
@@ -13,14 +13,10 @@ ACROSS = 4  # panels in a row
 
 
 def draw_multiples(panel: MultiplesPanel) -> Any:
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     count = len(panel.panels)
     columns = min(count, ACROSS)
     rows = -(-count // columns)
-    size = (max(5.0, 3.3 * columns), 3.1 * rows + 0.7)
-    figure = Figure(figsize=size, dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    figure = sheet(max(5.0, 3.3 * columns), 3.1 * rows + 0.7)
     figure.suptitle(plain(panel.title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     for i, part in enumerate(panel.panels):
         axes = figure.add_subplot(rows, columns, i + 1)

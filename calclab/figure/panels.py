@@ -14,6 +14,7 @@ from calclab.core import (
     Columns,
     Contours,
     Curves,
+    Drawn,
     Heatmap,
     Labels,
     Multiples,
@@ -58,6 +59,9 @@ def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -
             return multiples(picture, columns, labels, heading)
         case Surface():
             return surface(picture, columns, labels, heading)
+        case Drawn():
+            made: Panel = picture.record
+            return made
         case Spectrum():
             return spectrum(picture, columns, heading)
 

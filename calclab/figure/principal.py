@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, DPI, FAINT, INK, plain, short
+from calclab.figure.canvas import COLOURS, FAINT, INK, plain, sheet, short
 from calclab.figure.contours import STAR, fill, legend, walk
 from calclab.figure.curves import plot
 from calclab.figure.records import CurvesPanel, PlanePanel
@@ -15,9 +15,7 @@ LOSSES, OFF = (0.695, 0.565, 0.29, 0.31), (0.695, 0.125, 0.29, 0.31)
 
 def draw_plane(panel: PlanePanel) -> Any:
     """Places are fixed: to let matplotlib find them costs as much as the drawing."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.0, 5.8), dpi=DPI)
+    figure = sheet(11.0, 5.8, arranged=False)
     plane, losses, off = (figure.add_axes(place) for place in (PLANE, LOSSES, OFF))
     for axes in (plane, losses, off):
         axes.tick_params(labelsize=9, colors=INK)

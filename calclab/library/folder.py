@@ -11,6 +11,7 @@ import torch
 from calclab.app.output import make_sinks
 from calclab.app.provenance import provenance
 from calclab.app.status import exit_status
+from calclab.archive.seal import sealed
 from calclab.core import Columns, Outcome, Run
 from calclab.errors import UserError
 from calclab.report.outcome import outcome_dict, plain, write_record
@@ -36,5 +37,5 @@ def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, byte
     for name, content in files.items():
         (folder / name).write_bytes(content)
     record = outcome_dict(run, outcome) | {"config": plain(run.config), "exit": exit_status(outcome)}
-    write_record(folder, {**record, "lines": list(lines(run, outcome))})
+    write_record(folder, {**record, "lines": list(lines(run, outcome))}, sealed)
     return folder

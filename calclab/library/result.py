@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run
-from calclab.errors import UserError
+from calclab.library import display
+from calclab.library.bounds import Bound, bounds
+from calclab.library.figures import Figures
 from calclab.report.numbers import worst
-from calclab.report.show import join
-from calclab.report.terminal import lines
+from calclab.report.outcome import plain as written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PLACE = ("folder", "see it")  # lines of a run that has a folder
+WALKS = ("descent", "comparison")  # topics whose answer is about the last step
 
 
 class RefutedError(Exception):
@@ -34,8 +33,9 @@ class RefutedError(Exception):
 class Result:
     """The answer to a question, with what it rests on.
 
-    Every value of the answer is an attribute by its name: a number as ``float``, a vector or matrix as a tensor, a word
-    as text. ``columns`` are what was logged, ``files`` what the topic left for other runs.
+    Every value of the answer is an attribute by its name, or an item: a number as ``float``, a vector or matrix as a
+    tensor, a word as text. ``columns`` are what was logged, ``files`` what the topic left for other runs. A result
+    holds no model, and can be pickled, compared and saved.
     """
 
     run: Run
@@ -52,29 +52,60 @@ class Result:
         return {} if answer is None else {name: plain(value) for name, value in answer.values.items()}
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_"):
-            answer = self.__dict__["outcome"].answer if "outcome" in self.__dict__ else None
-            if answer is not None and name in answer.values:
-                return plain(answer.values[name])
-            known = ", ".join(answer.values) if answer is not None else "nothing"
-            raise AttributeError(f"this result has no {name!r}. It has {known}")
-        raise AttributeError(name)
+        if name.startswith("_") or "outcome" not in self.__dict__:
+            raise AttributeError(name)
+        if name not in self.values:
+            raise AttributeError(self._missing(name))
+        return self.values[name]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.values:
+            raise KeyError(self._missing(name))
+        return self.values[name]
+
+    def _missing(self, name: str) -> str:
+        """What to say of a name that is not there."""
+        close = get_close_matches(name, self.values, 3, 0.5) or list(self.values)[:12]
+        return f"this result has no {name!r}. It has {', '.join(close) or 'no numbers'}{'; see .numbers' * bool(close)}"
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.values]
+        return [*super().__dir__(), *filter(str.isidentifier, self.values)]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.values)
 
     @property
     def sentence(self) -> str:
         """The answer in words."""
         return "" if self.outcome.answer is None else self.outcome.answer.sentence
 
+    @cached_property
+    def _bounds(self) -> dict[str, Bound]:
+        answer, rows = self.outcome.answer, self.outcome.evidence
+        walks, points = self.run.topic in WALKS, self.run.topic == "jacobian" and self.outcome.steps > 0
+        here = [row for row in rows if not points and (not walks or row.step == self.outcome.steps)]
+        return {} if answer is None else bounds(answer.values, here)
+
     @property
-    def bounds(self) -> dict[str, float]:
-        """How far from the truth each quantity checked can be, as far as its best check knows."""
-        found: dict[str, float] = {}
-        for row in self.outcome.evidence:
-            found[row.quantity] = min(row.bound, found.get(row.quantity, row.bound))
-        return found
+    def bounds(self) -> dict[str, float | Tensor]:
+        """How far from the truth each number of the answer can be, entry by entry; infinite where that is not known.
+
+        What kind of bound it is, `numbers` says: few are proofs.
+        """
+        return {name: found.size for name, found in self._bounds.items()}
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """The answer as a table: a row a number or word, with its bound (of a vector the largest), and how that is
+        known."""
+        import pandas as pd
+
+        rows = [
+            (name, self.values[name] if isinstance(self.values[name], float | int) else shown, size, by)
+            for name, shown, size, by in display.rows(self.outcome, self._bounds)
+        ]
+        table = pd.DataFrame(rows, columns=["number", "value", "bound", "by"]).set_index("number")
+        return table.assign(bound=pd.to_numeric(table["bound"]))
 
     # --- evidence ---
 
@@ -119,33 +150,26 @@ class Result:
                 found[name] = table(column, self.run.labels.get(name, ()))
         return found
 
-    @property
-    def figures(self) -> Mapping[str, Any]:
+    @cached_property
+    def figures(self) -> Figures:
         """The run's pictures by name as matplotlib figures, each drawn when it is asked for."""
-        return Figures(self)
+        return Figures(self.run, self.columns, () if self.outcome.answer is None else self.outcome.answer.latex)
 
     # --- shown ---
 
-    @property
-    def _lines(self) -> Iterator[tuple[str, str, str]]:
-        shown = True
-        for heading, text, style in lines(self.run, self.outcome):
-            shown = heading not in PLACE if heading else shown
-            if shown:
-                yield heading, text, style
-
     def __repr__(self) -> str:
-        return "\n".join(join(heading, text) for heading, text, _ in self._lines)
+        return display.text(self.run, self.outcome, self._bounds)
 
     def _repr_html_(self) -> str:
-        """The answer as a table, and the pictures, for a notebook."""
-        (title, _, _), *rest = self._lines
-        cell = "<tr><th style='text-align:left;vertical-align:top'>{}</th><td style='text-align:left'>{}</td></tr>"
-        rows = "".join(cell.format(html.escape(heading), html.escape(text)) for heading, text, _ in rest)
-        pictures = "" if not self.run.config["figures"] else "".join(map(embedded, self.figures.values()))
-        return f"<h4>{html.escape(title)}</h4><table>{rows}</table>{pictures}"
+        pictures = self.figures._repr_html_() if self.run.config["figures"] else ""
+        return display.page(self.run, self.outcome, self._bounds, pictures)
 
     # --- kept ---
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model that pictures may still have to ask: they are made into plain numbers first."""
+        run = replace(self.run, pictures=self.figures.drawn(), config=written(self.run.config))
+        return {"run": run, "outcome": self.outcome, "columns": self.columns, "files": self.files}
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write what the command line would have left into ``folder``, which must be new or empty."""
@@ -164,38 +188,6 @@ class Result:
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-class Figures(Mapping[str, Any]):
-    """Pictures of a result by name, drawn when asked for."""
-
-    def __init__(self, result: Result) -> None:
-        from calclab.sink.figures import FiguresSink
-
-        self._sink = FiguresSink()
-        self._sink.open(result.run)
-        self._sink.write(result.columns)
-        self._names = list(self._sink.panels())
-
-    def __getitem__(self, name: str) -> Any:
-        from calclab.figure.draw import figure
-
-        if name not in self._names:
-            raise UserError(f"there is no picture {name!r}. There are: {', '.join(self._names) or 'none'}")
-        return figure(self._sink.panels()[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-def embedded(figure: Any) -> str:
-    """A figure as an image within HTML."""
-    from calclab.figure.canvas import png
-
-    return f"<img style='max-width:100%' src='data:image/png;base64,{base64.b64encode(png(figure)).decode()}'/>"
 
 
 def plain(value: Any) -> Any:
@@ -218,8 +210,9 @@ def equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two mappings hold the same numbers, bit for bit."""
 
     def same(a: Any, b: Any) -> bool:
-        if isinstance(a, Tensor):
-            return isinstance(b, Tensor) and a.shape == b.shape and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            alike = a.dtype == b.dtype and a.shape == b.shape
+            return alike and bool(((a == b) | ((a != a) & (b != b))).all())
         return bool(a == b or (a != a and b != b))
 
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())

@@ -24,7 +24,8 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
     """What to say, in order; the heading of a line that goes on is empty."""
     yield run.title, "", "bold"
     if outcome.answer is not None:
-        yield "answer", outcome.answer.sentence, "bold"
+        for i, clause in enumerate(clauses(outcome.answer.sentence)):
+            yield ("", clause, "") if i else ("answer", clause, "bold")
         shown = [(name, value) for name, value in outcome.answer.values.items() if simple(quantity(value))]
         for i, (name, value) in enumerate(shown[:NUMBERS]):
             yield "numbers" if i == 0 else "", f"{name} = {quantity(value)}", ""
@@ -51,6 +52,17 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
         yield "note", note, "yellow"
     yield "folder", str(run.folder), ""
     yield "see it", command(["tensorboard", "--logdir", str(run.folder)]), "dim"
+
+
+def clauses(sentence: str) -> list[str]:
+    """The parts of an answer: what semicolons part outside of brackets."""
+    parts, depth, first = [], 0, 0
+    for i, mark in enumerate(sentence):
+        depth += (mark in "([{") - (mark in ")]}")
+        if mark == ";" and depth <= 0 and sentence[i + 1 : i + 2] == " ":
+            parts.append(sentence[first:i])
+            first = i + 2
+    return [*parts, sentence[first:]]
 
 
 def simple(text: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -67,28 +66,24 @@ class FiguresSink:
     def close(self, outcome: Outcome) -> None:
         if self._run is None:
             return
+        from calclab.figure.canvas import png
         from calclab.figure.draw import draw
         from calclab.figure.formula import draw_formulas
 
         run = self._run
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
         if latex:
-            self._show("formula", partial(draw_formulas, latex))
+            self._show("formula", lambda: png(draw_formulas(latex)))
         for picture in run.pictures:
 
             def drawn(picture: Picture = picture) -> bytes | None:
-                record = self._panel(picture)
+                record = self.record(picture)
                 return None if record is None else draw(record)
 
             self._show(picture.name, drawn)
 
-    def panels(self) -> dict[str, Panel]:
-        """The records of all pictures by name, of what has been written so far."""
-        run = self._run
-        found = {} if run is None else {picture.name: self._panel(picture) for picture in run.pictures}
-        return {name: record for name, record in found.items() if record is not None}
-
-    def _panel(self, picture: Picture) -> Panel | None:
+    def record(self, picture: Picture) -> Panel | None:
+        """What is to be seen in a picture of what has been written so far; None where nothing is."""
         from calclab.figure.panels import panel
 
         assert self._run is not None, "open comes first"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Guide, Heatmap, Picture
-from calclab.figure.canvas import power, short
+from calclab.figure.canvas import png, power, short
 from calclab.figure.curves import cloud
 from calclab.figure.draw import draw
 from calclab.figure.field import field, levels, values
@@ -280,8 +280,8 @@ def test_a_picture_tells_what_it_shows() -> None:
 # --- drawing never fails --------------------------------------------------------------------------------------------
 
 
-def pixels(png: bytes) -> tuple[int, ...]:
-    shape = matplotlib.image.imread(io.BytesIO(png)).shape
+def pixels(image: bytes) -> tuple[int, ...]:
+    shape = matplotlib.image.imread(io.BytesIO(image)).shape
     assert min(shape[:2]) > 100
     return shape
 
@@ -372,7 +372,7 @@ def test_names_with_dollars_and_many_curves_can_be_drawn() -> None:
     ],
 )
 def test_any_formula_can_be_drawn(latex: list[str]) -> None:
-    height, width, _ = matplotlib.image.imread(io.BytesIO(draw_formulas(latex))).shape
+    height, width, _ = matplotlib.image.imread(io.BytesIO(png(draw_formulas(latex)))).shape
     assert 20 < height < 3000
     assert 20 < width <= 1500
 
@@ -380,8 +380,8 @@ def test_any_formula_can_be_drawn(latex: list[str]) -> None:
 def test_mathematics_is_typeset_and_not_shown_as_code() -> None:
     """A typeset fraction is taller and narrower than its source."""
     source = r"\frac{a + b + c + d}{e + f + g + h}"
-    set_height, set_width, _ = matplotlib.image.imread(io.BytesIO(draw_formulas([source]))).shape
-    raw_height, raw_width, _ = matplotlib.image.imread(io.BytesIO(draw_formulas([source + r"\nosuchmacro"]))).shape
+    set_height, set_width, _ = matplotlib.image.imread(io.BytesIO(png(draw_formulas([source])))).shape
+    raw_height, raw_width, _ = matplotlib.image.imread(io.BytesIO(png(draw_formulas([source + r"\nosuchmacro"])))).shape
     assert set_height > raw_height
     assert set_width < raw_width
 

@@ -1,0 +1,134 @@
+"""A result as text for a terminal, and as HTML for a notebook, readable on a light page and on a dark one."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import Any
+
+from torch import Tensor
+
+from calclab.core import Evidence, Outcome, Run, Verdict
+from calclab.library.bounds import EXACT, ITSELF, UNKNOWN, Bound
+from calclab.report.numbers import number, quantity, worst
+from calclab.report.show import join
+from calclab.report.terminal import NUMBERS, lines, simple
+
+PLACE = ("folder", "see it")  # lines of a run that has a folder
+MOST = 40  # rows of a table in a notebook
+COLOURS = {  # of a verdict's badge, under white
+    Verdict.CERTIFIED: "#1a7f37",
+    Verdict.CONSISTENT: "#1a7f37",
+    Verdict.INCONCLUSIVE: "#8a6100",
+    Verdict.UNDEFINED: "#8a6100",
+    Verdict.SUSPECT: "#8a6100",
+    Verdict.REFUTED: "#c62828",
+}
+CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
+RULE = "border-top:1px solid rgba(128,128,128,.35)"
+HEADS = ("number", "value", "±", "how that is known")
+CHECK = ("step", "quantity", "method", "value", "reference", "gap", "tolerance", "verdict", "note")
+Row = tuple[str, str, str, str]  # name, value, bound, how that is known
+
+
+def rows(outcome: Outcome, bounds: dict[str, Bound]) -> list[Row]:
+    """The answer's numbers and words, but for those that are the bound of another."""
+    values = {} if outcome.answer is None else outcome.answer.values
+    return [
+        (name, quantity(value), *said(bounds.get(name)))
+        for name, value in values.items()
+        if name in bounds or not isinstance(value, Tensor)
+    ]
+
+
+def said(bound: Bound | None) -> tuple[str, str]:
+    """A bound in two words: of a vector the largest, nothing of a word or a count."""
+    if bound is None or bound.by == EXACT:
+        return "", ""
+    if bound.by == ITSELF:
+        return "", ITSELF
+    size = float(bound.size.max()) if isinstance(bound.size, Tensor) and bound.size.numel() else bound.size
+    size = 0.0 if isinstance(size, Tensor) else size
+    return (number(size, 2) if isfinite(size) else ""), bound.by
+
+
+def text(run: Run, outcome: Outcome, bounds: dict[str, Bound]) -> str:
+    """The lines of a terminal, with a bound beside each number."""
+    return "\n".join(join(heading, line) for heading, line in shown(run, outcome, bounds))
+
+
+def shown(run: Run, outcome: Outcome, bounds: dict[str, Bound]) -> Iterator[tuple[str, str]]:
+    """(heading, text), the first being the title."""
+    group = ""
+    for heading, line, _ in lines(run, outcome):
+        group = heading or group
+        if heading == "numbers":
+            kept = [row for row in rows(outcome, bounds) if simple(row[1])][:NUMBERS]
+            for i, row in enumerate(kept):
+                yield ("" if i else "numbers"), f"{row[0]} = {row[1]}{beside(*row[2:])}"
+            if unknown := [name for name, _, _, by in kept if by == UNKNOWN]:
+                yield "", f"no bound is known of {', '.join(unknown)}"
+        elif group not in (*PLACE, "numbers"):
+            yield heading, line
+
+
+def beside(size: str, by: str) -> str:
+    """What stands after a number."""
+    return f" ± {size} ({by})" if size else ""
+
+
+def page(run: Run, outcome: Outcome, bounds: dict[str, Bound], pictures: str) -> str:
+    """Title, answer, numbers with their bounds, evidence and pictures."""
+    (title, _), *rest = shown(run, outcome, bounds)
+    parts = [f"<div style='font-weight:600;font-size:1.15em;margin-bottom:4px'>{html.escape(title)}</div>"]
+    groups: dict[str, list[str]] = {}
+    group = ""
+    for heading, line in rest:
+        group = heading or group
+        groups.setdefault(group, []).append(line)
+    first, *more = groups.pop("answer", [""])
+    if first:
+        parts.append(f"<div style='font-weight:600'>{html.escape(first)}</div>")
+        parts += [f"<div>{html.escape(line)}</div>" for line in more]
+    groups.pop("numbers", None)
+    if numbers := rows(outcome, bounds):
+        parts.append(table(HEADS, numbers[:MOST]))
+        if len(numbers) > MOST:
+            parts.append(f"<div>… and {len(numbers) - MOST} more in <code>.numbers</code></div>")
+    parts.append(evidence(outcome.evidence, groups.pop("evidence", [])))
+    for heading, found in groups.items():
+        parts += [f"<div><i>{html.escape(heading)}</i>&ensp;{html.escape(line)}</div>" for line in found]
+    if pictures:
+        parts.append(f"<div style='display:flex;flex-wrap:wrap;margin-top:8px'>{pictures}</div>")
+    return f"<div style='line-height:1.45;max-width:1100px'>{''.join(parts)}</div>"
+
+
+def evidence(checks: Sequence[Evidence], lines: Sequence[str]) -> str:
+    """The verdict, and every check on a click."""
+    verdict = worst(checks)
+    if verdict is None:
+        return ""
+    style = f"background:{COLOURS[verdict]};color:#fff;border-radius:3px;padding:1px 7px;margin-right:6px"
+    summary = f"<span style='{style}'>{verdict.word}</span>{html.escape(lines[0] if lines else '')}"
+    worse = "".join(f"<div>{html.escape(line)}</div>" for line in lines[1:])
+    cells = [
+        (str(r.step), r.quantity, r.method, number(r.value), number(r.reference), f"{r.gap:.2g}", f"{r.tolerance:.2g}",
+         r.verdict.word, r.note)
+        for r in checks[:MOST]
+    ]  # fmt: skip
+    rest = "" if len(checks) <= MOST else f"<div>… and {len(checks) - MOST} more in <code>.evidence</code></div>"
+    opened = f"<div style='overflow-x:auto'>{table(CHECK, cells)}{rest}</div>"
+    return f"<details style='margin:6px 0'><summary>{summary}</summary>{opened}</details>{worse}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table in the colours of the page."""
+    head = "".join(f"<th style='{CELL};font-weight:500;opacity:.75'>{html.escape(name)}</th>" for name in heads)
+    body = "".join(f"<tr style='{RULE};background:none'>{''.join(map(cell, row))}</tr>" for row in rows)
+    style = "border-collapse:collapse;margin:6px 0;font-variant-numeric:tabular-nums;font-size:.95em"
+    return f"<table style='{style}'><thead><tr style='background:none'>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def cell(content: Any) -> str:
+    return f"<td style='{CELL};overflow-wrap:anywhere'>{html.escape(str(content))}</td>"
