@@ -6,6 +6,16 @@ A rule is ``init(x) -> state`` and ``update(point, state, lr) -> (move, state)``
 - ``theory(smallest, largest)``: what is known of it on a quadratic (`theory.Theory`)
 - ``spent(state)``: evaluations used besides one gradient a step (`counting.spent` asks any rule)
 - ``admit(function)``: raises UserError where it cannot walk (`line_search.admit` asks any rule)
+
+A rule keeps nothing to itself: the same point, state and rate give the same move, so that a run can stop anywhere and
+go on from what was saved, and a line search can try a rule without having taken its step.
+
+>>> import calclab
+>>> from calclab.core import Point
+>>> f = calclab.formula("x**2", at=3)
+>>> rule, x = as_rule(torch.optim.SGD), f.start
+>>> rule.update(Point(x, f.call(x), 2 * x, f), rule.init(x), 0.1)[0]
+tensor([-0.6000], dtype=torch.float64)
 """
 
 from __future__ import annotations

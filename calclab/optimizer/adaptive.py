@@ -2,6 +2,12 @@
 
 ``eps`` is added to the root, not under it. They are no linear maps, so that no theory of stability goes with them: near
 a minimum their step does not shrink with the gradient, and it is the learning rate that must.
+
+>>> x, g = torch.zeros(2), torch.tensor([1e-3, 1e3])  # the first step of Adam is lr, whatever the gradient's size
+>>> point = Point(x, torch.zeros(()), g, None)
+>>> adam = Adam(beta1=0.9, beta2=0.999, eps=1e-12)
+>>> adam.update(point, adam.init(x), 0.1)[0]
+tensor([-0.1000, -0.1000])
 """
 
 from __future__ import annotations

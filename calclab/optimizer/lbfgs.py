@@ -1,4 +1,15 @@
-"""L-BFGS: Newton's method with an inverse Hessian put together from the last steps."""
+"""L-BFGS: Newton's method with an inverse Hessian put together from the last steps.
+
+The inverse Hessian H is asked to map the changes y of the gradient to the steps s that made them, H y = s, as the true
+one does on a quadratic; BFGS takes the nearest such H, in a norm that makes it independent of units (Nocedal and
+Wright, section 6.1). H itself is never formed: m pairs (s, y) give H q in 4 m n operations. Each kept pair needs
+yᵀs > 0, so that H stays positive definite and -H g goes downhill.
+
+>>> A = torch.diag(torch.tensor([1.0, 10.0], dtype=torch.float64))
+>>> S = torch.eye(2, dtype=torch.float64)  # two steps on ½ xᵀAx, along its axes
+>>> two_loops(S, S @ A, torch.tensor([1.0, 10.0], dtype=torch.float64))  # A⁻¹ q
+tensor([1., 1.], dtype=torch.float64)
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,19 @@ the next, so it is for one run at a time; it draws no random numbers.
 Near a minimum the decrease of f drowns in rounding: a trial may be higher than asked for by a few units in the last
 place of f (approximate Wolfe conditions, Hager and Zhang 2005). Trials are counted as evaluations, but for the one
 taken, which is the walk's own next evaluation. When no trial does, the point stays where it is.
+
+With φ(t) = f(x + t d), φ'(0) < 0:
+
+    Armijo          φ(t) <= φ(0) + c1 t φ'(0)                            enough decrease for what the slope promises
+    strong Wolfe    the same, and |φ'(t)| <= c2 |φ'(0)|, c1 < c2 < 1     and no slope left that would still go down
+
+For f bounded below such t exist in an interval (Nocedal and Wright, lemma 3.1), and with directions that stay away from
+being orthogonal to g the gradients go to 0 (Zoutendijk, theorem 3.2 there). The second condition gives yᵀs > 0, which
+L-BFGS needs.
+
+>>> wolfe = Wolfe(rule=None, c1=1e-4, c2=0.1, trials=20)
+>>> wolfe.search(lambda t: Trial(t, (t - 1) ** 2, 2 * (t - 1)), Trial(0.0, 1.0, -2.0), 0.3)[0]
+1.0
 """
 
 from __future__ import annotations

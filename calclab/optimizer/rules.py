@@ -8,6 +8,11 @@ x <- x - lr v: the rate multiplies the whole velocity, so that changing it acts 
 Rules that work entry by entry are marked ``entrywise``: points (..., n) with lr (..., 1), and knobs (..., 1), are so
 many runs at once, each with the bits that it has alone. For that they are made of + - × ÷ √ only, each rounded once:
 fused operations and powers round differently at the end of a vector than within.
+
+>>> x = torch.tensor([[1.0], [1.0]])  # two runs of one variable, each at its rate
+>>> point = Point(x, x, 2 * x, None)
+>>> GradientDescent().update(point, {}, torch.tensor([[0.1], [0.5]]))[0].tolist()
+[[-0.20000000298023224], [-1.0]]
 """
 
 from __future__ import annotations

@@ -5,6 +5,13 @@ multiplies x by 1 - lr λ, and rules with a velocity multiply a pair by a 2×2 m
 rises with λ, so that the slower end of the interval rules. Adaptive rules (Adagrad, RMSprop, Adam, AdamW) divide by
 what the gradient was: they are no linear maps, and have no theory of this kind; nor have line searches, which choose
 their own rate, or L-BFGS. (Polyak 1964; Lessard, Recht and Packard 2016; O'Donoghue and Candès 2015.)
+
+>>> theory = gradient_descent(1.0, 10.0)
+>>> theory.limit, round(theory.best_lr, 4), round(theory.best_factor, 4)  # 2/L, 2/(l + L), (κ - 1)/(κ + 1)
+(0.2, 0.1818, 0.8182)
+>>> lr, momentum = polyak(1.0, 10.0)
+>>> round(heavy_ball(1.0, 10.0, momentum).factor(lr), 4)  # (√κ - 1)/(√κ + 1)
+0.5195
 """
 
 from __future__ import annotations
