@@ -21,14 +21,14 @@ from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links
-from calclab.topic.chain import Chain
+from calclab.topic.chain import chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
 from calclab.topic.hessian import hessian
 from calclab.topic.jacobian import Jacobian
 from calclab.topic.partial import Partial
 
-TOPICS = {"derivative": Derivative, "partial": Partial, "chain": Chain, "hessian": hessian, "jacobian": Jacobian}
+TOPICS = {"derivative": Derivative, "partial": Partial, "chain": chain, "hessian": hessian, "jacobian": Jacobian}
 STEPS = 4  # of a descent
 
 

@@ -151,7 +151,7 @@ def test_a_recurrent_layer_is_followed_by_the_state_that_is_used() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.out(self.cell(x.unsqueeze(-1))[1][0][0])
 
-    from calclab.topic.layers import Layers
+    from calclab.topic.chain.layers import Layers
 
     scan = Layers(network(Last(), module_zoo.rows(), name="odd"))
     assert list(scan.tape.names) == ["cell", "out"]

@@ -9,8 +9,8 @@ from torch import nn
 from calclab.core import Evidence, Verdict
 from calclab.subject.formula import formula
 from calclab.subject.links import links
-from calclab.topic.chain import Chain
-from calclab.topic.links import of_product
+from calclab.topic.chain import chain
+from calclab.topic.chain.links import of_product
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -20,7 +20,7 @@ def linked(*texts: str, at: list[float]):
 
 
 def test_the_notebooks_composition_has_links_4_5_125_and_slope_300(walk):
-    found = walk(Chain(subject=linked("h = x**2", "g = h + 1", "f = g**3", at=[2.0])))
+    found = walk(chain(subject=linked("h = x**2", "g = h + 1", "f = g**3", at=[2.0])))
     values = found.answer.values
     assert values["values"].tolist() == [4, 5, 125]
     assert values["locals"].tolist() == [4, 1, 75]
@@ -35,7 +35,7 @@ def test_the_notebooks_composition_has_links_4_5_125_and_slope_300(walk):
 
 def test_vector_links_multiply_as_matrices(walk):
     f = linked("h = [x0*x1, sin(x0), x1**2]", "f = h0*h1 + h2", at=[0.7, -1.3])
-    found = walk(Chain(subject=f))
+    found = walk(chain(subject=f))
     J = found.answer.values["derivative"]
     a, b = 0.7, -1.3  # f = x0 x1 sin x0 + x1²
     s, c = torch.sin(torch.tensor(a)).item(), torch.cos(torch.tensor(a)).item()
@@ -48,7 +48,7 @@ def test_vector_links_multiply_as_matrices(walk):
 
 def test_a_function_without_links_is_one_link(walk):
     f = formula(name="f", expr="sin(x)*x", at=[1.1], dtype=torch.float64, device="cpu")
-    topic = Chain(subject=f)
+    topic = chain(subject=f)
     assert topic.steps == 0
     found = walk(topic)
     assert float(found.answer.values["derivative"]) == pytest.approx(
@@ -58,7 +58,7 @@ def test_a_function_without_links_is_one_link(walk):
 
 def test_hand_made_chain_rule_of_the_notebooks_network_is_autodiff(walk, make_data, make_network):
     net = make_network(lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), make_data(4, (2,), 1))
-    topic = Chain(subject=net)
+    topic = chain(subject=net)
     assert topic.steps == 2
     found = walk(topic)
     by_hand = [row for row in found.evidence if "hand-made" in row.method]
@@ -93,7 +93,7 @@ def deep(activation: type[nn.Module], depth: int, gain: float) -> nn.Module:
 )
 def test_the_word_for_the_signal(walk, make_data, make_network, activation, gain, word):
     net = make_network(lambda: deep(activation, 8, gain), make_data(6, (16,), 2))
-    values = walk(Chain(subject=net)).answer.values
+    values = walk(chain(subject=net)).answer.values
     assert values["word"] == word
     if activation is nn.Identity:  # orthogonal times gain: each layer but the last multiplies the signal by the gain
         b = values["backward_norms"]
@@ -115,7 +115,7 @@ class Residual(nn.Module):
 
 def test_a_network_that_is_no_sequence_has_signals_but_no_hand_made_product(walk, make_data, make_network):
     net = make_network(Residual, make_data(5, (3,), 2))
-    found = walk(Chain(subject=net))
+    found = walk(chain(subject=net))
     assert "plain sequence" in found.answer.sentence
     assert found.verdicts == {Verdict.CONSISTENT}
     assert found.evidence
@@ -134,12 +134,12 @@ def test_a_layer_used_twice_in_a_sequence(walk, make_data, make_network):
         shared = nn.Linear(3, 3)
         return nn.Sequential(shared, nn.Tanh(), shared)
 
-    found = walk(Chain(subject=make_network(twice, make_data(5, (3,), 3))))
+    found = walk(chain(subject=make_network(twice, make_data(5, (3,), 3))))
     assert found.verdicts == {Verdict.CONSISTENT}
 
 
 def test_a_step_reads_no_number_back(meta):
-    topic = Chain(subject=meta(lambda x: (x**2).sum(), 3))
+    topic = chain(subject=meta(lambda x: (x**2).sum(), 3))
     _, values = topic.step(topic.init(), 0)
     assert all(value.device.type == "meta" for value in values.values())
 
@@ -147,7 +147,7 @@ def test_a_step_reads_no_number_back(meta):
 def test_a_product_that_underflows_on_the_way_is_suspect_and_not_refuted(walk):
     """The last slopes are 1e-305 by a number below the normal ones, which has lost digits that the whole keeps."""
     f = linked("h = 1e-150*x", "g = 3.3e-167*h + 1e-150*h", "f = 1e15*g", at=[1.7])
-    rows = walk(Chain(subject=f)).evidence
+    rows = walk(chain(subject=f)).evidence
     assert Verdict.REFUTED not in {row.verdict for row in rows}
 
 

@@ -17,7 +17,7 @@ from calclab.optimizer.rules import GradientDescent
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links
-from calclab.topic.chain import Chain
+from calclab.topic.chain import chain as chain_of
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
 from calclab.topic.hessian import hessian as curvature_of
@@ -136,7 +136,7 @@ def test_a_jacobian_that_cancels_in_one_entry(walk) -> None:
 
 
 def test_links_that_are_right_one_by_one(walk) -> None:
-    chain = Chain(subject=links(name="f", links=["h = x + 1e16", "f = h - 1e16"], at=[1.0], **PLACE))
+    chain = chain_of(subject=links(name="f", links=["h = x + 1e16", "f = h - 1e16"], at=[1.0], **PLACE))
     found = walk(chain)
     assert "f = 1 (proven; float64 gives 0)" in found.answer.sentence
     assert Verdict.SUSPECT in found.verdicts

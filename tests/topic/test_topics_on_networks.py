@@ -14,7 +14,7 @@ from calclab.network.linear import Linear
 from calclab.network.mlp import Mlp
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
-from calclab.topic.chain import Chain
+from calclab.topic.chain import chain
 from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.importance import Importance
 from calclab.topic.jacobian import Jacobian
@@ -29,7 +29,7 @@ NETWORKS = {
 }
 TOPICS = {
     "partial": partial(Partial, layer=None),
-    "chain": Chain,
+    "chain": chain,
     "hessian": partial(
         curvature_of,
         **{name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")},
@@ -75,7 +75,7 @@ def test_every_topic_is_consistent_on_every_network(walk, net, topic):
 
 def test_plain_sequences_get_the_hand_made_chain_rule_through_flattening(walk, net):
     network, name = net
-    found = walk(Chain(subject=network))
+    found = walk(chain(subject=network))
     assert any("hand-made" in row.method for row in found.evidence) == (name in SEQUENTIAL)
     assert ("plain sequence" in found.answer.sentence) == (name not in SEQUENTIAL)
 

@@ -16,6 +16,7 @@ from calclab.numerics.jacobian import maps
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Choice
+from calclab.topic.chain.layers import Layers
 from calclab.topic.jacobian.layer_scan import LayerScan
 from calclab.topic.jacobian.parameters import ByParameters
 from calclab.topic.jacobian.point_scan import PointScan
@@ -28,7 +29,6 @@ from calclab.topic.jacobian.problem import (
     output_names,
     whole,
 )
-from calclab.topic.layers import Layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Jacobian(schema.topic.Jacobian, Choice):
         if not isinstance(self.subject, Network) or self.layer is not None or self.by != "input":
             return None
         scan = Layers(self.subject)
-        tape = scan.followed
+        tape = scan.tape
         real = [i for i, m in enumerate(tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
         if not tape.sequential or len(real) != 1 or not isinstance(tape.modules[real[0]], nn.Linear):
             return None

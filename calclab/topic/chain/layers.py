@@ -20,11 +20,8 @@ from calclab.topic.tape import Tape, record
 
 SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
 ENTRIES = 10_000  # a gradient with more entries is told by its norm only
-FACTOR, RANGE, FAR = (
-    2.0,
-    10.0,
-    1e3,
-)  # a signal vanishes or explodes by FACTOR a layer and RANGE in all, or by FAR in all
+FACTOR, RANGE = 2.0, 10.0  # a signal vanishes or explodes by FACTOR a layer and RANGE in all,
+FAR = 1e3  # or by so much in all
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,15 @@ class Layers(Method):
     subject: Network
 
     @cached_property
-    def followed(self) -> Tape:
+    def tape(self) -> Tape:
         """The layers, found by one pass over two rows; none of TorchScript."""
         with torch.no_grad():
             return record(self.subject, self.subject.parameters(), self.subject.data.inputs[:2])[0]
 
-    @property
-    def tape(self) -> Tape:
-        """The layers; UserError where there are none."""
-        if not self.followed.names:
+    def refuse(self) -> None:
+        """UserError where there are no layers."""
+        if not self.tape.names:
             raise UserError(f"{self.subject.name} has no layers that can be followed. Ask for topic=partial instead")
-        return self.followed
 
     @cached_property
     def own(self) -> list[list[str]]:
