@@ -27,6 +27,7 @@ from calclab.core.picture import (
     Tracks,
 )
 from calclab.core.question import Data, Exact, Function, Units
+from calclab.core.rows import Rows
 from calclab.core.run import Outcome, Run, Sink
 from calclab.core.values import Column, Columns, Labels, State, Values
 
@@ -54,6 +55,7 @@ __all__ = [
     "Picture",
     "Point",
     "PrincipalPlane",
+    "Rows",
     "Rule",
     "Run",
     "Scan",

@@ -125,14 +125,15 @@ class Units:
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to learn from. ``inputs`` is (B, *shape) in the dtype of the run; ``targets`` is (B,) of class numbers
-    (int64) for classification, (B, m) for regression. ``features`` names the inputs, flattened; ``classes`` the
-    classes or outputs. ``notes`` are sentences for the user: missing values, columns dropped. ``columns`` names for
-    each input the column of a table that it was made of, where they differ: a column of texts becomes several inputs.
-    ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers where they were standardised.
-    ``places`` (B,) says which row of the user's table each one is, from 0, where some were dropped, drawn or held out.
-    ``codes`` numbers the inputs, flattened, that the network looks something up by: of these there is no derivative.
-    ``layout`` says which inputs of the model lie side by side in a row, where it has several or takes them by name.
+    """Rows to learn from. ``inputs`` is (B, *shape) in the dtype of the run, `Rows` where they do not fit in memory;
+    ``targets`` is (B,) of class numbers (int64) for classification, (B, m) for regression. ``features`` names the
+    inputs, flattened; ``classes`` the classes or outputs. ``notes`` are sentences for the user: missing values, columns
+    dropped. ``columns`` names for each input the column of a table that it was made of, where they differ: a column of
+    texts becomes several inputs. ``units`` and ``target_units``, (d,) and (m,), lead back to the user's own numbers
+    where they were standardised. ``places`` (B,) says which row of the user's table each one is, from 0, where some
+    were dropped, drawn or held out. ``codes`` numbers the inputs, flattened, that the network looks something up by: of
+    these there is no derivative. ``layout`` says which inputs of the model lie side by side in a row, where it has
+    several or takes them by name.
     """
 
     name: str

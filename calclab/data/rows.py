@@ -1,22 +1,33 @@
-"""Rows of the user's own: tensors, arrays, a DataFrame, a Dataset or a DataLoader, as ``core.Data``.
+"""Rows of the user's own: tensors, arrays, a DataFrame, a Dataset, a DataLoader, batches of any kind, as ``core.Data``.
 
-What is given is read and never changed. A loader is gone through once, in its own order, and its batches are joined.
+What is given is read and never changed. A loader is gone through once, in its own order; rows that fit in memory are
+joined, others are written to a temporary file, from which they are read window by window (`core.Rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import mmap
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default_collate
 
-from calclab.core import Data
+from calclab.core import Data, Layout, Rows
+from calclab.core.rows import row_wise, windows
+from calclab.data.batch import FORMS, Batch, array, batch, refuse_unknown
+from calclab.data.store import Growing
 from calclab.errors import UserError
 
 TOGETHER = 256  # rows of a Dataset that are joined at once
-PAIR = "give (inputs, targets), a DataFrame with target=, a Dataset, or a DataLoader of such pairs"
+MEMORY = 2.0  # gigabytes, where nobody says how many
+KEPT = 4  # part of the memory that rows may take which are kept there
+IMAGE = 3  # axes of a row from which on bytes are pixels, and no codes
 
 
 def data(
@@ -26,47 +37,214 @@ def data(
     features: Sequence[str] = (),
     classes: Sequence[str] = (),
     name: str = "data",
+    memory: float | None = None,
+    seed: int = 0,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> Data:
     """``Data`` of what a user has in hand.
 
-    ``given`` is a ``Data``, a pair (inputs (B, *shape), targets (B,) or (B, m)) of tensors or arrays, inputs alone, a
-    DataFrame with its column ``target``, a torch Dataset of (input, target), or any iterable of such batches, a
-    DataLoader among them. Whole numbers as targets (B,) are classes; numbers with a fraction are to be predicted.
-    Inputs of whole numbers stay what they are: codes, such as tokens. Raises UserError for what is none of these.
+    ``given`` is a ``Data``; a pair (inputs (B, *shape), targets (B,) or (B, m)) of tensors or arrays; inputs alone; a
+    DataFrame with its column ``target``; a torch Dataset; or any iterable of batches, a DataLoader among them. A batch
+    is a tensor, a tuple whose last is the target, or a mapping whose ``target`` (else labels, targets or y) is.
+    Whole numbers as targets (B,) are classes; numbers with a fraction are to be predicted. Inputs of whole numbers stay
+    what they are: codes, such as tokens; bytes of images are numbers.
+
+    Rows that take more than a quarter of ``memory`` gigabytes (None: 2) are read window by window. A pass through a
+    loader draws from ``seed``, and leaves the random state outside as it was. Raises UserError for what is none of
+    these.
     """
     if isinstance(given, Data):
         return given
-    names = tuple(features)
+    names, room = tuple(features), 1e9 * (MEMORY if memory is None else memory)
     if hasattr(given, "columns") and hasattr(given, "to_numpy"):
         given, names = frame(given, target, names)
-    elif target is not None:
-        raise UserError(f"target={target!r} names a column of a DataFrame, and the data are {type(given).__name__}")
-    inputs, targets = pair(given)
+        target = None
+    found = taken(given, target, room, dtype, seed)
+    if isinstance(found.targets, Tensor) and len(found.targets) != len(found.inputs):
+        raise UserError(
+            f"{len(found.inputs)} rows of inputs and {len(found.targets)} of targets: there must be as many"
+        )
+    inputs, layout, width = found.inputs, found.layout, found.inputs.shape[1:].numel()
     if len(inputs) == 0:
-        raise UserError(f"the data hold no rows: {PAIR}")
-    if targets is not None and len(targets) != len(inputs):
-        raise UserError(f"{len(inputs)} rows of inputs and {len(targets)} of targets: there must be as many")
-    inputs = inputs.detach().to(device)
-    inputs = inputs.to(dtype) if inputs.is_floating_point() or inputs.dtype is torch.bool else inputs.long()
-    width = inputs[0].numel()
+        raise UserError(f"the data hold no rows: {FORMS}")
     if names and len(names) != width:
         raise UserError(f"{len(names)} features are named, and a row has {width} numbers")
+    kind, notes = meant(inputs, dtype), list(found.notes)
+    if inputs.dtype is torch.uint8 and kind.is_floating_point:
+        notes.append("pixels (bytes) are taken as numbers from 0 to 255: divide them by 255 if the network wants that")
+    if len(inputs.shape) == 4 and inputs.shape[3] in (1, 3, 4) and inputs.shape[1] not in (1, 3, 4):
+        notes.append(
+            f"the last axis of a row {tuple(inputs.shape[1:])} looks like its channels: convolutions take them first "
+            "(X.transpose(0, 3, 1, 2))"
+        )
+    inputs = fitting(inputs, kind, room).to(device=device)
     wanted, classification = torch.zeros(len(inputs), 0, dtype=dtype, device=device), False
-    if targets is not None:
-        wanted, classification = as_targets(targets.detach().to(device), dtype)
+    if found.targets is not None:
+        wanted, classification = as_targets(found.targets.to(device), dtype)
     count = int(wanted.max()) + 1 if classification else wanted.shape[1]
     if classes and len(classes) < count:
         raise UserError(f"{len(classes)} classes are named, and the targets have {count}")
+    if isinstance(inputs, Rows):
+        size = inputs.numel() * inputs.dtype.itemsize
+        notes.append(
+            f"the {len(inputs)} rows take {size / 1e9:.2g} gigabytes, more than a quarter of the memory named "
+            f"({room / 1e9:.2g}): {found.place}, {inputs.most} at a time"
+        )
     return Data(
         name=name,
         inputs=inputs,
         targets=wanted,
-        features=names or tuple(f"x{k}" for k in range(width)),
+        features=names or (tuple(f"x{k}" for k in range(width)) if layout is None else layout.features),
         classes=tuple(map(str, classes)) or tuple(f"{'class' if classification else 'y'}{k}" for k in range(count)),
         classification=classification,
+        notes=tuple(notes),
+        layout=layout,
     )
+
+
+@dataclass(frozen=True)
+class Taken:
+    """All rows, as they were given; what there is to say of them; and where they are read if they do not fit."""
+
+    inputs: Tensor
+    targets: Tensor | None
+    notes: tuple[str, ...] = ()
+    place: str = "they are converted"
+    layout: Layout | None = None
+
+
+def taken(given: Any, target: str | None, room: float, dtype: torch.dtype, seed: int) -> Taken:
+    """All rows of what is given."""
+    pair = isinstance(given, tuple | list) and len(given) > 1 and all(map(array, given))
+    if array(given) or pair or (isinstance(given, Mapping) and all(map(array, given.values()))):
+        whole = batch(given, target)
+        layout = whole.layout
+        inputs = whole.rows(layout, dtype)
+        inputs = mapped(given, inputs, room) if layout is None else inputs
+        for window in windows(inputs):
+            refuse_unknown(inputs[window], "inputs", window.start)
+        return Taken(inputs, whole.targets, layout=layout)
+    if target is not None and not isinstance(given, Mapping | Iterable):
+        raise UserError(f"target={target!r} names a column, and the data are {type(given).__name__}")
+    if isinstance(given, str | bytes | Mapping):
+        raise UserError(f"the data are a {type(given).__name__}: {FORMS}")
+    if hasattr(given, "__getitem__") and not isinstance(given, tuple | list | IterableDataset | DataLoader):
+        given = DataLoader(given, batch_size=TOGETHER)  # a Dataset: rows one by one
+    elif isinstance(given, IterableDataset):
+        given = DataLoader(given, batch_size=TOGETHER)
+    if not isinstance(given, Iterable):
+        raise UserError(f"the data are a {type(given).__name__}: {FORMS}")
+    with drawn(given, seed):
+        return gone_through(given, target, room, dtype)
+
+
+def gone_through(given: Iterable[Any], target: str | None, room: float, dtype: torch.dtype) -> Taken:
+    """The rows of one pass, and what a second one shows of the loader."""
+    inputs = Growing("inputs", room / KEPT, lambda rows: meant(rows, dtype))
+    targets = Growing("targets", room / KEPT, lambda rows: dtype if rows.ndim > 1 else torch.int64)
+    first: Batch | None = None
+    layout: Layout | None = None
+    for part in given:
+        made = batch(part, target)
+        if len(made) == 0:
+            continue
+        if first is None:
+            first, layout = made, made.layout
+        elif (made.targets is None) != (first.targets is None):
+            raise UserError("some batches have targets and others none. Give them all, or none")
+        inputs.add(made.rows(layout, dtype))
+        if made.targets is not None:
+            targets.add(made.targets)
+    if first is None:
+        raise UserError(f"the data hold no rows: {FORMS}")
+    place = "they are read from a temporary file" + (f" in {inputs.store.folder}" if inputs.store else "")
+    notes = tuple(said(given, target, first, inputs.count))
+    return Taken(inputs.whole(room), targets.whole(room) if targets.count else None, notes, place, layout)
+
+
+def said(given: Iterable[Any], target: str | None, first: Batch, count: int) -> Iterator[str]:
+    """Notes on a loader that gives other rows when it is asked again, or leaves some out."""
+    if isinstance(given, Iterator):
+        yield f"the data are an iterator, which gives its {count} rows once: they are kept"
+        return
+    loader = given if isinstance(given, DataLoader) else None
+    again = next((made for made in (batch(part, target) for part in given) if len(made)), None)
+    if again is None or not same(first, again):
+        shuffled = loader is not None and isinstance(loader.sampler, RandomSampler)
+        if shuffled and loader is not None and not changing(loader.dataset, target):
+            yield "the loader shuffles: its rows are kept as one pass gave them"
+        else:
+            also = "shuffles, and the rows change" if shuffled else "gives other rows"
+            yield (
+                f"the loader {also} from pass to pass (drawn anew, augmented, dropped out?): what is said is of the "
+                "rows of one pass, which are kept"
+            )
+    if loader is not None and loader.drop_last and hasattr(loader.dataset, "__len__"):
+        left = len(loader.dataset) - count
+        if left > 0:
+            yield f"the loader leaves out {left} of {count + left} rows (drop_last)"
+
+
+def changing(dataset: Any, target: str | None) -> bool:
+    """Whether a Dataset gives another first row when it is asked again."""
+    try:
+        pair = [batch(default_collate([dataset[0]]), target) for _ in range(2)]
+    except Exception:  # rows that only the user's own collate_fn puts together
+        return False
+    return not same(*pair)
+
+
+def same(left: Batch, right: Batch) -> bool:
+    """Whether two batches hold the same numbers."""
+    pairs = [(tensor, right.inputs.get(name)) for name, tensor in left.inputs.items()]
+    pairs += [] if left.targets is None else [(left.targets, right.targets)]
+    return all(b is not None and a.shape == b.shape and torch.equal(a, b.to(a)) for a, b in pairs)
+
+
+@contextmanager
+def drawn(given: Any, seed: int) -> Iterator[None]:
+    """Draws of the block come from ``seed``; afterwards the random state of torch, NumPy, Python and of the loader's
+    own generators is as it was."""
+    holders = (given, getattr(given, "sampler", None))
+    generators = [g for g in (getattr(holder, "generator", None) for holder in holders) if g is not None]
+    before = [g.get_state() for g in generators]
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            for generator, state in zip(generators, before, strict=True):
+                generator.set_state(state)
+
+
+def mapped(given: Any, rows: Tensor, room: float) -> Tensor:
+    """The rows of a file that is mapped into memory (numpy.memmap), window by window where they are many."""
+    first = given if array(given) else next(iter(given.values() if isinstance(given, Mapping) else given))
+    on_disk = isinstance(first, np.memmap) or isinstance(getattr(first, "base", None), np.memmap | mmap.mmap)
+    if not on_disk or rows.nbytes <= room / KEPT:
+        return rows
+    return Rows(lambda index: rows[index], rows.shape, memory=room, dtype=rows.dtype)
+
+
+def meant(rows: Tensor, dtype: torch.dtype) -> torch.dtype:
+    """What rows are looked at in: numbers in ``dtype``, whole numbers as codes (int64), pixels as numbers."""
+    pixels = rows.dtype is torch.uint8 and rows.ndim > IMAGE - 1
+    return dtype if rows.is_floating_point() or rows.dtype is torch.bool or pixels else torch.int64
+
+
+def fitting(rows: Tensor, kind: torch.dtype, room: float) -> Tensor:
+    """Rows (B, ...) in the dtype ``kind``: converted, or window by window where that takes too much."""
+    if isinstance(rows, Rows):
+        return row_wise(rows, lambda part: part.to(kind))
+    if rows.dtype is kind or rows.numel() * kind.itemsize <= room / KEPT:
+        return rows.to(kind)
+    return Rows(lambda index: rows[index], rows.shape, memory=room, dtype=rows.dtype).map(lambda part: part.to(kind))
 
 
 def as_targets(targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, bool]:
@@ -75,7 +253,7 @@ def as_targets(targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, bool]:
         if bool((targets < 0).any()):
             raise UserError("a class is a whole number from 0: there are negative targets. Number the classes anew")
         return targets.long(), True
-    return targets.to(dtype).reshape(len(targets), -1), False
+    return row_wise(targets, lambda part: part.to(dtype).reshape(len(part), -1)), False
 
 
 def frame(given: Any, target: str | None, names: Sequence[str]) -> tuple[Any, tuple[str, ...]]:
@@ -90,41 +268,4 @@ def frame(given: Any, target: str | None, names: Sequence[str]) -> tuple[Any, tu
     if bool(inputs.isnan().any()):
         raise UserError("values are missing in the table: fill them first, or ask for data=table data.path=my.csv")
     targets = None if target is None else torch.tensor(given[target].to_numpy())
-    return (inputs, targets), tuple(names) or tuple(map(str, columns))
-
-
-def pair(given: Any) -> tuple[Tensor, Tensor | None]:
-    """Inputs and targets, all rows."""
-    if array(given):
-        return tensor(given), None
-    if isinstance(given, tuple | list) and len(given) == 2 and all(map(array, given)):
-        return tensor(given[0]), tensor(given[1])
-    if hasattr(given, "__getitem__") and not isinstance(given, tuple | list | Mapping):  # a Dataset: rows one by one
-        given = DataLoader(given, batch_size=TOGETHER)
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
-        raise UserError(f"the data are a {type(given).__name__}: {PAIR}")
-    batches = [both(batch) for batch in given]
-    if not batches:
-        raise UserError(f"the data hold no rows: {PAIR}")
-    targets = [y for _, y in batches if y is not None]
-    return torch.cat([x for x, _ in batches]), torch.cat(targets) if targets else None
-
-
-def both(part: Any) -> tuple[Tensor, Tensor | None]:
-    """Inputs and targets of one batch."""
-    if isinstance(part, tuple | list) and len(part) == 2:
-        return tensor(part[0]), tensor(part[1])
-    if isinstance(part, Tensor):
-        return part, None
-    raise UserError(f"a batch of the data is a {type(part).__name__}: {PAIR}")
-
-
-def array(value: Any) -> bool:
-    return isinstance(value, Tensor) or hasattr(value, "__array__")
-
-
-def tensor(value: Any) -> Tensor:
-    try:
-        return value if isinstance(value, Tensor) else torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{type(value).__name__} is no array of numbers ({error}): {PAIR}") from None
+    return (inputs,) if targets is None else (inputs, targets), tuple(names) or tuple(map(str, columns))

@@ -103,6 +103,7 @@ def loss(
     held_out: Any = None,
     features: Sequence[str] = (),
     classes: Sequence[str] = (),
+    memory: float | None = None,
     train: int = 0,
     seed: int = 0,
     name: str | None = None,
@@ -117,7 +118,8 @@ def loss(
     classes, ``ignore_index``) or a sum over rows is found out and said in a note; one that is none of these
     (contrasts, batch statistics) is computed of all rows together. None takes cross entropy of classes, the mean
     squared error of numbers. ``data`` is what
-    ``calclab.data.rows.data`` takes: a pair of tensors or arrays, a DataFrame with ``target``, a Dataset, a DataLoader.
+    ``calclab.data.rows.data`` takes: a pair of tensors or arrays, a DataFrame with ``target``, a Dataset, a DataLoader
+    or any batches; rows that take more than a quarter of ``memory`` gigabytes (None: 2) are read window by window.
 
     >>> import calclab, torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
@@ -131,6 +133,7 @@ def loss(
         "device": device or ("cpu" if held is None else held.device),
     }
     known: dict[str, Any] = {"target": target, "features": features, "classes": classes, **where}
+    known |= {"memory": memory, "seed": seed}
     rows = rows_of(data, **known)
     if held_out is not None:
         from dataclasses import replace

@@ -9,12 +9,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from calclab.core import Rows
 from calclab.errors import UserError
 from calclab.numerics.saved import Computed
 
 MEMORY = 2e9  # bytes, where nobody says how many
 PIECES = 8  # of the memory, in chunks, where not all graphs fit: most are kept, the others built again
 PASS = 2**28  # bytes of the graph of one chunk, at most: of more, what passes through does not stay in the caches
+READ = 0.75  # of the memory is for graphs where the other part is for rows that are read
 PROBE = 4  # rows from which the bytes of a graph are told
 
 
@@ -106,3 +108,19 @@ def even(total: int, most: int) -> tuple[int, ...]:
     """Bounds of the fewest chunks with at most ``most`` rows, as equal as they can be."""
     count = -(-total // most)
     return tuple(round(i * total / count) for i in range(count + 1))
+
+
+def limits(memory: float | None, rows: int | None, *tensors: Tensor) -> tuple[float | None, int | None]:
+    """The bytes to keep to, and the most rows in a chunk: of `Rows`, what these were told, less what reading takes."""
+    streams = [part for part in tensors if isinstance(part, Rows)]
+    if not streams:
+        return memory, rows
+    room = min(part.memory for part in streams) if memory is None else memory
+    return READ * room, min([part.most for part in streams] + ([] if rows is None else [rows]))
+
+
+def windows_of(build: Callable[[slice], object], *tensors: Tensor) -> list[slice]:
+    """Windows of rows of tensors that belong together, each of whose graphs, made by ``build``, fits in memory."""
+    count = len(tensors[0])
+    memory, rows = limits(None, None, *tensors)
+    return plan(graph_bytes(build, count), count, rows, memory).windows

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.errors import UserError
-from calclab.numerics.chunks import MEMORY, graph_bytes, plan
+from calclab.numerics.chunks import MEMORY, graph_bytes, limits, plan
 from calclab.second_order import outputs
 from calclab.second_order.affine import curves_only_through_the_loss
 from calclab.second_order.capture import Seen, known_layers, row_gradients, watched
@@ -68,6 +68,7 @@ def diagonal_gauss_newton(
         raise UserError(f"{network.name} mixes rows (batch statistics?): there is no derivative of a row by itself")
     names = choose(network, parameters)
     about = subject(network, own, at, names)
+    memory, rows = limits(memory, rows, own.inputs, own.targets)
     if (links := chain(about)) is not None:
         return about.weight * by_hand(about, links, rows)
     layers = known_layers(about)
@@ -83,7 +84,7 @@ def diagonal_gauss_newton(
                 if name in found:
                     found[name] += squares
     if others:
-        for name, squares in by_row(Subject(network, about.data, about.parameters, others)).items():
+        for name, squares in by_row(Subject(network, about.data, about.parameters, others), rows).items():
             found[name] += squares
     return about.weight * torch.cat([found[name].reshape(-1) for name in names])
 
@@ -135,12 +136,12 @@ def by_layer(about: Subject, layers: dict[str, torch.nn.Module], window: slice, 
     return found
 
 
-def by_row(about: Subject) -> dict[str, Tensor]:
-    """The same over all rows, from the rows' gradients: some rows at a time under vmap, or one by one."""
+def by_row(about: Subject, rows: int | None) -> dict[str, Tensor]:
+    """The same over all rows, from the rows' gradients: some (``rows`` at most) at a time by vmap, or one by one."""
     count = len(about.data.inputs)
     size = sum(about.parameters[name].numel() for name in about.names)
     m = about.outputs([about.parameters[name] for name in about.names], slice(0, 1)).shape[1]
-    together = max(1, min(count, NUMBERS // (size * m)))
+    together = max(1, min(count if rows is None else rows, NUMBERS // (size * m)))
     found: dict[str, Tensor] = {}
     for first, last in pairwise([*range(0, count, together), count]):
         squares = rows_squared(about, slice(first, last))

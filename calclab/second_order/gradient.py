@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
-from calclab.numerics.chunks import enough, graph_bytes, plan
+from calclab.numerics.chunks import enough, graph_bytes, limits, plan
 from calclab.numerics.lanes import clock
 from calclab.second_order.graph import Subject, pull, subject
 from calclab.second_order.subset import choose
@@ -68,6 +68,7 @@ def windows_of(about: Subject, rows: int | None, memory: float | None) -> list[s
     count = len(about.data.inputs)
     sizes = graph_bytes(partial(forward, about), count)
     mixed = about.network.mixes(about.data)
+    memory, rows = limits(memory, rows, about.data.inputs, about.data.targets)
     enough(sizes, count, memory, mixed)
     return plan(sizes, count, rows, memory, mixed).windows
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Data
+from calclab.core.rows import row_wise
 from calclab.errors import UserError
 from calclab.second_order.outputs import Middle
 from calclab.subject.network import Network
@@ -84,7 +85,7 @@ def subject(network: Network, data: Data, at: Tensor | None, names: tuple[str, .
     about = Subject(network, data, parameters, names)
     if data.inputs.ndim == 4 and any(isinstance(module, nn.Conv2d) for module in network.module.modules()):
         turned = {name: channels_last(p) for name, p in parameters.items()}
-        last = Subject(network, replace(data, inputs=channels_last(data.inputs)), turned, names)
+        last = Subject(network, replace(data, inputs=row_wise(data.inputs, channels_last)), turned, names)
         try:
             with torch.no_grad():
                 network.evaluate(last.data.inputs[:2], turned)

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.errors import UserError
-from calclab.numerics.chunks import Chunks, enough, graph_bytes, plan
+from calclab.numerics.chunks import Chunks, enough, graph_bytes, limits, plan
 from calclab.numerics.linear import LinearOperator
 from calclab.numerics.operators import twice
 from calclab.second_order import outputs
@@ -115,6 +115,7 @@ def curvature(
     else:
         build = partial(by_hand, about, links, kind, noise)
         sizes = 0.0, float(links.numbers * own.inputs.element_size())
+    memory, rows = limits(memory, rows, own.inputs, own.targets)
     enough(sizes, count, memory, mixed)
     chunks = plan(sizes, count, rows, memory, mixed)
     how = (about, build, chunks, links is not None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from calclab.core import Data
+from calclab.core import Data, Rows
+from calclab.core.rows import row_wise, windows
 
 if TYPE_CHECKING:
     from calclab.subject.network import Network
@@ -33,6 +35,8 @@ def scores(network: Network, θ: Tensor) -> dict[str, Tensor]:
 def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
     """The scores on the rows of ``data``."""
     outputs = predictions(network, θ, data.inputs)
+    if isinstance(outputs, Rows) or isinstance(data.targets, Rows):
+        return in_windows(network, outputs, data)
     found = {"loss": network.loss(outputs, data.targets)}
     if network.loss_name == "sum":
         return found
@@ -46,12 +50,38 @@ def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
     return found
 
 
+def in_windows(network: Network, outputs: Tensor, data: Data) -> dict[str, Tensor]:
+    """The same of rows that are read window by window: sums in float64, and of targets their own mean."""
+    pieces, count = windows(outputs, data.targets), len(outputs)
+
+    def total(of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return torch.stack([of(outputs[w], data.targets[w]).double() for w in pieces]).sum(0)
+
+    numbers = data.targets.is_floating_point() and data.targets.shape == outputs.shape
+    loss = total(network.loss.total)
+    found = {"loss": loss / count if network.loss.mean else loss}
+    if network.loss_name == "sum":
+        return found
+    if data.classification:
+        found["accuracy"] = total(lambda y, t: right(network, y, t).sum()) / count
+    elif numbers:
+        mean = total(lambda y, t: t.double().sum(0)) / count
+        spread = total(lambda y, t: (t.double() - mean).square().sum())
+        found["r2"] = 1 - total(lambda y, t: (t - y).double().square().sum()) / spread
+    return found
+
+
 def predictions(network: Network, θ: Tensor, inputs: Tensor) -> Tensor:
-    """The outputs (B, m) at θ (n,) for inputs (B, *shape), detached, in pieces that bound the memory."""
+    """The outputs (B, m) at θ (n,) for inputs (B, *shape), detached, in pieces that bound the memory; of `Rows`, such
+    again."""
     piece = max(1, min(ROWS, NUMBERS // max(1, inputs[0].numel())))
     parameters = network.unflatten(θ.detach())
-    with torch.no_grad():
-        return torch.cat([network.evaluate(part, parameters) for part in torch.split(inputs, piece)])
+
+    def outputs(part: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([network.evaluate(few, parameters) for few in torch.split(part, piece)])
+
+    return row_wise(inputs, outputs)
 
 
 def right(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,17 +10,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from calclab.core import Data, Function
+from calclab.core import Data, Function, Rows
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.codes import listed
 from calclab.network.loss import Loss
 from calclab.network.probe import mixes
 from calclab.network.stateless import Stateless
+from calclab.numerics.chunks import windows_of
 from calclab.subject.distributed import Call, Share, over_ranks, ranks, shared
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network.layers import activations, entries, layers, modules
 from calclab.subject.scores import scores
+from calclab.subject.streamed import summed
 
 Parameters = Mapping[str, Tensor]
 
@@ -120,7 +122,10 @@ class Network:
             raise UserError(f"{self.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
         inputs, targets, start = self.data.inputs, self.data.targets, self.flatten(self.parameters())
 
-        call = over_ranks(self.name, *self.calls(inputs, targets), start, len(inputs), mean=self.loss.mean)
+        if isinstance(inputs, Rows) or isinstance(targets, Rows):
+            call = self.streamed(self.data)
+        else:
+            call = over_ranks(self.name, *self.calls(inputs, targets), start, len(inputs), mean=self.loss.mean)
         title = f"{self.loss_name} of {self.name} on {self.data.name}"
         split = self.split(inputs, targets)
         return Function(name=title, call=call, start=start, variables=self.variables, split=split)
@@ -136,10 +141,34 @@ class Network:
 
         return whole, share
 
+    def streamed(self, data: Data) -> Call:
+        """θ (n,) to the loss () of rows that do not fit in memory: of one window of them at a time."""
+        if ranks() > 1:
+            raise UserError(
+                f"the rows of {data.name} do not fit in memory, which is for one process. Leave torchrun out"
+            )
+        if self.mixes(data):
+            raise UserError(
+                f"{self.name} mixes rows (batch statistics?), and those of {data.name} do not fit in memory together. "
+                "Take fewer rows, or name more memory"
+            )
+        weight = 1 / len(data.inputs) if self.loss.mean else 1.0
+
+        def part(window: slice, θ: Tensor) -> tuple[Tensor, ...]:
+            outputs = self.evaluate(data.inputs[window], self.unflatten(θ))
+            return (weight * self.loss.total(outputs, data.targets[window]),)
+
+        def graph(window: slice) -> Tensor:
+            with torch.enable_grad():
+                return part(window, self.flatten(self.parameters()).requires_grad_())[0]
+
+        pieces = windows_of(graph, data.inputs, data.targets)
+        return lambda θ: summed(part, pieces, θ)[0]
+
     def split(self, inputs: Tensor, targets: Tensor) -> tuple[Call, Call] | None:
         """θ (n,) to the outputs of these rows (B·m,), and those to the loss (): for the Gauss-Newton matrix. None for a
-        loss that does not curve, and where several processes share the rows."""
-        if self.loss.name in ("sum", "mae") or ranks() > 1:
+        loss that does not curve, where several processes share the rows, and where these do not fit in memory."""
+        if self.loss.name in ("sum", "mae") or ranks() > 1 or isinstance(inputs, Rows) or isinstance(targets, Rows):
             return None
 
         def inner(θ: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from calclab.core import Rows
 from calclab.subject.network import Network
 from calclab.subject.scores import predictions
 
@@ -39,5 +40,7 @@ def chance(network: Network, θ: Tensor) -> str:
 def sameness(network: Network, θ: Tensor) -> str:
     """Said where all rows get the same outputs."""
     outputs = predictions(network, θ, network.data.inputs)
+    if isinstance(outputs, Rows):
+        outputs = outputs[: outputs.most]
     spread = outputs.std(0, correction=0).max() / outputs.abs().max().clamp(min=torch.finfo(outputs.dtype).tiny)
     return "all rows get the same outputs (units dead or saturated)" if bool(spread < EVEN) else ""

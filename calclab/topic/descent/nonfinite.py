@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from calclab.core.rows import windows
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import loss_and_gradient
@@ -74,7 +75,7 @@ def culprit(network: Network, θ: Tensor) -> str:
     if not bool(θ.isfinite().all()):
         return f"the weights hold numbers that are not finite, such as {network.variables[first(~θ.isfinite())]}"
     for name, part in (("inputs", data.inputs), ("targets", data.targets)):
-        if (rows := bad(part.reshape(len(part), -1))) is not None:
+        if (rows := bad(part)) is not None:
             return f"the {name} of {told(rows)} are not finite; leave them out"
     outputs = predictions(network, θ, data.inputs)
     if (rows := bad(outputs)) is not None:
@@ -83,8 +84,8 @@ def culprit(network: Network, θ: Tensor) -> str:
             "takes a logarithm or a root, inside the network (large inputs: data.standardize=true)"
         )
     with torch.no_grad():
-        losses = network.loss.rows(outputs, data.targets)
-    if (rows := bad(losses.reshape(len(losses), -1))) is not None:
+        losses = torch.cat([network.loss.rows(outputs[w], data.targets[w]) for w in windows(outputs, data.targets)])
+    if (rows := bad(losses)) is not None:
         return (
             f"the outputs are numbers and the loss of {told(rows)} is not: {network.loss_name} does not take such "
             "outputs (a logarithm of what is not positive, an overflow). Take another loss, or outputs that stay in "
@@ -94,8 +95,9 @@ def culprit(network: Network, θ: Tensor) -> str:
 
 
 def bad(values: Tensor) -> Tensor | None:
-    """The numbers of the rows of ``values`` (B, m) that are not finite; None where all are."""
-    rows = (~values.isfinite()).any(1).nonzero()[:, 0]
+    """The numbers of the rows of ``values`` (B, ...) that are not finite; None where all are."""
+    found = [~values[w].isfinite().reshape(w.stop - w.start, -1).all(1) for w in windows(values)]
+    rows = torch.cat(found).nonzero()[:, 0]
     return rows if len(rows) else None
 
 

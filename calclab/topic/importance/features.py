@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from calclab.core import Function
+from calclab.core import Data, Function, Rows
 from calclab.subject.network import Network, entries
 from calclab.topic.importance.methods import SLOPES
 
@@ -58,8 +58,19 @@ class Columns:
 
     @cached_property
     def reference(self) -> Tensor:
-        """All rows (R, d) that means and classes are taken of."""
-        return self.subject.rows if isinstance(self.subject, Network) else self.subject.start[None]
+        """The rows (R, d) that means and classes are taken of: all, or where these do not fit in memory some, evenly
+        spaced."""
+        if not isinstance(self.subject, Network):
+            return self.subject.start[None]
+        rows = self.subject.rows
+        return self.few.inputs.flatten(1) if isinstance(rows, Rows) else rows
+
+    @cached_property
+    def few(self) -> Data:
+        """The data of a network; of rows that do not fit in memory, as many as are read at once."""
+        assert isinstance(self.subject, Network)
+        data = self.subject.data
+        return data.some(data.inputs.most) if isinstance(data.inputs, Rows) else data
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from calclab.attribution.baseline import baselines
 from calclab.attribution.model import Model
 from calclab.attribution.target import Target, choose
-from calclab.core import Function
+from calclab.core import Function, Rows
 from calclab.errors import UserError
 from calclab.subject.network import Network
 from calclab.topic.importance.features import Columns, Features, Units
@@ -81,7 +81,8 @@ class ImportanceProblem:
     @cached_property
     def inputs(self) -> Tensor:
         """The rows looked at, (N, d)."""
-        return self.reference[: self.most]
+        rows = self.subject.rows if isinstance(self.subject, Network) else self.reference
+        return rows[: self.most]
 
     @property
     def count(self) -> int:
@@ -89,7 +90,7 @@ class ImportanceProblem:
         return len(self.inputs) if self.by_row else 0
 
     def labels_of(self, rows: slice | Tensor) -> Tensor | None:
-        return None if self.labels is None else self.labels[rows]
+        return self.subject.data.targets[rows] if isinstance(self.subject, Network) else None
 
     @cached_property
     def places(self) -> list[int]:
@@ -129,7 +130,7 @@ class ImportanceProblem:
 
     @cached_property
     def labels(self) -> Tensor | None:
-        return self.subject.data.targets if isinstance(self.subject, Network) else None
+        return self.columns.few.targets if isinstance(self.subject, Network) else None
 
     # --- what they are attributed ---
 
@@ -207,7 +208,10 @@ class ImportanceProblem:
             baseline = "mean" if len(self.reference) > 1 else "zeros"
         if isinstance(baseline, str):
             mean = baseline.strip() == "mean" or baseline.startswith("class.")
-            return self.whole_codes(baseline) if mean and self.codes else baseline
+            if mean and self.codes:
+                return self.whole_codes(baseline)
+            rows = self.subject.rows if isinstance(self.subject, Network) else None
+            return rows.mean(0) if isinstance(rows, Rows) and baseline.strip() == "mean" else baseline
         try:
             numbers = torch.tensor([float(x) for x in self.baseline], dtype=torch.float64).to(self.reference)
         except (TypeError, ValueError):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from calclab.attribution.target import choose
+from calclab.core import Rows
 from calclab.errors import UserError
 from calclab.subject.network import Network
 from calclab.text import quoted
@@ -53,8 +54,10 @@ def refuse_size(problem: ImportanceProblem) -> None:
     """UserError for more attributions than are kept."""
     width = problem.features.width
     each = width * max(1, len(problem.by_row))
-    if problem.count * each > NUMBERS:
-        most = max(1, NUMBERS // each)
+    rows = problem.inputs
+    room = min(NUMBERS, rows.most * width) if isinstance(rows, Rows) else NUMBERS
+    if problem.count * each > room:
+        most = max(1, room // each)
         raise UserError(f"{problem.count} rows of {width} values are more than fit. Type rows={most}")
 
 
