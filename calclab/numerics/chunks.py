@@ -16,7 +16,7 @@ from calclab.numerics.saved import Computed
 MEMORY = 2e9  # bytes, where nobody says how many
 PIECES = 8  # of the memory, in chunks, where not all graphs fit: most are kept, the others built again
 PASS = 2**28  # bytes of the graph of one chunk, at most: of more, what passes through does not stay in the caches
-READ = 0.75  # of the memory is for graphs where the other part is for rows that are read
+READ = 0.6  # of the memory is for graphs where the other part is for rows that are read
 PROBE = 4  # rows from which the bytes of a graph are told
 
 

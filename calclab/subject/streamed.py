@@ -25,7 +25,7 @@ def summed(part: Part, windows: Sequence[slice], *args: Tensor) -> tuple[Tensor,
     >>> x = torch.tensor(2.0, requires_grad=True)
     >>> (value,) = summed(square, [slice(0, 4), slice(4, 6)], x)
     >>> (slope,) = torch.autograd.grad(value, x, create_graph=True)
-    >>> float(value), float(slope), float(torch.autograd.grad(slope, x)[0])
+    >>> value.item(), slope.item(), torch.autograd.grad(slope, x)[0].item()
     (220.0, 220.0, 110.0)
     """
     found: tuple[Tensor, ...] = Summed.apply(part, tuple(windows), *args)  # type: ignore[no-untyped-call]
