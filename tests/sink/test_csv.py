@@ -36,7 +36,7 @@ def test_scalars_round_trip_exactly_over_blocks(tmp_path: Path) -> None:
         steps = list(range(first, first + 20))
         sink.write({"loss": Column(steps, loss[first : first + 20])})
     sink.close(OUTCOME)
-    frame = pd.read_csv(tmp_path / "scalars.csv", engine="python")
+    frame = pd.read_csv(tmp_path / "scalars.csv", float_precision="round_trip")
     assert list(frame.columns) == ["step", "loss"]
     assert frame["step"].tolist() == list(range(60))
     assert torch.equal(torch.tensor(frame["loss"].to_numpy()), loss)
