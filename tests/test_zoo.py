@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from calclab.core import Ball, Function
 from calclab.subject.formula import formula
 from calclab.subject.formula.exact import FormulaExact
-from calclab.subject.formula.rounding import assemble
+from calclab.subject.formula.precision import assemble
 
 FOLDER = Path(__file__).parents[1] / "conf" / "function"
 OWN = {"formula", "links", "custom"}  # wait for the user's own

@@ -18,9 +18,8 @@ import torch
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.subject.formula.build import assemble
-from calclab.subject.formula.names import check_variable
 from calclab.subject.formula.parse import Parser, parse
-from calclab.subject.formula.text import LENGTH, short, split
+from calclab.subject.formula.text import LENGTH, check_variable, short, split
 from calclab.subject.formula.tree import Table, Tree
 
 MOST = 100  # links

@@ -11,9 +11,8 @@ from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.subject.formula import formula
 from calclab.subject.formula.balls import Sweep
-from calclab.subject.formula.rounding import climb, unknown
+from calclab.subject.formula.precision import BITS, ExhaustedError, climb, limited, spend, unknown
 from calclab.subject.formula.unroll import STEPS, TooLargeError, unroll
-from calclab.subject.formula.work import BITS, ExhaustedError, limited, spend
 from calclab.subject.links import links
 
 

@@ -3,22 +3,21 @@
 Autograd builds and walks a graph at every call, which for a formula of two variables costs several times the
 arithmetic. Here the reverse sweep (Griewank and Walther 2008, section 3.2) is written out once, in the formula's own
 steps, so that what value and gradient share is computed once. Points may have leading axes: a batch of points is the
-same line on columns.
+same line on columns. A vector function is a line for each output, and these give its Jacobian.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from calclab.subject.formula.scalar import constant
 from calclab.subject.formula.tensors import OPERATIONS
-from calclab.subject.formula.tree import Node, Table
+from calclab.subject.formula.tree import Node, Table, constant
 from calclab.subject.formula.unroll import Steps
 
 VARIABLES, LINES = 16, 150  # beyond these, arrays and autograd are as quick
@@ -59,6 +58,28 @@ def straight(steps: Steps) -> Straight | None:
         return None
     joined = adjoint(steps)
     return None if joined is None or len(joined.nodes) > LINES else Straight(joined)
+
+
+class Rows:
+    """x (..., n) to f (..., m) and J (..., m, n)."""
+
+    def __init__(self, lines: list[Straight]) -> None:
+        self.lines = lines
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        values, gradients = zip(*(line(x) for line in self.lines), strict=True)
+        return torch.stack(values, -1), torch.stack(gradients, -2)
+
+
+def straight_rows(steps: Steps) -> Rows | None:
+    """The lines of all roots; None where one is long or has a step without an entry in ``SLOPES``."""
+    lines: list[Straight] = []
+    for root in steps.roots:
+        line = straight(replace(steps, roots=(root,)))
+        if line is None or sum(len(one.lines) for one in lines) > LINES:
+            return None
+        lines.append(line)
+    return Rows(lines)
 
 
 def adjoint(steps: Steps) -> Steps | None:

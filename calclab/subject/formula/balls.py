@@ -18,10 +18,10 @@ from itertools import product
 from typing import Any
 
 from calclab.subject.formula import rules
+from calclab.subject.formula.precision import cost, spend
 from calclab.subject.formula.rules import FIRST, SECOND, cut_side, flint, nan, on_cut
 from calclab.subject.formula.tree import Node
 from calclab.subject.formula.unroll import Steps
-from calclab.subject.formula.work import cost, spend
 
 Arb = Any  # flint.arb
 TIES = 4  # kinks at one point of which every combination is tried

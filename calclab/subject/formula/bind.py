@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from calclab.errors import UserError
-from calclab.subject.formula.scalar import constant
-from calclab.subject.formula.tree import COMPARISONS, Node, Tree
+from calclab.subject.formula.tree import COMPARISONS, Node, Tree, constant
 
 TERMS = 500_000  # the most terms of nested sums: each takes eight bytes in every array on the way
 

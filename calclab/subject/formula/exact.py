@@ -14,16 +14,24 @@ from torch import Tensor
 from calclab.core import Ball
 from calclab.errors import UserError
 from calclab.subject.formula import closed, spectra, typeset
-from calclab.subject.formula.adjoint import VARIABLES, straight
+from calclab.subject.formula.adjoint import VARIABLES, straight, straight_rows
 from calclab.subject.formula.balls import Sweep, Tape, choices, lines, underflow
 from calclab.subject.formula.bind import Bound
-from calclab.subject.formula.degree import degree
-from calclab.subject.formula.gradients import straight_rows
-from calclab.subject.formula.rounding import PRECISIONS, SMALL, TINY, Found, arb, assemble, climb, unknown
+from calclab.subject.formula.precision import (
+    PRECISIONS,
+    SMALL,
+    TINY,
+    ExhaustedError,
+    Found,
+    arb,
+    assemble,
+    climb,
+    limited,
+    unknown,
+)
 from calclab.subject.formula.rules import anything, flint, nan
 from calclab.subject.formula.symbols import LONG
-from calclab.subject.formula.unroll import TooLargeError, unroll
-from calclab.subject.formula.work import ExhaustedError, limited
+from calclab.subject.formula.unroll import TooLargeError, degree, unroll
 
 ENTRIES = 30_000_000  # steps times columns of a Hessian beyond which none is enclosed
 LINES = 16  # sets of coordinates with ties of their own; beyond, all ties count for all

@@ -10,10 +10,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from calclab.errors import UserError
-from calclab.subject.formula.names import RESERVED, VARIABLES, check_variable, ordered
-from calclab.subject.formula.scalar import constant
-from calclab.subject.formula.text import LARGEST, look_over, nearest, number, short
-from calclab.subject.formula.tree import FUNCTIONS, Node, Table, Tree
+from calclab.subject.formula.text import (
+    LARGEST,
+    RESERVED,
+    VARIABLES,
+    check_variable,
+    look_over,
+    nearest,
+    number,
+    ordered,
+    short,
+)
+from calclab.subject.formula.tree import FUNCTIONS, Node, Table, Tree, constant
 
 EXPONENT = 1000.0  # the largest constant exponent
 DEPTH = 200  # expressions within expressions, sums and products of many terms not counted

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from calclab.subject.formula import slopes
 from calclab.subject.formula.bind import Bound
-from calclab.subject.formula.expand import expand
-from calclab.subject.formula.guard import guard
+from calclab.subject.formula.rewriting import expand, guard
 from calclab.subject.formula.tree import COMPARISONS
 
 Value = Any  # a tensor, or a float for a constant

@@ -11,11 +11,14 @@ recursion limit, and what two outputs or two links share is computed once. Opera
     < <= > >= == != : left, right           only as the first argument of where
     where : condition, then, otherwise
     guard (value) : condition, leaf         the leaf, without derivative where the condition is not ``value``
-    add sub mul div pow neg, functions      see ``FUNCTIONS``
+    add sub mul div pow neg, functions      see ``FUNCTIONS``; of constants: see `constant`
 """
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
@@ -78,3 +81,36 @@ class Table:
             place = self.known[node] = len(self.nodes)
             self.nodes.append(node)
         return place
+
+
+ON_FLOATS: dict[str, Callable[..., float]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "pow": math.pow,
+    "neg": operator.neg,
+    "abs": abs,
+    "max": max,
+    "min": min,
+    "sign": lambda x: float((x > 0) - (x < 0)),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x > 0 else math.exp(x) / (1 + math.exp(x)),
+    "relu": lambda x: max(x, 0.0),
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def constant(op: str, args: Sequence[float]) -> float:
+    """The value of one operation on Python floats; NaN outside its domain, infinite on overflow."""
+    try:
+        return float((ON_FLOATS.get(op) or getattr(math, op))(*args))
+    except OverflowError:
+        return math.inf
+    except (ValueError, ZeroDivisionError):
+        return math.nan

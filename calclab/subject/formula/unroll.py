@@ -161,3 +161,30 @@ def indices_below(tree: Tree, root: int) -> tuple[int, ...]:
         else:
             stack.extend(tree.nodes[k].args)
     return tuple(sorted(found))
+
+
+def degree(steps: Steps) -> float:
+    """The largest degree of a root as a polynomial, read off its steps (terms may cancel); infinite where it is none:
+    what tells a quadratic, on which theory is exact."""
+    degrees: list[float] = []
+    for node in steps.nodes:
+        degrees.append(degree_of(node, [degrees[a] for a in node.args], steps.nodes))
+    return max(degrees[root] for root in steps.roots)
+
+
+def degree_of(node: Node, args: Sequence[float], nodes: Sequence[Node]) -> float:
+    if node.op == "x":
+        return 1
+    if not any(args):
+        return 0
+    match node.op:
+        case "add" | "sub" | "total" | "neg":
+            return max(args)
+        case "mul":
+            return sum(args)
+        case "div" if args[1] == 0:
+            return args[0]
+        case "pow" if nodes[node.args[1]].op == "number":
+            exponent = nodes[node.args[1]].value
+            return args[0] * exponent if exponent >= 0 and exponent == int(exponent) else math.inf
+    return math.inf
