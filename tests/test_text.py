@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calclab.app import catalogue
-from calclab.app.argv import prepare
+from calclab.app.words import prepare
 from calclab.schema import Knob
 from calclab.text import cell, command, of_cell, printable, quoted
 

@@ -1,10 +1,16 @@
-"""The command line: the only package that knows Hydra. Exit status: 0 done (converged and diverged are results),
-1 crash, 2 wrong input, 3 evidence refuted or a claim that does not hold, 130 and 143 interrupted.
+"""The command line: one run, a sweep, or one of Hydra's own services (--cfg, --info, completion).
+
+Of a run: words are read (`words`) and composed (`compose`), which makes a request (`request`) with a place (`place`).
+What is not finished there is built (`build`), computed (`compute`) and written down (`record`).
+
+Exit status: 0 done (converged and diverged are results), 1 crash, 2 wrong input, 3 evidence refuted or a claim that
+does not hold, 130 and 143 interrupted.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -20,6 +26,8 @@ PLACE = (  # what a folder or a file says that is not there, not the user's, or 
     errno.ENAMETOOLONG, errno.ESTALE,
 )  # fmt: skip
 
+SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer the question in ``argv`` (default: the process's own arguments) and return the exit status."""
@@ -33,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(page([word for word in words if not word.startswith("-")]))
             return 0
         from calclab.app import ranks
-        from calclab.app.command import run
         from calclab.app.signals import answered
 
         with answered(aloud=ranks.first()):
@@ -52,6 +59,66 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trouble.errno in PLACE:
             return say(f"{trouble.strerror}{where}. Name a place of your own: outputs=<folder>, data.path=<file>", 2)
         raise
+
+
+def run(words: Sequence[str]) -> int:
+    """Do what was asked and return the exit status."""
+    if any(word.partition("=")[0] in SERVICES for word in words):
+        return serve(words)
+    if "-m" not in words and "--multirun" not in words:
+        return single([word for word in words if word not in ("--run", "-r")], words)
+    from calclab.app import ranks
+    from calclab.app.sweep import nursery
+
+    if ranks.wanted():
+        raise UserError("a sweep shares out jobs, not rows. Leave torchrun out: python -m calclab -m ...")
+    nursery.start(words)  # before Hydra is imported: the two take place side by side
+    from calclab.app.sweep.multirun import sweep
+    from calclab.app.words import prepare
+
+    return sweep([word for word in prepare(words) if word not in ("-m", "--multirun")])
+
+
+def single(asked: Sequence[str], words: Sequence[str]) -> int:
+    """One run, with a progress bar and a summary; a finished one is shown again."""
+    gc.disable()  # nothing of the imports is garbage: looking for it costs a tenth of the start
+    from calclab.app import ranks
+    from calclab.app.compose import compose, plain
+    from calclab.app.request import ask
+    from calclab.app.words import prepare
+    from calclab.text import show
+
+    overrides = prepare(asked)
+    config = compose(overrides)
+    request = ask(plain(config), dict(config.hydra.runtime.choices), overrides, words)
+    record = request.finished()
+    if record is None:
+        from calclab.app.compute import compute
+
+        record = compute(request, progress=True)
+    if ranks.first():
+        show(record["lines"])
+    return record["exit"]
+
+
+def serve(words: Sequence[str]) -> int:
+    """Leave it to Hydra, all but the completion of studies."""
+    from calclab.app.completion import studies
+    from calclab.app.words import prepare
+
+    if offers := studies(words):
+        print("\n".join(offers))
+        return 0
+    import hydra
+
+    from calclab.app import catalogue
+    from calclab.app.studies import register
+
+    register()
+    sys.argv = [sys.argv[0], *prepare(words)]
+    start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
+    start(lambda config: None)()
+    return 0
 
 
 def say(message: str, status: int) -> int:

@@ -4,24 +4,11 @@ file and the line, and so is what torch refuses to do with them; all else is a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from calclab.errors import UserError, origin, raised, told
-
-
-@contextmanager
-def blamed(config: Mapping[str, Any]) -> Iterator[None]:
-    """UserError in the place of an error within the block that is the user's to mend, sys.exit among them."""
-    try:
-        yield
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        mistake = blame(error, config)
-        if mistake is None or mistake is error:
-            raise
-        raise mistake from error
 
 
 def blame(error: BaseException, config: Mapping[str, Any]) -> UserError | None:

@@ -15,14 +15,18 @@ def run(*words: str) -> Run:
 
     Raises UserError where the command line would say so, and for a sweep, which is many runs.
     """
-    from calclab.app import argv
-    from calclab.app.attempt import ask, attempt
     from calclab.app.compose import compose, plain
+    from calclab.app.request import ask
+    from calclab.app.words import prepare
     from calclab.archive.run import read_run
 
     if "-m" in words or "--multirun" in words:
         raise UserError("a sweep is many runs. Type python -m calclab -m ..., then calclab.load('outputs')")
-    ready = argv.prepare(list(words))
+    ready = prepare(list(words))
     config = compose(ready)
-    found = attempt(ask(plain(config), dict(config.hydra.runtime.choices), ready, list(words)))
-    return read_run(found.folder)
+    request = ask(plain(config), dict(config.hydra.runtime.choices), ready, list(words))
+    if request.finished() is None:
+        from calclab.app.compute import compute
+
+        compute(request)
+    return read_run(request.place.folder)

@@ -77,7 +77,13 @@ def values(group: str, option: str) -> dict[str, Any]:
 def knobs(group: str, option: str) -> dict[str, Knob]:
     if group == "function":  # of the zoo: its knobs are those of what it is written as
         option = str(values(group, option).get("_target_", option)).rpartition(".")[2]
-    return {knob.name: knob for knob in schema.find(group, option).values()}
+    everyone = schema.find("common", "common") if group == "topic" else {}
+    return {name: knob for name, knob in schema.find(group, option).items() if name not in everyone}
+
+
+def taken(topic: str) -> list[str]:
+    """The knobs at the root that the topic is built with."""
+    return [name for name, knob in schema.find("topic", topic).items() if not knob.aside]
 
 
 def root_knobs(topic: str) -> dict[str, Knob]:
@@ -116,6 +122,8 @@ def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:
     if others:
         own = ", ".join(knobs("topic", topic)) or "none of its own"
         return f"{key}: topic={topic} has none; it is a knob of topic={' and '.join(others)}. Knobs of {topic}: {own}."
+    if key.startswith("topic.") and (name := key.removeprefix("topic.")) in mine:
+        return f"{key}: a knob of the topic stands at the root. Type {name}=..."
     if "." in key and (group := key.partition(".")[0]) in GROUPS:
         return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}".rstrip()
     return f"{key}: there is no such knob. {nearest(key, mine)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from calclab.app import catalogue
-from calclab.app.choice import default_of
+from calclab.app.request import default_of
 from calclab.errors import UserError
 from calclab.schema import Knob
 

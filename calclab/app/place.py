@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calclab.app.sources import sources
+from calclab.app.sources import UNSEEN, sources
+from calclab.archive.folder import hidden, pending, read_record, settle
 from calclab.archive.lock import claim, hold, lock_file
-from calclab.archive.run import read_record
-from calclab.archive.swap import hidden, pending, settle
 from calclab.errors import UserError
 from calclab.text import quoted
 
@@ -32,6 +31,7 @@ DIGITS = 12  # of the digest
 PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an instant
 ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every", "oc.env")  # knobs that do not change what is computed
 FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
+CODE = ("_target_", "callable", "loss")  # knobs that may hold a dotted path
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
 CHECKPOINT = "checkpoint.pt"
 
@@ -68,6 +68,15 @@ class Place:
             with suppress(OSError):
                 left.unlink()
         return record
+
+    @property
+    def unseen(self) -> list[str]:
+        """A note where the source of something named could not be read."""
+        names = [name.removeprefix("code.") for name, digest in self.files.items() if digest == UNSEEN]
+        text = (
+            f"the source of {', '.join(names)} is not seen: edited, it would be the same question. Then add rerun=true"
+        )
+        return [text] if names else []
 
     def check_writable(self) -> None:
         """UserError where nothing could be written down: before anything is computed."""
@@ -113,7 +122,9 @@ def told(name: object) -> str:
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
     """The place of a resolved configuration; ``words`` are the overrides that it came from."""
-    files = contents(config) | sources(config)
+    files = contents(config)
+    if code := set(code_paths(config)):
+        files |= sources(code)
     asked = {key: value for key, value in config.items() if key not in ASIDE}
     text = json.dumps([asked, files], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
@@ -193,6 +204,18 @@ def contents(config: Mapping[str, Any]) -> dict[str, str]:
                     "Make it readable, or name another"
                 ) from None
     return found
+
+
+def code_paths(node: Any) -> Iterator[str]:
+    """The dotted paths in a configuration, of what is not the lab's own."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in CODE and isinstance(value, str) and "." in value and not value.startswith("calclab."):
+                yield value
+            yield from code_paths(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from code_paths(value)
 
 
 def here() -> dict[str, Any]:

@@ -22,8 +22,6 @@ from calclab.text import warn
 if TYPE_CHECKING:
     import torch
 
-    from calclab.app.job import Job
-
 T = TypeVar("T")
 PATIENCE = timedelta(minutes=10)  # how long one rank waits for another
 GRACE = 15.0  # seconds for the first rank to say what all have met, before torchrun ends them
@@ -65,17 +63,6 @@ def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
         raise
     leave()
     return status
-
-
-def follow(job: Job) -> int:
-    """What the other ranks do while the first executes the job: the same scan, written nowhere."""
-    from calclab.app.signals import signals
-    from calclab.drive import drive
-
-    with signals():  # the first rank decides when to stop
-        if agree(None) is None:  # the record of the run, had it been finished meanwhile
-            drive(job.topic, (), agree(None), None, agree)
-    return 0
 
 
 def join(patience: timedelta) -> None:

@@ -17,8 +17,7 @@ from typing import Any
 
 from calclab.app.place import locate
 from calclab.app.secrets import recalled
-from calclab.archive.own import own
-from calclab.archive.seal import damaged
+from calclab.archive.folder import damaged, own
 from calclab.errors import UserError
 from calclab.text import say, warn
 
@@ -56,15 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def rerun(folder: Path, within: float) -> int:
     """Run what ``folder`` holds again in a folder of its own and say how the two compare."""
-    from calclab.app.attempt import Asked
-    from calclab.app.execute import execute
-    from calclab.app.job import prepare
+    from calclab.app.build import prepare
+    from calclab.app.compute import execute
+    from calclab.app.request import Request
 
     then = stored(folder)
     with tempfile.TemporaryDirectory(prefix="calclab-rerun-") as outputs:
         config = {**recalled(then["config"]), "outputs": outputs, "rerun": False, "figures": False}
         place = replace(locate(config, then["topic"], ()), folder=Path(outputs) / "again")
-        job = prepare(Asked(config, then["choices"], then["asked"], then["asked"], place))
+        job = prepare(Request(config, then["choices"], then["asked"], then["asked"], place))
         now = execute(job, lambda: False)
         changed = settings(then["provenance"], now["provenance"])
         mine = own(folder)

@@ -9,8 +9,7 @@ A resolved configuration carries, under a name that no knob can have, which of i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from calclab.errors import UserError
@@ -110,15 +109,3 @@ def hidden(text: str, config: Mapping[str, Any]) -> str:
         if isinstance(value, str) and len(value) >= LENGTH:
             text = text.replace(value, texts[key])
     return text
-
-
-@contextmanager
-def unspoken(config: Mapping[str, Any]) -> Iterator[None]:
-    """A UserError within the block says nothing of what the configuration takes from the environment."""
-    try:
-        yield
-    except UserError as mistake:
-        text = hidden(str(mistake), config)
-        if text == str(mistake):
-            raise
-        raise UserError(text) from None

@@ -13,23 +13,21 @@ import hashlib
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from typing import Any
 
-NAMED = ("_target_", "callable", "loss")  # knobs that may hold a dotted path
 UNSEEN = "unseen"  # in the place of a digest
 MOST = 1000  # modules that are followed
 
 
-def sources(config: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of each of the user's modules that the configuration reaches, by ``code.<name>``.
+def sources(paths: Iterable[str]) -> dict[str, str]:
+    """The digest of each of the user's modules that dotted paths reach, by ``code.<name>``.
 
     A module that is named and whose source is not found (compiled, or made while the program runs) has ``UNSEEN``.
     """
     found: dict[str, str] = {}
-    targets = sorted(set(named(config)))
-    waiting = [(name, True) for name in targets]
+    waiting = [(name, True) for name in sorted(paths)]
     while waiting and len(found) < MOST:
         dotted, wanted = waiting.pop()
         for name, path in modules(dotted):
@@ -43,18 +41,6 @@ def sources(config: Mapping[str, Any]) -> dict[str, str]:
             found[f"code.{name}"] = digest
             waiting += [(each, False) for each in imported]
     return dict(sorted(found.items()))
-
-
-def named(node: Any) -> Iterator[str]:
-    """The dotted paths in a configuration, of what is not the lab's own."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in NAMED and isinstance(value, str) and "." in value and not value.startswith("calclab."):
-                yield value
-            yield from named(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from named(value)
 
 
 def modules(dotted: str) -> Iterator[tuple[str, str | None]]:

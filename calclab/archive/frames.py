@@ -12,7 +12,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calclab.archive.run import missing
 from calclab.errors import UserError
 from calclab.text import of_cell
 
@@ -154,3 +153,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
     if len(frame.columns) and frame.columns[0] == "":
         frame = frame.set_index("").rename_axis(None)
     return frame
+
+
+def missing(what: str, name: str, known: list[str]) -> UserError:
+    """The error for a name that a run does not have."""
+    there = f"There {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else "It has none"
+    return UserError(f"this run has no {what} {name!r}. {there}.")

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calclab.archive.disk import used
+from calclab.archive.folder import LIST, MOVING, foreign, hidden
 from calclab.archive.lock import hold, lock_file
-from calclab.archive.own import LIST, foreign
 from calclab.archive.query import order
 from calclab.archive.read import OWN
 from calclab.archive.run import DIGEST, Run
-from calclab.archive.swap import MOVING, hidden
 
 GONE = ".pruned"  # where folders are moved to, in outputs
 

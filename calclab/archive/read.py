@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calclab.archive.own import foreign
-from calclab.archive.run import DIGEST, FACTS, Run, read_record, read_run
+from calclab.archive.folder import foreign, read_record
+from calclab.archive.run import DIGEST, FACTS, Run, read_run
 from calclab.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ its last step (numbers and words), and its *knobs*, the resolved configuration b
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calclab.archive.disk import used
+from calclab.archive.folder import read_record
 from calclab.archive.lock import computing, lock_file
-from calclab.archive.seal import damaged
-from calclab.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,17 +165,6 @@ def read_run(folder: Path) -> Run:
     return Run(folder, read_record(folder))
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """What outcome.json holds; None where there is none, or none that can be read and is as it was written."""
-    try:
-        with open(folder / "outcome.json", "rb") as file:
-            text = file.read()
-        record = json.loads(text)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and not damaged(text) else None
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A plain YAML file; empty where it cannot be read."""
     if not path.is_file():
@@ -210,9 +197,3 @@ def part(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def word(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def missing(what: str, name: str, known: list[str]) -> UserError:
-    """The error for a name that a run does not have."""
-    there = f"There {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else "It has none"
-    return UserError(f"this run has no {what} {name!r}. {there}.")

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.library.bounds import EXACT, ITSELF, UNKNOWN, Bound
-from calclab.report.numbers import number, quantity, worst
-from calclab.report.show import join
-from calclab.report.terminal import NUMBERS, lines, simple
+from calclab.report.outcome import NUMBERS, lines, number, quantity, simple, worst
+from calclab.text import join
 
 PLACE = ("folder", "see it")  # lines of a run that has a folder
 MOST = 40  # rows of a table in a notebook

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import torch
 
-from calclab.app.output import make_sinks
+from calclab.app import record
 from calclab.app.provenance import provenance
-from calclab.app.status import exit_status
-from calclab.archive.seal import sealed
+from calclab.archive.folder import write_record
 from calclab.core import Columns, Outcome, Run
 from calclab.errors import UserError
-from calclab.report.outcome import outcome_dict, plain, write_record
-from calclab.report.terminal import lines
+from calclab.report.outcome import plain
 
 
 def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, bytes]) -> Path:
@@ -27,15 +25,12 @@ def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, byte
     dtype = next((str(c.data.dtype).removeprefix("torch.") for c in columns.values()), "float64")
     made = provenance((), device=torch.device("cpu"), dtype=dtype, seed=run.config["seed"])
     outcome = replace(outcome, provenance={**made, "command": f"calclab.{run.topic}(...)"})
-    sinks = make_sinks(run, progress=False)
-    for sink in sinks:
-        sink.open(run)
-        sink.write(columns)
-        sink.evidence(outcome.evidence)
+    sinks = record.sinks(run)
+    record.log(sinks, run, columns, outcome.evidence)
     for sink in sinks:
         sink.close(outcome)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    record = outcome_dict(run, outcome) | {"config": plain(run.config), "exit": exit_status(outcome)}
-    write_record(folder, {**record, "lines": list(lines(run, outcome))}, sealed)
+    identity = {"config": plain(run.config)}
+    write_record(folder, record.content(run, outcome, identity, record.exit_status(outcome)))
     return folder

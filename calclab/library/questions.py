@@ -11,17 +11,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from calclab import schema
-from calclab.app import catalogue
-from calclab.app.method import LARGE, build_topic, work
+from calclab.app import build, catalogue
+from calclab.app.request import filled
 from calclab.app.tree import resolved
-from calclab.core import Function, Outcome, Rule, Run, Topic
+from calclab.core import Function, Outcome, Rule, Topic
 from calclab.drive import drive
 from calclab.errors import UserError
+from calclab.library import knobs as typed
 from calclab.library.result import Result
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network
@@ -31,7 +32,7 @@ ROOT = ("seed", "figures")  # knobs of every run that a question takes too
 PARTS = ("optimizer", "schedule", "line_search")  # groups that a descent takes by name
 
 
-def derivative(subject: Subject, **knobs: Any) -> Result:
+def derivative(subject: Subject, **knobs: Unpack[typed.Derivative]) -> Result:
     """f and f' at a point, which way to go, and how difference quotients do as h shrinks.
 
     >>> import calclab
@@ -41,7 +42,7 @@ def derivative(subject: Subject, **knobs: Any) -> Result:
     return ask("derivative", subject, knobs)
 
 
-def partial(subject: Subject, **knobs: Any) -> Result:
+def partial(subject: Subject, **knobs: Unpack[typed.Partial]) -> Result:
     """Every ∂f/∂xᵢ and ∂²f/∂xᵢ∂xⱼ; of a network, the gradient of every parameter.
 
     >>> import calclab
@@ -51,12 +52,19 @@ def partial(subject: Subject, **knobs: Any) -> Result:
     return ask("partial", subject, knobs)
 
 
-def chain(subject: Subject, **knobs: Any) -> Result:
+def chain(subject: Subject, **knobs: Unpack[typed.Chain]) -> Result:
     """The chain rule, link by link through a composition or layer by layer through a network."""
     return ask("chain", subject, knobs)
 
 
-def descent(subject: Subject, *, optimizer: str | Mapping[str, Any] | Rule = "gd", **knobs: Any) -> Result:
+def descent(
+    subject: Subject,
+    *,
+    optimizer: str | Mapping[str, Any] | Rule = "gd",
+    schedule: str | Mapping[str, Any] | None = None,
+    line_search: str | Mapping[str, Any] | None = None,
+    **knobs: Unpack[typed.Descent],
+) -> Result:
     """A point walks downhill. ``optimizer``, ``schedule`` and ``line_search`` are options of ``conf/`` by name, or
     dicts with ``name`` and knobs; an optimizer may also be a rule.
 
@@ -64,15 +72,16 @@ def descent(subject: Subject, *, optimizer: str | Mapping[str, Any] | Rule = "gd
     >>> calclab.descent(calclab.formula("x**2 + 3*y**2", at=[1, 1]), lr=0.1, steps=200).ended
     'minimum'
     """
-    return ask("descent", subject, {"optimizer": optimizer, **knobs})
+    parts = {"optimizer": optimizer, "schedule": schedule, "line_search": line_search}
+    return ask("descent", subject, {**parts, **knobs})
 
 
-def compare(subject: Subject, **knobs: Any) -> Result:
+def compare(subject: Subject, **knobs: Unpack[typed.Comparison]) -> Result:
     """Which optimizer does best here: equal budgets of gradient evaluations, each at the best of its own rates."""
     return ask("comparison", subject, knobs)
 
 
-def hessian(subject: Subject, **knobs: Any) -> Result:
+def hessian(subject: Subject, **knobs: Unpack[typed.Hessian]) -> Result:
     """Curvature at a point: eigenvalues, condition, trace and density of the Hessian and its relatives.
 
     >>> import calclab
@@ -82,7 +91,7 @@ def hessian(subject: Subject, **knobs: Any) -> Result:
     return ask("hessian", subject, knobs)
 
 
-def jacobian(subject: Subject, **knobs: Any) -> Result:
+def jacobian(subject: Subject, **knobs: Unpack[typed.Jacobian]) -> Result:
     """How outputs move with inputs: the matrix, its singular values and condition.
 
     >>> import calclab
@@ -92,7 +101,7 @@ def jacobian(subject: Subject, **knobs: Any) -> Result:
     return ask("jacobian", subject, knobs)
 
 
-def importance(subject: Subject, **knobs: Any) -> Result:
+def importance(subject: Subject, **knobs: Unpack[typed.Importance]) -> Result:
     """Which inputs matter, by one method or several, ranked, and how far the ranking is to be trusted."""
     return ask("importance", subject, knobs)
 
@@ -106,8 +115,8 @@ def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
         )
     config = configuration(topic, knobs)
     began = time.perf_counter()
-    with torch.inference_mode(False), torch.enable_grad(), threads(work(subject, config.get("batch"))):
-        method = build_topic(config, subject)
+    with torch.inference_mode(False), torch.enable_grad(), threads(build.work(subject, config.get("batch"))):
+        method = build.topic(config, subject)
         memory = MemorySink()
         scan = drive(method, [memory])
         if scan.step < 0:
@@ -117,14 +126,8 @@ def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
     outcome = Outcome(
         scan.status, scan.step, time.perf_counter() - began, scan.last, answer, scan.evidence, notes=notes
     )
-    return Result(record(topic, subject, method, config), outcome, memory.columns, artifacts(method, scan.state))
-
-
-def record(topic: str, subject: Subject, method: Topic, config: Mapping[str, Any]) -> Run:
-    """What a sink may know of the run."""
-    latex = [subject.exact.latex] if isinstance(subject, Function) and subject.exact is not None else []
-    title = f"{topic} of {subject.name}"
-    return Run(topic, subject.name, title, Path(), method.steps, method.labels(), method.pictures(), config, latex)
+    run = build.described(topic, subject, method, config)
+    return Result(run, outcome, memory.columns, artifacts(method, scan.state))
 
 
 def artifacts(method: Topic, state: Any) -> dict[str, bytes]:
@@ -150,8 +153,7 @@ def configuration(topic: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
             config[name] = value
         else:
             raise UserError(catalogue.unknown_key(name, topic))
-    found: dict[str, Any] = resolved(config, config)
-    return found
+    return filled(resolved(config, config), topic)
 
 
 def part(group: str, given: Any) -> Any:
@@ -185,7 +187,7 @@ def same(made: Any) -> Any:
 def threads(numbers: int) -> Iterator[None]:
     """One thread for small problems, which is quicker by far; afterwards as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if numbers > LARGE else 1)
+    torch.set_num_threads(before if numbers > build.LARGE else 1)
     try:
         yield
     finally:

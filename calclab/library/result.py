@@ -16,8 +16,8 @@ from calclab.core import Column, Columns, Evidence, Outcome, Run
 from calclab.library import display
 from calclab.library.bounds import Bound, bounds
 from calclab.library.figures import Figures
-from calclab.report.numbers import worst
 from calclab.report.outcome import plain as written
+from calclab.report.outcome import worst
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""outcome.json: how a run ended, strict JSON.
+"""How a run ended: as plain data for outcome.json, in lines for a terminal, and numbers as people read them.
 
 JSON knows no NaN and no infinity: they are the strings "nan", "inf" and "-inf", which `float` reads. Tensors are nested
 lists; one of more than 1,000 entries is only ``{"shape": [...]}``, since the CSV of its name holds it in full.
@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import orjson
 import torch
 from torch import Tensor
 
-from calclab.core import Evidence, Outcome, Run
-from calclab.report.numbers import bad, counts, verdict_sentence, worst
+from calclab.core import Evidence, Outcome, Run, Status, Verdict
+from calclab.text import command
 
-RECORD = "outcome.json"
-WORDS = (str, int, bool, type(None))  # what stands as it is
-ENTRIES = 1000
-ROWS = 100  # of evidence that is neither certified nor consistent; verify.csv has them all
+WORDS = (str, int, bool, type(None))  # what stands as it is in JSON
+HELD = 1000  # entries of a tensor, at most, in outcome.json
+KEPT = 100  # rows there of evidence that is neither certified nor consistent; verify.csv has them all
+NUMBERS, ROWS = 5, 3  # in lines for a terminal
+ENTRIES = 8  # of a vector or of one axis of a matrix, at most, in a sentence or a table
+WORST = list(Verdict)  # from best to worst
+GOOD = (Verdict.CERTIFIED, Verdict.CONSISTENT)
+COLOURS = {
+    Verdict.CERTIFIED: "green",
+    Verdict.CONSISTENT: "green",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.UNDEFINED: "yellow",
+    Verdict.SUSPECT: "yellow",
+    Verdict.REFUTED: "bold red",
+}
+Line = tuple[str, str, str]  # heading, text, style
 
 
 def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
@@ -45,7 +55,7 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
             "sentence": verdict_sentence(outcome.evidence),
             "checks": len(outcome.evidence),
             "counts": counts(outcome.evidence),
-            "rows": [evidence_dict(row) for row in bad(outcome.evidence, ROWS)],
+            "rows": [evidence_dict(row) for row in bad(outcome.evidence, KEPT)],
         },
         "claims": [dataclasses.asdict(claim) for claim in outcome.claims],
         "notes": list(outcome.notes),
@@ -66,7 +76,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Tensor):
-        return plain(entries(value)) if value.numel() <= ENTRIES else {"shape": list(value.shape)}
+        return plain(entries(value)) if value.numel() <= HELD else {"shape": list(value.shape)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -82,19 +92,123 @@ def entries(value: Tensor) -> Any:
     return float(str(value.numpy()[()])) if value.ndim == 0 else [entries(row) for row in value]
 
 
-def write_record(folder: Path, record: Mapping[str, Any], seal: Callable[[bytes], bytes] = lambda text: text) -> Path:
-    """Write outcome.json into ``folder``, with a ``seal``; a reader sees the whole file or none."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return replace_file(folder / RECORD, seal(orjson.dumps(record, option=options)).decode())
+# --- lines ---
 
 
-def replace_file(path: Path, text: str) -> Path:
-    """Write ``text`` beside ``path`` and move it there in one step; whoever writes holds the run."""
-    temporary = path.with_name(f".{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
+def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
+    """The end of a run for a terminal, at most 15 lines or so: the answer, its numbers, the evidence, where the rest
+    lies. The heading of a line that goes on is empty."""
+    yield run.title, "", "bold"
+    if outcome.answer is not None:
+        for i, clause in enumerate(clauses(outcome.answer.sentence)):
+            yield ("", clause, "") if i else ("answer", clause, "bold")
+        shown = [(name, value) for name, value in outcome.answer.values.items() if simple(quantity(value))]
+        for i, (name, value) in enumerate(shown[:NUMBERS]):
+            yield "numbers" if i == 0 else "", f"{name} = {quantity(value)}", ""
+    failed = outcome.status in (Status.FAILED, Status.INTERRUPTED)
+    style = "bold red" if failed else "" if outcome.status in (Status.COMPLETED, Status.CONVERGED) else "yellow"
+    yield "status", f"{outcome.status.value} (step {outcome.steps}, {seconds(outcome.seconds)})", style
+    if outcome.error:
+        yield "error", outcome.error, "bold red"
+    verdict = worst(outcome.evidence)
+    if verdict is not None:
+        yield "evidence", verdict_sentence(outcome.evidence), COLOURS[verdict]
+        for row in bad(outcome.evidence, ROWS):
+            word = "REFUTED" if row.verdict is Verdict.REFUTED else row.verdict.word
+            text = f"{word}: {row.quantity} at step {row.step} is {number(row.value)}, {row.method} says "
+            text += f"{number(row.reference)} (gap {row.gap:.2g}, allowed {row.tolerance:.2g})"
+            yield "", f"{text}{f'; {row.note}' if row.note else ''}", COLOURS[row.verdict]
+    kept = [claim for claim in outcome.claims if claim.holds]
+    if outcome.claims:
+        style = "green" if len(kept) == len(outcome.claims) else "bold red"
+        yield "claims", f"{len(kept)} of {len(outcome.claims)} hold", style
+    for claim in [claim for claim in outcome.claims if not claim.holds][:ROWS]:
+        yield "", f"DOES NOT HOLD: {claim.text}: expected {claim.expected}, found {claim.found}", "bold red"
+    for note in outcome.notes:
+        yield "note", note, "yellow"
+    yield "folder", str(run.folder), ""
+    yield "see it", command(["tensorboard", "--logdir", str(run.folder)]), "dim"
+
+
+def clauses(sentence: str) -> list[str]:
+    """The parts of an answer: what semicolons part outside of brackets."""
+    parts, depth, first = [], 0, 0
+    for i, mark in enumerate(sentence):
+        depth += (mark in "([{") - (mark in ")]}")
+        if mark == ";" and depth <= 0 and sentence[i + 1 : i + 2] == " ":
+            parts.append(sentence[first:i])
+            first = i + 2
+    return [*parts, sentence[first:]]
+
+
+def simple(text: str) -> bool:
+    """Short enough for a line; the rest is in summary.md and the CSVs."""
+    return len(text) <= 90
+
+
+# --- numbers: six significant digits, no more; what is not finite is said in words of its own ---
+
+
+def number(value: float, digits: int = 6) -> str:
+    """``3``, ``-33``, ``0.333333``, ``1.5e-09``, ``nan``, ``inf``."""
+    if not math.isfinite(value):
+        return str(float(value))
+    if value == round(value) and abs(value) < 1e15:
+        return str(round(value))
+    return f"{value:.{digits}g}"
+
+
+def quantity(value: Tensor | str) -> str:
+    """A number, vector or matrix in one line; a large one by its shape and range."""
+    if isinstance(value, str):
+        return value
+    if value.ndim == 0:
+        return str(value.item()) if value.dtype.is_complex or value.dtype.is_signed is False else number(value.item())
+    shape = " × ".join(map(str, value.shape))
+    if value.numel() == 0:
+        return f"empty ({shape})"
+    if value.ndim > 2 or max(value.shape) > ENTRIES:
+        entries = value.double()
+        return f"{shape} entries from {number(entries.min().item())} to {number(entries.max().item())}"
+    return nested(value.tolist())
+
+
+def nested(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(nested, value))}]"
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def seconds(value: float) -> str:
+    """A duration: ``0.31 s``, ``42.0 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def worst(rows: Sequence[Evidence]) -> Verdict | None:
+    """The worst verdict; None without evidence."""
+    return max((row.verdict for row in rows), key=WORST.index, default=None)
+
+
+def counts(rows: Sequence[Evidence]) -> dict[str, int]:
+    """How many rows have each verdict, from best to worst; verdicts that no row has are left out."""
+    found = Counter(row.verdict for row in rows)
+    return {verdict.word: found[verdict] for verdict in WORST if found[verdict]}
+
+
+def verdict_sentence(rows: Sequence[Evidence]) -> str:
+    """``all 12 checks certified``, ``20 checks: 18 certified, 2 suspect``; REFUTED in capitals."""
+    if not rows:
+        return "nothing was checked"
+    found = counts(rows)
+    words = [f"{count} {'REFUTED' if word == Verdict.REFUTED.word else word}" for word, count in found.items()]
+    if len(found) > 1:
+        return f"{len(rows)} checks: {', '.join(words)}"
+    return f"1 check: {words[0].split()[1]}" if len(rows) == 1 else f"all {words[0].replace(' ', ' checks ')}"
+
+
+def bad(rows: Sequence[Evidence], limit: int) -> list[Evidence]:
+    """The rows that are neither certified nor consistent, worst first."""
+    return sorted((r for r in rows if r.verdict not in GOOD), key=lambda r: -WORST.index(r.verdict))[:limit]

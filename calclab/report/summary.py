@@ -1,4 +1,4 @@
-"""The summary of a run in Markdown: for TensorBoard's text tab and as summary.md.
+"""The summary of a run in Markdown: for TensorBoard's text tab and as summary.md, with the sink that puts it there.
 
 TensorBoard shows Markdown without mathematics, so a formula stands here as it was typed (or as LaTeX code); the typeset
 one is the picture ``formula``.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from calclab.core import Evidence, Outcome, Run, Verdict
-from calclab.report.numbers import bad, number, quantity, seconds, verdict_sentence, worst
+from calclab.archive.folder import replace_file
+from calclab.core import Columns, Evidence, Outcome, Run, Verdict
+from calclab.report.outcome import bad, number, quantity, seconds, verdict_sentence, worst
 from calclab.text import printable
 
 ROWS = 20
@@ -98,3 +99,34 @@ def code(text: str) -> str:
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     space = " " if "`" in (text[:1], text[-1:]) else ""
     return f"{fence}{space}{text.replace('|', '¦')}{space}{fence}"
+
+
+class Board(Protocol):
+    """Shows text too, such as `TensorBoardSink`."""
+
+    def text(self, tag: str, markdown: str) -> None: ...
+
+
+class SummarySink:
+    """Writes when it is closed, which is before its ``board`` is; a run that could not begin has a summary too."""
+
+    def __init__(self, run: Run, board: Board | None = None) -> None:
+        self._run, self._board = run, board
+
+    def open(self, run: Run) -> None:
+        """Nothing to say yet."""
+
+    def write(self, columns: Columns) -> None:
+        """What was logged last is in the outcome."""
+
+    def evidence(self, rows: Sequence[Evidence]) -> None:
+        """In the outcome."""
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self, outcome: Outcome) -> None:
+        text = markdown(self._run, outcome)
+        if self._board is not None:
+            self._board.text("summary", text)
+        replace_file(self._run.folder / "summary.md", text)

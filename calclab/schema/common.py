@@ -9,8 +9,14 @@ from calclab.schema.knob import Schema, knob
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common(Schema):
+class Seeded(Schema):
+    """Of a topic that is handed the run's seed."""
+
     seed: int = knob("seed of every random choice: initial weights, probes, synthetic data", 0, at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Seeded):
     dtype: str = knob("precision of the computation", "float64", choices=("float32", "float64"))
     device: str = knob(
         "where to compute; auto takes cuda, then mps, then cpu", "auto", choices=("cpu", "cuda", "mps", "auto")

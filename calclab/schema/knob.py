@@ -51,6 +51,7 @@ def knob(
             "at_most": at_most,
             "choices": choices,
             "own": own,
+            "aside": aside,
         },
     )
 
@@ -69,6 +70,7 @@ class Knob:
     at_most: float | None = None
     choices: tuple[str, ...] = ()
     own: bool = False
+    aside: bool = False
 
     @property
     def optional(self) -> bool:
@@ -200,8 +202,7 @@ class Schema:
 def _own_knobs(cls: type) -> dict[str, Knob]:
     """The knobs that ``cls`` takes from its schema when it is built; its other fields are not read."""
     schema = next(base for base in cls.__mro__ if base.__module__.startswith("calclab.schema"))
-    taken = {entry.name for entry in dataclasses.fields(schema) if entry.init}
-    return {name: entry for name, entry in knobs(schema).items() if name in taken}
+    return {name: entry for name, entry in knobs(schema).items() if not entry.aside}
 
 
 def _numbers(value: Any) -> list[Any]:

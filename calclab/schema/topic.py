@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from calclab.schema.common import Seeded
 from calclab.schema.knob import Schema, knob
 
 OPERATORS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
@@ -27,7 +28,7 @@ class Chain(Schema):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Descent(Schema):
+class Descent(Seeded):
     lr: float = knob("learning rate: one step is -lr times the gradient", 0.05, above=0)
     steps: int = knob("the most steps to take", 200, at_least=0)
     tol: float = knob("stop when the gradient norm falls below it", 1e-8, at_least=0)
@@ -40,7 +41,7 @@ class Descent(Schema):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hessian(Schema):
+class Hessian(Seeded):
     threshold: float = knob("condition numbers up to this one are called well-conditioned", 100, at_least=1)
     limit: int = knob("the most variables for which the matrix is formed", 5000, at_least=1)
     matrix: str = knob(
@@ -98,7 +99,7 @@ class Hessian(Schema):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jacobian(Schema):
+class Jacobian(Seeded):
     by: str = knob(
         "differentiate a network by its input or by its parameters; or each of its layers by its own input",
         "parameters",
@@ -127,7 +128,7 @@ class Jacobian(Schema):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Importance(Schema):
+class Importance(Seeded):
     method: Any = knob(
         "how importance is measured: a method, or a list whose first gives the ranking and is held against the others; "
         "gradient, gradient_x_input, integrated_gradients, expected_gradients, smoothgrad, ablation, occlusion, "
@@ -181,7 +182,7 @@ class Importance(Schema):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Schema):
+class Comparison(Seeded):
     optimizers: list[str] = knob(
         "the optimizers to compare, each with the knobs that it has by default; with a line search: lbfgs+wolfe",
         "'[gd,adam,lbfgs+wolfe]'",

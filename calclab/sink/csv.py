@@ -18,7 +18,7 @@ import csv
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -34,9 +34,13 @@ LARGE = 250_000  # entries from which on a matrix is a Parquet file: a tenth of 
 
 
 class CsvSink:
-    """See the module's docstring. A block costs one system call for each file."""
+    """See the module's docstring. A block costs one system call for each file.
 
-    def __init__(self) -> None:
+    ``announce`` is told the names of trajectories and matrices before their files are made: ``H.#.csv`` for every step.
+    """
+
+    def __init__(self, announce: Callable[[Sequence[str]], None] = lambda names: None) -> None:
+        self._announce = announce
         self._run: Run | None = None
         self._files: dict[str, GrowingFile] = {}
         self._names: list[str] = []  # the columns of scalars.csv after step
@@ -92,11 +96,13 @@ class CsvSink:
         stem = filename(name)
         header = ""
         if stem not in self._files:
+            self._announce([f"{stem}.csv"])
             header = line(["step", *axis(self._labels(name), 0, column.data.shape[1])])
         self._append(stem, header, numbered(column.steps, rows(column.data)) if len(column.steps) else b"")
 
     def _write_matrix(self, name: str, k: int, matrix: Tensor) -> None:
         names = self._labels(name)
+        self._announce([f"{filename(name)}.#.csv", f"{filename(name)}.#.parquet"])
         down, across = axis(names, 0, matrix.shape[0]), axis(names, 1, matrix.shape[1])
         if matrix.numel() > LARGE:
             write_parquet(self._folder / f"{filename(name)}.{k}.parquet", matrix, down, across)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calclab.sink.appending import AppendingFile
+from calclab.sink.growing import AppendingFile
 from calclab.sink.records import record, scalar_records
 
 VERSION = "brain.Event:2"

@@ -39,7 +39,10 @@ class FiguresSink:
 
     remembers = True  # is told again what was logged before a run went on
 
-    def __init__(self, gallery: Gallery | None = None) -> None:
+    def __init__(
+        self, gallery: Gallery | None = None, announce: Callable[[Sequence[str]], None] = lambda names: None
+    ) -> None:
+        self._announce = announce
         self._gallery = gallery
         self._run: Run | None = None
         self._tracks: dict[str, Track] = {}
@@ -101,6 +104,7 @@ class FiguresSink:
             return
         if png is None:
             return
+        self._announce([f"{filename(name)}.png"])
         (self._run.folder / f"{filename(name)}.png").write_bytes(png)
         if self._gallery is not None:
             self._gallery.image(name if "/" in name else f"figures/{name}", png)

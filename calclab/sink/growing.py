@@ -1,4 +1,6 @@
-"""A file that only grows, and that a reader finds whole at every moment, even if its writer is killed while it writes.
+"""Files that only grow, by whole pieces: a piece that does not fit on the disk is taken back, then the error told.
+
+A `GrowingFile` is found whole by a reader at every moment, even if its writer is killed while it writes.
 
 A kill may fall into a write that crosses a page of the file, and leave half a line. So there are two files: what is
 new goes to the one that is hidden, which then takes the other's name in one step. The one that had the name is the
@@ -13,10 +15,31 @@ import os
 import shutil
 from pathlib import Path
 
-from calclab.sink.appending import AppendingFile
-
 SMALL = 2**16  # bytes up to which a file is written anew for every piece
 LINKLESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what a file system without links answers
+
+
+class AppendingFile:
+    """Appends to ``path``, made at need; ``fresh`` is whether it was empty. Nothing is buffered."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.fresh = self._file.tell() == 0
+
+    def write(self, piece: bytes) -> int:
+        """Write all of ``piece`` or nothing of it."""
+        before = self._file.tell()
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._file.truncate(before)
+            raise
+        return len(piece)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class GrowingFile:

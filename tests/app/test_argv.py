@@ -7,8 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calclab.app.argv import prepare
 from calclab.app.compose import compose
+from calclab.app.words import prepare
 from calclab.errors import UserError
 
 

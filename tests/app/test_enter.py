@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calclab.app.place import by_digest
-from calclab.app.sweep.enter import hidden, show
+from calclab.app.sweep.batch import hidden, show
 from calclab.app.sweep.ticket import keep, keep_all, row_of, rows
 
 DIGEST = "0" * 12

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from calclab.app.command import run as answer
+from calclab.app import run as answer
 from calclab.errors import UserError
 
 Lab = Callable[[str], Any]

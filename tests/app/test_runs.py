@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from calclab.app import catalogue
-from calclab.report.terminal import clauses
+from calclab.report.outcome import clauses
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import calclab
+from calclab.app.place import code_paths
 from calclab.app.sources import UNSEEN, sources
 
 FILES = {
@@ -36,26 +37,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_modules_that_are_reached_are_read_and_none_is_imported(place: Path) -> None:
-    assert sources(CONFIG).keys() == {f"code.{name}" for name in REACHED | {"losses"}}
+    assert sources(code_paths(CONFIG)).keys() == {f"code.{name}" for name in REACHED | {"losses"}}
     assert not {"nets", "helper", "losses"} & sys.modules.keys()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_edit_is_seen_where_it_is_reached(place: Path, name: str) -> None:
-    before = sources(CONFIG)
+    before = sources(code_paths(CONFIG))
     (place / name).write_text(FILES[name] + "# edited\n")
-    assert (sources(CONFIG) != before) == (name != "nets/other.py")
+    assert (sources(code_paths(CONFIG)) != before) == (name != "nets/other.py")
 
 
 def test_installed_packages_are_nobodys_own(place: Path) -> None:
-    assert sources({"network": {"_target_": "torch.nn.Linear"}, "optimizer": {"_target_": "torch.optim.Adam"}}) == {}
-    assert sources({"function": {"callable": "math.sin"}}) == {}
+    assert (
+        sources(code_paths({"network": {"_target_": "torch.nn.Linear"}, "optimizer": {"_target_": "torch.optim.Adam"}}))
+        == {}
+    )
+    assert sources(code_paths({"function": {"callable": "math.sin"}})) == {}
 
 
 def test_what_cannot_be_seen_is_said(place: Path) -> None:
-    assert sources({"function": {"callable": "nowhere.f"}}) == {"code.nowhere": UNSEEN}
+    assert sources(code_paths({"function": {"callable": "nowhere.f"}})) == {"code.nowhere": UNSEEN}
     (place / "broken.py").write_text("def (")
-    assert sources({"function": {"callable": "broken.f"}})["code.broken"] != UNSEEN
+    assert sources(code_paths({"function": {"callable": "broken.f"}}))["code.broken"] != UNSEEN
 
 
 def test_a_run_of_edited_code_is_another_run(place: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from calclab.archive import own
-from calclab.archive.own import LIST, add, blocked, foreign, listed, put
+from calclab.archive import folder as own
+from calclab.archive.folder import LIST, add, blocked, foreign, listed, put
 
 EVENTS = "events.out.tfevents.1700000000.host.12.0"
 

@@ -14,12 +14,11 @@ import pytest
 
 import calclab
 from calclab.archive import find
-from calclab.archive import own as files
+from calclab.archive import folder as files
+from calclab.archive.folder import damaged, hidden, move, pending, sealed, settle
+from calclab.archive.frames import missing
 from calclab.archive.lock import fresh, hold, taken
 from calclab.archive.prune import carry_out, plan, used
-from calclab.archive.run import missing
-from calclab.archive.seal import damaged, sealed
-from calclab.archive.swap import hidden, move, pending, settle
 from calclab.archive.table import columns_of
 
 DONE = ("completed", "converged")

@@ -7,7 +7,7 @@ import json
 import orjson
 import pytest
 
-from calclab.archive.seal import damaged, sealed
+from calclab.archive.folder import damaged, sealed
 
 RECORD = {"status": "completed", "steps": 60, "last": {"loss": 0.25, "x": [1.0, 2.5]}, "name": "ä"}
 

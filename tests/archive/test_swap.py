@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calclab.archive import swap
-from calclab.archive.own import put
-from calclab.archive.swap import hidden, pending, settle, show
+from calclab.archive import folder as swap
+from calclab.archive.folder import hidden, pending, put, settle, show
 
 DIGEST = "0" * 12
 FINISHED = ("completed",)

@@ -83,8 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     import torch
 
-    import calclab.app.command
-    import calclab.app.execute  # noqa: F401
+    import calclab.app.compute  # noqa: F401
 
     torch.set_num_threads(1)
     for name, command in RUNS.items():

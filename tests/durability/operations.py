@@ -64,7 +64,7 @@ class Doom:
 
     def __call__(self) -> None:
         """Set it up, in the child."""
-        from calclab.sink.appending import AppendingFile
+        from calclab.sink.growing import AppendingFile
 
         real, write = io.open, AppendingFile.write
 

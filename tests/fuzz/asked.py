@@ -15,9 +15,8 @@ from calclab.app import catalogue
 from calclab.core import Function, Outcome, Run, Topic
 from calclab.drive import drive
 from calclab.optimizer.rules import GradientDescent
-from calclab.report.outcome import outcome_dict
+from calclab.report.outcome import lines, outcome_dict
 from calclab.report.summary import markdown
-from calclab.report.terminal import lines
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links

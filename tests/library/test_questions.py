@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import pickle
 import random
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import calclab
-from calclab.app import argv, catalogue
-from calclab.app.choice import chosen, trimmed
+from calclab.app import build, catalogue
 from calclab.app.compose import compose, plain
-from calclab.app.subject import build
+from calclab.app.request import about, subject_kind
+from calclab.app.words import prepare
 from calclab.archive.read import load
 from calclab.library import questions
 from calclab.library.subjects import function
@@ -43,10 +45,10 @@ ASK = {"comparison": "compare"}
 
 
 def subject_of(topic: str, words: tuple[str, ...]) -> calclab.core.Function:
-    ready = argv.prepare([f"topic={topic}", *words, "train=0"])
+    ready = prepare([f"topic={topic}", *words, "train=0"])
     config = compose(ready)
     choices = dict(config.hydra.runtime.choices)
-    return build(trimmed(plain(config), chosen(choices, ready)), choices, torch.device("cpu"))
+    return build.subject(about(subject_kind(choices, ready), plain(config)), choices, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("topic", ASKED)
@@ -250,3 +252,9 @@ def test_every_public_name_is_there() -> None:
     for name in calclab.WHERE:
         assert getattr(calclab, name).__name__ == name
     assert set(questions.__all__) <= set(dir(calclab))
+
+
+def test_the_typed_keywords_say_what_conf_and_the_schemas_say() -> None:
+    """If not: python tests/library/typed_knobs.py."""
+    script = runpy.run_path(str(Path(__file__).with_name("typed_knobs.py")))
+    assert ast.dump(ast.parse(script["FILE"].read_text(encoding="utf-8"))) == ast.dump(ast.parse(script["text"]()))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import calclab
 from calclab.archive.read import load
-from calclab.report.terminal import clauses
+from calclab.report.outcome import clauses
 
 
 def net() -> nn.Module:

@@ -17,8 +17,10 @@ import torch
 from module_zoo import KINDS, Kind
 from torch import Tensor, nn
 
-from calclab.app.attempt import ask, attempt
 from calclab.app.compose import compose, plain
+from calclab.app.compute import compute
+from calclab.app.request import ask
+from calclab.app.words import prepare
 from calclab.errors import UserError
 
 NETWORK = "network._target_=module_zoo.make network.kind=x data=table figures=false topic={}"
@@ -63,9 +65,7 @@ class Look:
 def composed(topic: str) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
     import shlex
 
-    from calclab.app import argv
-
-    words = argv.prepare(shlex.split(NETWORK.format(LINES[topic])))
+    words = prepare(shlex.split(NETWORK.format(LINES[topic])))
     config = compose(words)
     return plain(config), dict(config.hydra.runtime.choices), tuple(words)
 
@@ -76,7 +76,8 @@ def look(kind: str, topic: str, outputs: Path, **given: Any) -> Look:
     config["network"] = {**config["network"], "kind": kind}
     config["data"] = {"_target_": "module_zoo.rows", "codes": KINDS[kind].codes}
     try:
-        record = attempt(ask(config, choices, words, words)).record
+        request = ask(config, choices, words, words)
+        record = request.finished() or compute(request)
     except UserError as mistake:
         return Look(2, str(mistake), where=within(mistake))
     except (Exception, SystemExit, KeyboardInterrupt) as crash:

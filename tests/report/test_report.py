@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from calclab.archive.folder import write_record
 from calclab.core import Answer, Claim, Evidence, Outcome, Run, Status, Verdict
-from calclab.report.numbers import number, quantity, seconds, verdict_sentence, worst
-from calclab.report.outcome import outcome_dict, write_record
-from calclab.report.show import show
+from calclab.report.outcome import lines, number, outcome_dict, quantity, seconds, verdict_sentence, worst
 from calclab.report.summary import markdown
-from calclab.report.terminal import lines
+from calclab.text import show
 
 
 def row(verdict: Verdict, note: str = "") -> Evidence:

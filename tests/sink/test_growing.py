@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from calclab.sink import growing
-from calclab.sink.appending import AppendingFile
-from calclab.sink.growing import GrowingFile
+from calclab.sink.growing import AppendingFile, GrowingFile
 
 LINE = b"x" * 99 + b"\n"
 

@@ -33,8 +33,8 @@ from calclab.core import (
     Status,
     Verdict,
 )
+from calclab.report.summary import SummarySink
 from calclab.sink.figures import FiguresSink
-from calclab.sink.summary import SummarySink
 from calclab.sink.tensorboard import TensorBoardSink, flatten
 
 STEPS = 600

@@ -6,17 +6,22 @@ What cannot walk with others (see `calclab.together`) is performed alone, and th
 from __future__ import annotations
 
 import json
+import os
+import time
+import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from calclab import together
-from calclab.app.attempt import Asked, Attempt
-from calclab.app.blame import blamed
-from calclab.app.job import Job, prepare
+from calclab.app import record
+from calclab.app.build import Job, prepare
+from calclab.app.request import Request
 from calclab.app.signals import signals
-from calclab.app.sweep.enter import enter
-from calclab.app.sweep.ticket import Report, Ticket, keep_all, perform, row_for, told, wanted
+from calclab.app.sweep.ticket import Report, Ticket, ending, keep_all, perform, requested, row_for
+from calclab.archive import folder as folders
+from calclab.archive.folder import LIST, RECORD, put
 from calclab.core import Columns, Function, Scan
 from calclab.topic.descent import Descent
 
@@ -30,7 +35,7 @@ class Walker:
     """A job that is to walk with others."""
 
     ticket: Ticket
-    asked: Asked
+    request: Request
     job: Job
     topic: Descent
 
@@ -71,23 +76,22 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
 def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
     """The row of a ticket that is finished or wrong; else one to walk with others, or why it cannot."""
     with row_for(ticket) as row:
-        asked = wanted(ticket)
-        if record := asked.finished():
-            row |= told(Attempt(asked.place.folder, record, before=True))
+        request = requested(ticket)
+        if found := request.finished():
+            row |= ending(request.place.folder, found)
             return row
         if ticket.config["claims"]:
             return "claims look at a run as it goes"
-        with blamed(asked.config):
-            job = prepare(asked)
+        job = prepare(request)
         if not isinstance(job.topic, Descent):
-            return f"topic={job.place.topic} is no descent"
-        return together.obstacle(job.topic) or Walker(ticket, asked, job, job.topic)
+            return f"topic={request.place.topic} is no descent"
+        return together.obstacle(job.topic) or Walker(ticket, request, job, job.topic)
     return row
 
 
 def kind(walker: Walker) -> str:
     """What the runs of one scan have in common: all but numbers, starts and seeds."""
-    config = {key: value for key, value in walker.asked.config.items() if key not in (*OWN, "seed")}
+    config = {key: value for key, value in walker.request.config.items() if key not in (*OWN, "seed")}
     config["topic"] = {key: value for key, value in config["topic"].items() if key not in (*OWN, "seed")}
     config["optimizer"] = {
         key: value for key, value in config["optimizer"].items() if isinstance(value, bool | str | None)
@@ -95,7 +99,7 @@ def kind(walker: Walker) -> str:
     if isinstance(walker.topic.subject, Function):
         config["function"] = {key: value for key, value in config["function"].items() if key not in ("at", "minima")}
     else:  # a seed makes other weights, and may make other data
-        config["seed"] = walker.asked.config["seed"]
+        config["seed"] = walker.request.config["seed"]
     return json.dumps([config, len(walker.topic.function.start)], sort_keys=True, default=str)
 
 
@@ -114,9 +118,62 @@ def written(
 ) -> Iterator[dict[str, Any]]:
     """The rows of runs that went together, each written down as the run that it is."""
     for walker, (scan, columns) in zip(walkers, walked, strict=True):
-        with row_for(walker.ticket) as row, walker.asked.place.held() as anew:
-            record = walker.asked.settled(anew) or enter(walker.job, scan, columns)  # or by another process, meanwhile
-            row |= told(Attempt(walker.asked.place.folder, record, before=False))
+        with row_for(walker.ticket) as row, walker.request.place.held() as anew:
+            made = walker.request.settled(anew)  # by another process, meanwhile
+            made = made or recorded(walker.job, scan, columns)
+            row |= ending(walker.request.place.folder, made)
         yield row
         if received:
             return
+
+
+def recorded(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
+    """The files and the record that `execute` would have made, in a hidden folder that then takes its name: whoever
+    looks sees the whole run or none of it. The caller holds the place."""
+    folder = hidden(job.run.folder, job.request.place.digest)
+    run = replace(job.run, folder=folder)
+    sinks = record.sinks(run)
+    began = time.perf_counter()
+    try:
+        record.log(sinks, run, columns, scan.evidence)
+        outcome = record.concluded(job, scan, time.perf_counter() - began)
+    except Exception as crash:
+        outcome = record.failed(job, record.crash_line(crash), time.perf_counter() - began)
+        record.write_log(folder, job.request.hidden(traceback.format_exc()))
+
+    def leave() -> None:
+        job.topic.leave(scan.state, folder)
+        put(folder, os.listdir(folder))  # before the record: with that, the run is whole
+
+    made = record.write(job, folder, outcome, sinks, leave, record.exit_status(outcome))
+    if not (folder / LIST).is_file():
+        put(folder, os.listdir(folder))
+    show(folder, job.run.folder)
+    return made
+
+
+def hidden(folder: Path, digest: str) -> Path:
+    """An empty folder beside ``folder`` that nobody sees; what an attempt that was killed has left there is removed."""
+    made = folders.hidden(folder, digest)
+    try:
+        os.mkdir(made)
+    except FileNotFoundError:
+        made.mkdir(parents=True)
+    except FileExistsError:
+        empty(made)
+    return made
+
+
+def show(made: Path, folder: Path) -> None:
+    """Give a hidden folder its name. Without a record, which a full disk had no room for, there is nothing to show."""
+    if (made / RECORD).is_file():
+        folders.show(made, folder)
+    else:
+        empty(made)
+        made.rmdir()
+
+
+def empty(made: Path) -> None:
+    """A hidden folder is the lab's with all that is in it."""
+    for path in made.iterdir():
+        path.unlink()

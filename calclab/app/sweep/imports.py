@@ -3,7 +3,7 @@
 import gc
 import importlib
 
-JOB = ("calclab.app.execute", "calclab.app.job", "calclab.app.sweep.batch", "calclab.topic.descent")
+JOB = ("calclab.app.compute", "calclab.app.sweep.batch", "calclab.topic.descent")
 FORMULA = ("calclab.subject.formula", "flint", "torch.fx.experimental.symbolic_shapes")
 TENSORBOARD = ("tensorboard.plugins.text.metadata", "tensorboard.plugins.hparams.api_pb2")
 

@@ -20,15 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from calclab.app import catalogue, studies
-from calclab.app.argv import text
-from calclab.app.attempt import Attempt
-from calclab.app.check import check_sweep
 from calclab.app.compose import plain
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, here, holder, name
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
 from calclab.app.sweep.listing import show_best, show_sweep
-from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, failed, keep, rows, told
+from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, ending, failed, keep, rows
+from calclab.app.sweep.values import check_sweep
+from calclab.app.words import text
 from calclab.archive.lock import hold, lock_file
 from calclab.errors import UserError
 from calclab.text import cell
@@ -114,7 +113,7 @@ def late(row: dict[str, Any]) -> dict[str, Any]:
     """The row of a job that another process computed, which may have ended meanwhile."""
     if row["status"] != BUSY or (record := finished(Path(row["folder"]))) is None:
         return row
-    return row | told(Attempt(Path(row["folder"]), record, before=True))
+    return row | ending(Path(row["folder"]), record)
 
 
 def collect(place: Path) -> list[dict[str, Any]]:

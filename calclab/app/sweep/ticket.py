@@ -15,7 +15,7 @@ from calclab.app.secrets import hidden
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
-    from calclab.app.attempt import Asked, Attempt
+    from calclab.app.request import Request
 
 COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
 BUSY = "running"  # the status of a job that another process computes
@@ -45,21 +45,25 @@ class Report:
 
 def perform(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
-    from calclab.app.attempt import attempt
-
     with row_for(ticket) as row:
-        row |= told(attempt(wanted(ticket)))
+        request = requested(ticket)
+        record = request.finished()
+        if record is None:
+            from calclab.app.compute import compute
+
+            record = compute(request)
+        row |= ending(request.place.folder, record)
     return keep(row, ticket.sweep)
 
 
-def wanted(ticket: Ticket) -> Asked:
+def requested(ticket: Ticket) -> Request:
     """The run that a ticket asks for. A sweep with rerun=true that goes on has done some of its jobs anew before."""
-    from calclab.app.attempt import ask
+    from calclab.app.request import ask
 
-    asked = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
-    if asked.config["rerun"] and written(asked.place.folder / "outcome.json") > written(ticket.sweep / ANEW) > 0:
-        return replace(asked, config={**asked.config, "rerun": False})
-    return asked
+    request = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
+    if request.config["rerun"] and written(request.place.folder / "outcome.json") > written(ticket.sweep / ANEW) > 0:
+        return replace(request, config={**request.config, "rerun": False})
+    return request
 
 
 def written(path: Path) -> int:
@@ -84,16 +88,15 @@ def row_for(ticket: Ticket) -> Iterator[dict[str, Any]]:
         row |= failed(1, hidden(f"{type(crash).__name__}: {crash}", ticket.config))
 
 
-def told(run: Attempt) -> dict[str, Any]:
-    """A run as the sweep's table tells it."""
-    record = run.record
+def ending(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run ended, as the sweep's table tells it."""
     return {
         "status": record["status"],
         "objective": objective(record),
         "steps": record["steps"],
         "seconds": round(record["seconds"], 4),
         "exit": record["exit"],
-        "folder": str(run.folder),
+        "folder": str(folder),
         "error": first_line(record.get("error") or ""),
     }
 

@@ -20,7 +20,7 @@ def hessian(subject: Function | Network, *, seed: int = 0, **knobs: Any) -> Dens
     (`Dense`); larger ones are known by their products (`MatrixFree`), a scan that takes one product after the other.
     Raises UserError for knobs that do not go together.
     """
-    asked = Knobs(**knobs)
+    asked = Knobs(seed=seed, **knobs)
     parts = (asked.operator, asked.parameters, asked.rows, asked.held_out, asked.memory, asked.lanes)
     problem = curvature_problem(subject, *parts, seed)
     refuse(problem.n, subject, asked)

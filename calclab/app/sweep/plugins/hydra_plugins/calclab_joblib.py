@@ -68,5 +68,5 @@ def method() -> str:
     """How workers start: not by a fork among threads, but by a server without any, which has torch loaded."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.set_forkserver_preload(["calclab.app.execute", "calclab.app.job"])
+    multiprocessing.set_forkserver_preload(["calclab.app.compute"])
     return "forkserver"

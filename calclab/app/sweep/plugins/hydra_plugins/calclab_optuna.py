@@ -20,9 +20,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from calclab.app.check import visited
 from calclab.app.sweep.engine import guarded
 from calclab.app.sweep.ticket import BUSY, announce, keep, row_of
+from calclab.app.sweep.values import visited
 from calclab.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,62 +1,19 @@
-"""Every value against its knob, before anything is built: over a whole sweep, and again for each job as composed."""
+"""Every value that a sweep will visit, held against its knob before the first job."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 
 from calclab.app import catalogue
-from calclab.app.build import LABELS
 from calclab.app.compose import compose, plain
-from calclab.app.secrets import SECRETS
+from calclab.app.request import check_config
 from calclab.app.sweep import extras
 from calclab.app.words import read
 from calclab.errors import UserError
-from calclab.schema import Knob
-from calclab.schema.knob import written
-
-
-def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> None:
-    """Every knob of a composed configuration has its type and lies in its range; UserError names the first that not.
-
-    A knob that nobody would read, or one that was taken away, is refused too.
-    """
-    topic = choices["topic"] or ""
-    known = catalogue.root_knobs(topic)
-    for name in config:
-        if name not in known and name not in (*catalogue.GROUPS, SECRETS):
-            raise UserError(catalogue.unknown_key(name, topic))
-    check(config, known)
-    if not config["outputs"].strip():
-        raise UserError("outputs=: the folder that holds all runs has a name. Type for example outputs=outputs")
-    for group in ("topic", *catalogue.PARTS):
-        node = config.get(group)
-        if not isinstance(node, Mapping) and (node is not None or group == "topic"):
-            raise UserError(f"{group}={written(node)}: {catalogue.named(group, node)}")
-    for group in catalogue.PARTS:
-        option, node = choices.get(group), config.get(group)
-        if not option or node is None:
-            continue
-        own, prefix = catalogue.knobs(group, option), f"{group}."
-        check(node, own, prefix)
-        given = catalogue.values(group, option)
-        if "_target_" in given and node.get("_target_") == given["_target_"]:  # and not a module of the user's
-            known_here = [f"{prefix}{name}" for name in own]
-            for name in node:
-                if name not in own and name not in given and name not in LABELS:
-                    raise UserError(catalogue.unknown_key(f"{prefix}{name}", topic, known_here))
-            for name in own:
-                if name in given and name not in node:
-                    raise UserError(f"{prefix}{name} was taken away and has no value. Leave ~{prefix}{name} out.")
-
-
-def check(values: Mapping[str, Any], knobs: Mapping[str, Knob], prefix: str = "") -> None:
-    for name, knob in knobs.items():
-        if name in values:
-            knob.check(values[name], f"{prefix}{name}")
 
 
 def check_sweep(words: Sequence[str]) -> str:

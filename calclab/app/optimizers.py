@@ -1,17 +1,18 @@
-"""The rules that a comparison is between: options of conf/optimizer by name, ``lbfgs+wolfe`` along a line search."""
+"""The optimizers that a comparison is between: options of conf/ by name, ``lbfgs+wolfe`` along a line search."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from calclab.app import catalogue, rule
-from calclab.core import Rule
+from calclab.app import catalogue
 from calclab.errors import UserError
 
+Nodes = tuple[Mapping[str, Any], Mapping[str, Any] | None]  # of an optimizer and its line search
 
-def rivals(config: Mapping[str, Any]) -> dict[str, Rule]:
-    """The rules by name, in the order given. ``config`` has ``optimizers``, and ``settings`` of some of them."""
+
+def compared(config: Mapping[str, Any]) -> dict[str, Nodes]:
+    """What each is built from, in the order given. ``config`` has ``optimizers``, and ``settings`` of some of them."""
     names, settings = config["optimizers"], config.get("settings") or {}
     for group in ("optimizer", "line_search", "schedule"):
         if config.get(group):
@@ -22,11 +23,11 @@ def rivals(config: Mapping[str, Any]) -> dict[str, Rule]:
         raise UserError(f"settings.{stray[0]}: it is not among optimizers={words(names)}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"optimizers={words(names)}: {twice[0]} is there twice")
-    return {str(name): rival(str(name), settings.get(name) or {}) for name in names}
+    return {str(name): nodes(str(name), settings.get(name) or {}) for name in names}
 
 
-def rival(name: str, settings: Any) -> Rule:
-    """One rule. ``settings`` are knobs of the optimizer."""
+def nodes(name: str, settings: Any) -> Nodes:
+    """Of one of them. ``settings`` are knobs of the optimizer."""
     own, _, search = name.partition("+")
     if not isinstance(settings, Mapping):
         raise UserError(f"settings.{name}={settings}: knobs by name. Type settings='{{{name}: {{momentum: 0.99}}}}'")
@@ -41,7 +42,7 @@ def rival(name: str, settings: Any) -> Rule:
             raise UserError(f"settings.{name}.{key}: {own} has no such knob. {nearest(key, node)}")
         if key in known:
             known[key].check(value, f"settings.{name}.{key}")
-    return rule.build({**node, **settings}, option("line_search", search, name) if search else None)
+    return {**node, **settings}, option("line_search", search, name) if search else None
 
 
 def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
@@ -55,7 +56,7 @@ def option(group: str, wanted: str, name: str) -> Mapping[str, Any]:
 
 
 def nearest(key: str, node: Mapping[str, Any]) -> str:
-    return catalogue.nearest(key, [knob for knob in node if knob not in (*rule.ASIDE, "_target_")]) or "It has none"
+    return catalogue.nearest(key, [knob for knob in node if knob not in ("lr", "_target_")]) or "It has none"
 
 
 def words(names: Any) -> str:

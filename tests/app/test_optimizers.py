@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
+from calclab.app.build import rule
 from calclab.app.catalogue import options, values
-from calclab.app.rivals import rivals
+from calclab.app.optimizers import compared
+from calclab.core import Rule
 from calclab.errors import UserError
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.line_search import Wolfe
 from calclab.optimizer.rules import Momentum
+
+
+def rules(config: dict[str, Any]) -> dict[str, Rule]:
+    return {name: rule(*nodes) for name, nodes in compared(config).items()}
+
 
 NAMED = [name for name in options("optimizer") if values("optimizer", name)["_target_"] != "???"]
 
@@ -19,13 +26,13 @@ NAMED = [name for name in options("optimizer") if values("optimizer", name)["_ta
 @pytest.mark.parametrize("search", ["", "+armijo", "+wolfe"])
 def test_every_option_makes_its_rule(search: str) -> None:
     names = [name + search for name in NAMED]
-    made = rivals({"optimizers": names})
+    made = rules({"optimizers": names})
     assert list(made) == names
     assert len({type(rule) for rule in made.values()}) == (1 if search else len(NAMED))
 
 
 def test_defaults_stand_in_conf_and_settings_replace_them() -> None:
-    made = rivals({"optimizers": ["momentum", "lbfgs+wolfe"], "settings": {"momentum": {"momentum": 0.99}}})
+    made = rules({"optimizers": ["momentum", "lbfgs+wolfe"], "settings": {"momentum": {"momentum": 0.99}}})
     assert made["momentum"] == Momentum(momentum=0.99)
     search = made["lbfgs+wolfe"]
     assert isinstance(search, Wolfe)
@@ -51,4 +58,4 @@ def test_defaults_stand_in_conf_and_settings_replace_them() -> None:
 )
 def test_mistakes_are_refused_with_what_to_type(config: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        rivals(config)
+        compared(config)
