@@ -292,3 +292,11 @@ def test_what_underflows_on_the_way_is_not_refuted(dtype: torch.dtype) -> None:
     g = torch.autograd.functional.jacobian(f.call, f.start)
     for gradient in (g, -g, torch.zeros_like(g)):
         assert worst(check_gradient(f, f.start, gradient, 0)) is not Verdict.REFUTED
+
+
+def test_what_underflows_is_asked_of_constants_too() -> None:
+    f = formula(expr=["1e-300*((x*x)*(1/x)*1e-15)", "2.93e-10", "x"], at=[8e147])
+    J = dense_jacobian(f.call, f.start)
+    assert worst(check_jacobian(f, f.start, -J, 0)) is Verdict.REFUTED  # by its last row
+    assert f.exact is not None
+    assert f.exact.rounding(f.start, 1).isinf().flatten().tolist() == [True, False, False]

@@ -263,22 +263,22 @@ def doubtful(sweep: Sweep, smooth: int) -> set[int]:
     return {*sweep.undecided, *(k for k in sweep.ties if smooth & compared[k])}
 
 
-def underflow(sweep: Sweep, least: float) -> bool:
-    """Whether a value, or a term of reverse mode, is below ``least`` and not zero: a float has lost digits of it, and a
-    large factor further on may make them count. Balls, whose exponents have no end, do not show it.
+def underflow(sweep: Sweep, least: float) -> list[bool]:
+    """Of each root whether a value that enters it, or a term of reverse mode, is below ``least`` and not zero: a float
+    has lost digits of it, and a large factor further on may make them count. Balls, whose exponents have no end, do not
+    show it.
     """
     small = flint().arb(least)
 
     def lost(value: Arb) -> bool:
         return bool(value != 0 and abs(value) < small)
 
-    if any(map(lost, sweep.values)):
-        return True
-    for root in sweep.tape.steps.roots:
+    def of(root: int) -> bool:
         adjoint = sweep.adjoints(root)
-        if any(lost(change * partial) for k, change in adjoint.items() for partial in sweep.first(k)):
-            return True
-    return False
+        terms = (adjoint[k] * partial for k in adjoint if sweep.chosen[k] for partial in sweep.first(k))
+        return any(lost(sweep.values[k]) for k in adjoint) or any(map(lost, terms))
+
+    return [of(root) for root in sweep.tape.steps.roots]
 
 
 def lines(sweep: Sweep) -> list[int]:

@@ -119,10 +119,11 @@ class FormulaExact:
             return unknown(shape).rad
         digits, point = round(1 - math.log2(torch.finfo(x.dtype).eps)), x.detach().double().tolist()
         ball = climb(lambda: assemble(self.entries(tape, [arb(v) for v in point], order), shape), shape, (digits,))
+        rad = ball.rad.nan_to_num(nan=math.inf)
         with contextlib.suppress(ExhaustedError), limited():
-            if underflow(Sweep(tape, [arb(v) for v in point]), torch.finfo(x.dtype).tiny):
-                return unknown(shape).rad
-        return ball.rad.nan_to_num(nan=math.inf)
+            lost = torch.tensor(underflow(Sweep(tape, [arb(v) for v in point]), torch.finfo(x.dtype).tiny))
+            rad[lost if self.vector else lost[0]] = math.inf
+        return rad
 
     def one_sided(self, x: Tensor, order: int = 1) -> tuple[Tensor, Tensor]:
         """From the left and from the right, the limits of the difference quotients that define the derivative tensor of
