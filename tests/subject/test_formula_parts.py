@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calclab.errors import UserError
-from calclab.subject.formula import evaluate, exact, formula, spectra
+from calclab.subject.formula import evaluate, formula, one_sided, spectra
 from calclab.subject.formula.parse import DEPTH
 from calclab.subject.formula.rules import flint, power
 from calclab.subject.formula.symbols import raised
@@ -151,10 +151,10 @@ def test_quotients_from_both_sides_are_taken_of_formulas_of_a_size(order: int, m
     f = formula(expr="3*x + x*abs(x)" if order == 2 else "abs(x)", at=[0.0])  # of the first slope nothing is proven
     assert f.exact is not None
     size = len(f.exact.tape.nodes) * order
-    monkeypatch.setattr(exact, "SIDES", size)
+    monkeypatch.setattr("calclab.subject.formula.one_sided.SIDES", size)
     left, right = f.exact.one_sided(f.start, order)
     assert (float(left), float(right)) == pytest.approx((-1.0 * order, 1.0 * order))
-    monkeypatch.setattr(exact, "SIDES", size - 1)
+    monkeypatch.setattr("calclab.subject.formula.one_sided.SIDES", size - 1)
     assert all(bool(side.isnan().all()) for side in f.exact.one_sided(f.start, order))
 
 
@@ -171,7 +171,7 @@ def test_quotients_grow_die_out_settle_or_tell_nothing() -> None:
         (1.0, 2.0, 1.0): math.nan,
     }
     for seen, truth in cases.items():
-        found = exact.limit(*(torch.tensor([v], dtype=torch.float64) for v in seen))
+        found = one_sided.limit(*(torch.tensor([v], dtype=torch.float64) for v in seen))
         assert found.item() == truth or (math.isnan(truth) and math.isnan(found.item())), seen
 
 

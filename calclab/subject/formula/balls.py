@@ -3,10 +3,7 @@
 Every operation on balls encloses the true result (Johansson, "Arb: efficient arbitrary-precision midpoint-radius
 interval arithmetic", IEEE Trans. Computers 66, 2017), so what comes out is proven. Outside a domain a ball is NaN.
 
-At a tie (two sides of a comparison equal, or not told apart at this precision; the cut of atan2) every choice of sides
-is tried. If all choices agree on the value and on a derivative, the function has it: near the point it is, piecewise,
-one of these smooth functions. If they do not, the derivative does not exist as far as we know, and its ball is NaN. A
-partial derivative sees only the ties whose comparison is written with its coordinate: along it the others stay equal.
+One sweep takes one side of each comparison; which sides count is for `enclosure`.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 from calclab.subject.formula import rules
@@ -24,7 +20,6 @@ from calclab.subject.formula.tree import Node
 from calclab.subject.formula.unroll import Steps
 
 Arb = Any  # flint.arb
-TIES = 4  # kinks at one point of which every combination is tried
 Choice = dict[int, bool]
 
 
@@ -234,35 +229,6 @@ class Sweep:
         return change
 
 
-def choices(sweep: Sweep, smooth: int) -> list[Sweep]:
-    """The sweeps of which all must agree: one where nothing is in doubt, else one for each combination of sides.
-
-    ``smooth`` is the set of coordinates, as bits, along which one looks: two equal sides are a doubt where they are
-    written with one of these. Sides that are not told apart always are.
-    """
-    doubts = doubtful(sweep, smooth)
-    if not doubts:
-        return [sweep]
-    tape, x = sweep.tape, sweep.x
-    # Choosing a side may bring new doubts to light further on: extend until there are none.
-    while len(doubts) <= TIES:
-        sweeps = [
-            Sweep(tape, x, dict(zip(doubts, sides, strict=True)))
-            for sides in product((True, False), repeat=len(doubts))
-        ]
-        fresh = {k for s in sweeps for k in doubtful(s, smooth)} - doubts
-        if not fresh:
-            return sweeps
-        doubts |= fresh
-    return [Sweep(tape, x, lose=True)]
-
-
-def doubtful(sweep: Sweep, smooth: int) -> set[int]:
-    """The steps whose side is in doubt along the coordinates ``smooth``."""
-    compared = sweep.tape.compared
-    return {*sweep.undecided, *(k for k in sweep.ties if smooth & compared[k])}
-
-
 def underflow(sweep: Sweep, least: float) -> list[bool]:
     """Of each root whether a value that enters it, or a term of reverse mode, is below ``least`` and not zero: a float
     has lost digits of it, and a large factor further on may make them count. Balls, whose exponents have no end, do not
@@ -279,17 +245,6 @@ def underflow(sweep: Sweep, least: float) -> list[bool]:
         return any(lost(sweep.values[k]) for k in adjoint) or any(map(lost, terms))
 
     return [of(root) for root in sweep.tape.steps.roots]
-
-
-def lines(sweep: Sweep) -> list[int]:
-    """The coordinates, in sets (as bits) along which the same sides are in doubt."""
-    if not sweep.ties:
-        return [(1 << sweep.tape.steps.n) - 1]
-    found: dict[frozenset[int], int] = {}
-    for i in range(sweep.tape.steps.n):
-        doubts = frozenset(doubtful(sweep, 1 << i))
-        found[doubts] = found.get(doubts, 0) | 1 << i
-    return list(found.values())
 
 
 COMPARED: dict[str, Callable[[int], bool]] = {
