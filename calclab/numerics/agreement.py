@@ -1,4 +1,21 @@
-"""Rows of evidence from two floating-point ways to one number, such as the reverse and the forward mode."""
+"""Rows of evidence from two floating-point ways to one number, such as the reverse and the forward mode.
+
+Two programs that are equal in exact arithmetic differ in floats by rounding: by a few thousand eps of the numbers'
+size where nothing cancels, by more where something does. So, for a gap |a - b| beside size s = max(|a|, |b|, size):
+
+    gap <= 2^13 eps s               consistent
+    gap <= √eps s, or what cancels  suspect: they round differently
+    beyond                          refuted: one of the two is wrong
+
+Independent the two must be: reverse and forward mode share the formulas of single operations but not the order in which
+they are put together, so that a custom backward, or an operation with a wrong rule in one mode, shows.
+
+>>> one, other = torch.tensor(1.0, dtype=torch.float64), torch.tensor(1 + 1e-15, dtype=torch.float64)
+>>> compare("gradient", "two ways", [one], [other], torch.float64, 0, 1.0).verdict.word
+'consistent'
+>>> compare("gradient", "two ways", [one], [1.01 * one], torch.float64, 0, 1.0).verdict.word
+'refuted'
+"""
 
 from __future__ import annotations
 

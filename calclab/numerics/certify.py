@@ -1,4 +1,20 @@
-"""Evidence for formulas: the number against a rigorous Arb ball."""
+"""Evidence for formulas: the number against a rigorous Arb ball.
+
+A formula means a real function; Arb (Johansson 2017) encloses its value and its derivatives at the very floats of x in
+a ball, mid ± rad, that is proven to hold them. So a float number v is within |v - mid| + rad of the truth, which is the
+bound told, and no float arithmetic is trusted for it. Where a ball does not hold a derivative at all (a kink, a pole),
+`kinks` says what is known from both sides.
+
+The inputs are taken as exact. That they are themselves rounded, as 0.1 is, is another matter: to first order it moves
+the derivative by Σ_j |∂/∂x_j of it| ulp(x_j)/2, which is told beside the verdict where it is more than allowed.
+
+>>> import calclab
+>>> f = calclab.formula("exp(x) - 1", at=1e-9)
+>>> [row.verdict.word for row in derivative(f, f.start, f.call(f.start), 0, order=0)]  # 7 of 16 digits are left
+['suspect']
+>>> [row.verdict.word for row in derivative(f, f.start, f.start.exp(), 0, order=1)]
+['certified']
+"""
 
 from __future__ import annotations
 
@@ -41,7 +57,11 @@ def derivative(
     scale: float = 0.0,
     each: bool = False,
 ) -> list[Evidence]:
-    """Evidence for the derivative of ``order`` 0, 1 or 2 of a formula; ``value`` has the shape of ``enclose``."""
+    """Evidence for the derivative of ``order`` 0, 1 or 2 of a formula; ``value`` has the shape of ``enclose``.
+
+    One row for all entries, of the worst of them, or with ``each`` one for every partial derivative; entries that are
+    not proven have rows of their own. ``scale`` is what gaps are relative to where it is larger than the numbers.
+    """
     exact = function.exact
     assert exact is not None
     quantity = "jacobian" if order == 1 and not function.scalar else QUANTITIES[order]
@@ -119,7 +139,11 @@ def input_rounding(exact: Exact, x: Tensor, order: int) -> Numbers:
 
 
 def again(function: Function, x: Tensor, order: int) -> Numbers:
-    """What the float program and autograd give, computed anew; flat."""
+    """What the float program and autograd give, computed anew; flat.
+
+    Where this is near the proven number and the number judged is not, rounding is no excuse: the number is refuted.
+    NaN for second derivatives of vector functions, which are not computed a second time.
+    """
     if order == 0:
         return flat(function.call(x))
     dense = operators.dense_jacobian if order == 1 else operators.dense_hessian

@@ -2,6 +2,19 @@
 
 Every check goes along a few seeded directions, never the full basis: networks have up to 10^6 parameters. A matrix
 is looked at through weights u on its rows: φ = u·f has the gradient Jᵀu, and φ = u·∇f has Hu.
+
+Three witnesses, as independent as they can be: values of f alone (the Taylor remainder must fall like h²; Richardson's
+difference quotients have an error of their own), the other mode of differentiation, and identities of matrices
+(Σλ = tr H). A number is refuted by one that resolves it and finds it elsewhere, supported by one that resolves it and
+agrees; a witness that cannot tell says so. With p directions an error in a single one of n entries is seen through its
+component along them, about √(p/n) of its size at worst: what is said is said of these directions.
+
+>>> import calclab
+>>> f = calclab.function(lambda x: (x**3).sum(), at=[1.0, 2.0])
+>>> {row.verdict.word for row in gradient(f, f.start, 3 * f.start**2, 0)}
+{'consistent'}
+>>> gradient(f, f.start, 3.01 * f.start**2, 0)[0].verdict.word  # off by a third of a per cent
+'refuted'
 """
 
 from __future__ import annotations
@@ -40,7 +53,7 @@ def value(function: Function, x: Tensor, number: Tensor, step: int) -> list[Evid
 
 
 def gradient(function: Function, x: Tensor, g: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
-    """Taylor order, reverse against forward mode, and Richardson, for ∇f (n,)."""
+    """Taylor order, reverse against forward mode, and Richardson, for ∇f (n,): a row each, of the worst direction."""
     call = function.call
     ds = taylor.directions(x, DIRECTIONS, SEED)
     size, slopes = max(size_of(g, x), scale), [dot(g, d) for d in ds]
@@ -74,7 +87,10 @@ def jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Eviden
 
 
 def hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[Evidence]:
-    """u·H d in seeded directions: the gradient's own Taylor order and Richardson."""
+    """u·H d in seeded directions: the gradient's own Taylor order and Richardson.
+
+    The gradient stands for φ here and is taken at its word; that it is the gradient of f is what `gradient` looks at.
+    """
 
     def slope(p: Tensor) -> Tensor:
         return operators.value_and_gradient(function.call, p)[1]
@@ -104,7 +120,10 @@ def at_kink(taylor_: Evidence, *others: Evidence) -> list[Evidence]:
 
 
 def eigenvalues(function: Function, x: Tensor, λ: Tensor, step: int) -> list[Evidence]:
-    """Σλ = tr H and Σλ² = ‖H‖², for matrices small enough to form a second time."""
+    """Σλ = tr H and Σλ² = ‖H‖², for matrices small enough to form a second time; no rows for others.
+
+    H is formed anew, so that the eigenvalues are held against the program and not against themselves.
+    """
     if len(λ) > SMALL or not bool(λ.isfinite().all()):
         return []
     H = operators.dense_hessian(function.call, x)

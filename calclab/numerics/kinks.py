@@ -2,6 +2,24 @@
 
 A kink is said only where two one-sided values are proven or measured to differ. Where the quotients from both sides
 settle on one number, that is the derivative as far as can be measured; elsewhere nothing is known, and that is said.
+
+For a function of one variable at x, with the limits of (f(x + h) - f(x))/h for h -> 0 from below and from above:
+
+    both finite and equal      the derivative exists, though no proof was found (exists = True, measured)
+    both finite, different     a kink: |x| at 0 has -1 and 1 (exists = False)
+    both infinite, one sign    vertical: the cube root at 0
+    one of them missing        the function ends here: √x at 0
+    not settled                nothing is known (exists = None)
+
+Second derivatives are the same question about ∂f/∂x_j, and are lost with it. Autograd answers with a number in all of
+these cases, by convention: relu'(0) = 0.
+
+>>> gap(-1.0, 1.0, "x", "slope in x").note
+'kink in x: slope -1 from the left, 1 from the right'
+>>> gap(nan, inf, "x", "slope in x", ends=True).reason
+'the function ends'
+>>> gap(2.0, 2.0, "x", "slope in x").exists
+True
 """
 
 from __future__ import annotations
@@ -81,11 +99,15 @@ def without(ball: Ball, known: dict[int, Gap]) -> Ball:
 
 
 def missing(ball: Ball) -> list[int]:
+    """The entries, by flat index, of which the proof says that there is no number."""
     return torch.nonzero(ball.mid.reshape(-1).isnan()).reshape(-1).tolist()
 
 
 def spoilt(first: dict[int, Gap], n: int) -> set[int]:
-    """The second derivatives whose first one does not exist, or is not known."""
+    """The second derivatives whose first one does not exist, or is not known.
+
+    By flat index of the tensor (m, n, n), from those of the first ones (m, n): the row and the column of each variable.
+    """
     lost = [divmod(i, n) for i, found in first.items() if not found.exists]
     return {row * n * n + i for row, i in ((row, i * n + j) for row, i in lost for j in range(n))} | {
         row * n * n + j * n + i for row, i in lost for j in range(n)
@@ -112,7 +134,7 @@ def nowhere(known: dict[int, Gap]) -> str:
 
 
 def edge(exact: Exact, x: Tensor, i: int, row: int) -> bool:
-    """Whether the function has no value on one side of x_i."""
+    """Whether the function has no value on one side of x_i: proven at the float next to it."""
     for way in (-inf, inf):
         beside = x.clone()
         beside[i] = torch.nextafter(x[i], torch.full_like(x[i], way))
@@ -141,7 +163,11 @@ def gap(left: float, right: float, variable: str, of: str, *, ends: bool = False
 def rows(
     step: int, quantity: str, numbers: Sequence[float], known: dict[int, Gap], index: Sequence[int], tolerance: float
 ) -> list[Evidence]:
-    """Evidence for the entries ``index`` that are measured, or not known: the worst of each sort."""
+    """Evidence for the entries ``index`` that are measured, or not known: the worst of each sort.
+
+    What is measured has no proof and can at best be consistent; what is not known is inconclusive, whatever the program
+    says.
+    """
     found = []
     for k in index:
         value, here = numbers[k], known[k]

@@ -1,4 +1,22 @@
-"""Linear operators: a shape, products by ``@``, and what can be made of operators without forming a matrix."""
+"""Linear operators: a shape, products by ``@``, and what can be made of operators without forming a matrix.
+
+A is known by V ↦ A V and U ↦ Aᵀ U alone. What follows from these is exact, and costs no more than its parts:
+
+    A + B, c A, A + c I    (A + c I) V = A V + c V
+    A B                    (A B) V = A (B V),  (A B)ᵀ U = Bᵀ (Aᵀ U)
+    A[i, j]                rows i of A applied to vectors that are zero outside j
+    Aᵀ                     the two products, exchanged
+
+That both products belong to one matrix, ⟨u, A v⟩ = ⟨Aᵀu, v⟩, is for who makes the operator to see to. Shapes, dtypes
+and devices are checked when operators meet (ValueError); nothing is computed before somebody multiplies.
+
+>>> M = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype=torch.float64)
+>>> A = LinearOperator((3, 2), lambda V: M @ V, lambda U: M.T @ U, False, M.dtype, M.device)
+>>> (A.T @ A).shift(1.0).dense().tolist()
+[[36.0, 44.0], [44.0, 57.0]]
+>>> A.sub(torch.tensor([2]), torch.tensor([0])).dense().tolist(), A.products > 0
+([[5.0]], True)
+"""
 
 from __future__ import annotations
 
@@ -46,7 +64,10 @@ class LinearOperator:
         return self.tally.columns
 
     def with_lanes(self, lanes: int) -> LinearOperator:
-        """The same operator with ``lanes`` columns in one pass; products are counted together."""
+        """The same operator with ``lanes`` columns in one pass; products are counted together. ValueError below 1.
+
+        Who measures which number is quickest (`lanes.measure_lanes`) goes on with what this gives.
+        """
         if lanes < 1:
             raise ValueError(f"lanes={lanes}: at least one column goes through a pass")
         if self.laned is None or lanes == self.lanes:
@@ -70,6 +91,7 @@ class LinearOperator:
 
     @property
     def T(self) -> LinearOperator:  # noqa: N802  as torch names it
+        """Aᵀ (n, m); products are counted together with those of A."""
         m, n = self.shape
         laned = self.laned
         turned = None if laned is None else lambda lanes: laned(lanes).T
@@ -140,13 +162,17 @@ class LinearOperator:
         )
 
     def dense(self) -> Tensor:
-        """The matrix (m, n), by the fewer products: columns A e_j, or rows eᵢᵀ A. Not symmetrised."""
+        """The matrix (m, n), by the fewer products: columns A e_j, or rows eᵢᵀ A. Not symmetrised, so that what
+        rounding makes of a symmetric A can be seen."""
         m, n = self.shape
         identity = torch.eye(min(m, n), dtype=self.dtype, device=self.device)
         return (self.T @ identity).T if m <= n else torch.as_tensor(self @ identity)
 
     def scipy(self) -> Any:
-        """The same as a ``scipy.sparse.linalg.LinearOperator`` on NumPy arrays, for its solvers."""
+        """The same as a ``scipy.sparse.linalg.LinearOperator`` on NumPy arrays, for its solvers.
+
+        Products go on in torch, in the operator's dtype and on its device. UserError where SciPy is not installed.
+        """
         try:
             from scipy.sparse.linalg import LinearOperator as Scipy  # type: ignore[import-untyped]
         except ImportError as error:
@@ -161,7 +187,10 @@ class LinearOperator:
 
 
 def indices(chosen: Index, size: int, device: torch.device) -> Tensor:
-    """The chosen of 0, ..., size - 1 as int64 (k,); each may be chosen once."""
+    """The chosen of 0, ..., size - 1 as int64 (k,); each may be chosen once.
+
+    Twice the same column would have to be added up on the way in and read twice on the way out.
+    """
     found = torch.arange(size, device=device)[chosen]
     if bool((torch.bincount(found, minlength=1) > 1).any()):
         raise ValueError("a sub-block takes each row and column at most once")
@@ -174,7 +203,10 @@ Made = Callable[..., Product]
 def derived(
     parts: tuple[LinearOperator, ...], shape: tuple[int, int], by: Made, back: Made, symmetric: bool
 ) -> LinearOperator:
-    """An operator whose products ``by(*parts)`` and ``back(*parts)`` are made of those of its parts, lanes and all."""
+    """An operator whose products ``by(*parts)`` and ``back(*parts)`` are made of those of its parts, lanes and all.
+
+    The parts are looked at again where lanes change, so that a sum of operators shares its passes as its parts do.
+    """
     first = parts[0]
     lanes = max(part.lanes for part in parts)
     able = any(part.laned is not None for part in parts)
@@ -202,7 +234,7 @@ def combine(A: LinearOperator, B: LinearOperator, factor: float) -> LinearOperat
 
 
 def compose(A: LinearOperator, B: LinearOperator) -> LinearOperator:
-    """A B, which is not taken for symmetric."""
+    """A B, which is not taken for symmetric: a product of symmetric matrices is only where they commute."""
     alike(A, B)
     if A.shape[1] != B.shape[0]:
         raise ValueError(f"operators of shapes {A.shape} and {B.shape} cannot be multiplied")
@@ -213,5 +245,6 @@ def compose(A: LinearOperator, B: LinearOperator) -> LinearOperator:
 
 
 def alike(A: LinearOperator, B: LinearOperator) -> None:
+    """ValueError where two operators do not compute in one dtype on one device."""
     if A.dtype != B.dtype or A.device != B.device:
         raise ValueError(f"operators of {A.dtype} on {A.device} and of {B.dtype} on {B.device} do not go together")

@@ -1,4 +1,11 @@
-"""What autograd keeps of a call: it decides how many points or directions share a pass."""
+"""What autograd keeps of a call: it decides how many points or directions share a pass.
+
+Memory of a backward pass is what its forward pass saves, and passes side by side save side by side. It is measured, by
+looking at every tensor that is saved, and depends on shapes alone: the same on every machine and in every run.
+
+>>> saved_by(lambda x: x.exp().sum(), torch.zeros(100))  # exp keeps its result
+400
+"""
 
 from __future__ import annotations
 

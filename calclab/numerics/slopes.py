@@ -1,4 +1,21 @@
-"""Rows of evidence from samples along directions: the Taylor order of the remainder, and Richardson differences."""
+"""Rows of evidence from samples along directions: the Taylor order of the remainder, and Richardson differences.
+
+Both use values of φ alone, at x ± h d for h = 1, 1/4, ..., and ask different things of them. `taylor` asks whether what
+is left of φ after the slope claimed falls like h², without any estimate of the slope; Richardson's extrapolation
+(`differences`) estimates the slope, and how far off that is. The first tells small errors, and kinks; the second gives
+a number where the claimed one is not finite.
+
+    Taylor      odd part of the remainder/h: falls like h²; a plateau e says that the slope is wrong by e
+                even part/h: falls like h; a plateau says that the slopes of both sides differ by twice as much
+    Richardson  |slope - estimate| <= 10 · (its own error estimate)
+
+>>> x, d = torch.tensor([1.0], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64)
+>>> seen = [taylor.sample(lambda x: (x**3).sum(), x, d)]
+>>> [taylor_row("gradient", seen, [γ * x], 0, 3.0).verdict.word for γ in (3, 2)]
+['consistent', 'refuted']
+>>> richardson_row("gradient", seen, [torch.tensor(3.0)], 0, 3.0).verdict.word
+'consistent'
+"""
 
 from __future__ import annotations
 
@@ -27,6 +44,8 @@ def taylor_row(quantity: str, seen: Sequence[Samples], gammas: Sequence[Tensor],
 
 
 def taylor_one(seen: Samples, gamma: Tensor, rms: float) -> Evidence:
+    """The row of one direction. A kink is asked for first, since beside one no slope is wrong; then whether the slope
+    is, unless steps so small are looked at that φ itself changes within them, or one side alone shows it."""
     rule = tolerance_of(seen.x.dtype)
     row = Evidence(0, "", "", float(dot(gamma, seen.d)), nan, nan, inf, rule.resolve * rms, Verdict.INCONCLUSIVE)
     if not seen.finite:
@@ -72,6 +91,7 @@ def one_sided(found: taylor.Remainder) -> bool:
 
 
 def kink_note(one: float, other: float) -> str:
+    """What is said of a kink, with its slopes on both sides."""
     return f"kink: along a seeded direction the slope is {one:.6g} on one side and {other:.6g} on the other"
 
 
@@ -103,6 +123,8 @@ def richardson_row(
 
 
 def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
+    """The row of one direction: refuted only where the differences resolve a slope of this ``size``, and φ neither
+    stands still between jumps nor changes within the smallest step."""
     rule = tolerance_of(seen.x.dtype)
     estimate, error = seen.richardson(number)
     bound, gap, most = RICHARDSON * error, abs(number - estimate), max(size, abs(number))

@@ -2,6 +2,15 @@
 
 Computed eigenvalues are off by up to n eps max|λ| (Weyl; LAPACK's backward error), so that κ = max/min has a bound of
 its own, and where the smallest is within that error of zero κ is only known to be large: never a random number.
+
+With e = n eps max|λ|, and a >= b >= 0 the largest and smallest size: (a - e)/(b + e) <= κ <= (a + e)/(b - e), the
+latter infinite where b <= e. Where the eigenvalues of a formula are proven, e is the radius of their balls.
+
+>>> κ = condition_of_eigenvalues(torch.tensor([-2.0, 4.0], dtype=torch.float64))
+>>> round(κ.value, 9), κ.low <= 2 <= κ.high, κ.singular
+(2.0, True, False)
+>>> inertia(torch.tensor([-2.0, 1e-17, 4.0], dtype=torch.float64)).word
+'saddle'
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Chain:
         return sum(link.layer.in_features + 4 * link.layer.out_features for link in self.links)
 
     def lanes(self, itemsize: int) -> int:
-        """How many columns share a pass: as many as let a tile stay in the cache."""
+        """How many columns share a pass: as many as let a tile stay in the cache, in bytes of ``itemsize`` a number."""
         return max(1, min(LANES, CACHE // (TILE * self.width * itemsize)))
 
     def tile(self, columns: int, itemsize: int) -> int:
@@ -102,7 +102,11 @@ class Chain:
 
 def chain(about: Subject) -> Chain | None:
     """The chain that the network is; None where it is something else, or where a parameter serves two layers, or where
-    a few rows' gradient is not autograd's (a detach between two layers leaves no other trace)."""
+    a few rows' gradient is not autograd's (a detach between two layers leaves no other trace).
+
+    Only `nn.Linear` itself counts, not a class made of it, and of activations those that work entry by entry and have
+    no parameters of their own. Every parameter asked for must belong to one of the links.
+    """
     module = about.network.module
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):

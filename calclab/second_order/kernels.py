@@ -41,7 +41,12 @@ BENT = {functional.gelu, functional.silu, functional.mish, functional.elu, funct
 
 
 class QuickTwice(TorchFunctionMode):
-    """Within the block, functions of torch that anybody calls are these."""
+    """Within the block, functions of torch that anybody calls are these.
+
+    A mode sees calls of ``torch.nn.functional``, whoever makes them, so that the network need not be changed; what was
+    folded into a kernel is known by a mark on the tensor that the convolution gave, and is not believed once anything
+    has been written over.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

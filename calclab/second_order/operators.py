@@ -149,7 +149,11 @@ def by_hand(about: Subject, links: Chain, kind: str, noise: Tensor | None, windo
 
 
 def middle(about: Subject, kind: str, noise: Tensor | None, y: Tensor, window: slice) -> outputs.Middle:
-    """What stands between J and Jᵀ, given the outputs y (b, m) of the rows of a window."""
+    """What stands between J and Jᵀ, given the outputs y (b, m) of the rows of a window.
+
+    H_b for hessian and gauss_newton, D_b D_bᵀ for the others: D_b are draws (fisher), or the row's own slope
+    (empirical_fisher and gradient_covariance).
+    """
     loss, targets = about.network.loss, about.data.targets[window]
     if kind in ("hessian", "gauss_newton"):
         return outputs.hessian(loss, y, targets)
@@ -192,7 +196,7 @@ class Product:
             del made
 
     def product(self, V: Tensor, lanes: int) -> Tensor:
-        """The result (k, p) in the operator's dtype."""
+        """The result (k, p) in the operator's dtype: chunks are added up in it, whatever a chunk computes in."""
         result = torch.zeros(V.shape[1], V.shape[0], dtype=self.dtype, device=self.device)
         columns = V.T.to(self.compute)
         lanes = min(lanes, self.chunks.lanes)
@@ -227,7 +231,11 @@ class Product:
 
 
 class Covariance(Product):
-    """The second moment of the rows' gradients less that of their mean."""
+    """The second moment of the rows' gradients less that of their mean: 1/B Σ g gᵀ - ḡ ḡᵀ.
+
+    The difference is taken of products with V, not of matrices; where ḡ is far larger than what the rows differ by,
+    digits are lost to it. ḡ is computed once, at the first product.
+    """
 
     mean: Tensor | None = None
 

@@ -91,7 +91,11 @@ def root(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def blocks(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """H (b, m, m), the Hessian of each row's loss, from m products."""
+    """H (b, m, m), the Hessian of each row's loss, from m products.
+
+    All rows share a product: that a row's loss does not depend on the outputs of another is what makes its columns
+    fall apart by rows.
+    """
     product = hessian(loss, outputs, targets)
     b, m = outputs.shape
     columns = []

@@ -43,7 +43,10 @@ def layers(network: Network) -> dict[str, slice]:
 
 def choose(network: Network, patterns: Sequence[str] | None) -> tuple[str, ...]:
     """The parameters, in their order, that a pattern names: ``hidden.0.weight``, a layer ``hidden.0`` with all in it,
-    or with ``*``, ``?``, ``[...]`` as in file names. None names all."""
+    or with ``*``, ``?``, ``[...]`` as in file names. None names all.
+
+    Raises UserError for a pattern that names none, with the layers that there are, and for a network that has none.
+    """
     if not network.shapes:
         raise UserError(f"{network.name} has no trainable parameters. Ask for its inputs instead: topic=jacobian")
     if patterns is None:

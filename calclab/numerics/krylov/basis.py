@@ -1,4 +1,12 @@
-"""The basis of a search: rows of one array, turned and given up without a second array of its size."""
+"""The basis of a search: rows of one array, turned and given up without a second array of its size.
+
+For n in the millions the basis is the memory of a search. A change of basis Sᵀ Q is therefore written over Q, a piece
+of columns at a time, and added up in float64 whatever Q is held in.
+
+>>> Q = orthonormal(torch.tensor([[3.0, 4.0], [6.0, 8.0], [0.0, 1.0]], dtype=torch.float64))  # the second adds nothing
+>>> Q.shape[0], torch.allclose(Q @ Q.T, torch.eye(2, dtype=torch.float64))
+(2, True)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""What a search is after: which Ritz pairs are near enough, and which keep it going."""
+"""What a search is after: which Ritz pairs are near enough, and which keep it going.
+
+Near enough is a residual of tol · max|λ|, or of twice what rounding makes of it, since no product makes that smaller.
+That the k pairs found are the k largest is more than that each is near an eigenvalue: another Ritz value λ' with
+residual r' may still grow into their place while λ' + r' > λ_k, and so it keeps the search going, too.
+
+>>> from calclab.numerics.krylov.ritz import ritz
+>>> H, B = torch.diag(torch.tensor([1.0, 9.0, 10.0]).double()), torch.tensor([[0.0, 2.0, 0.0]]).double()
+>>> Goal(top=1, bottom=0, tol=1e-3, accuracy=None).troubles(ritz(H, B, 1e-12)).tolist()  # 9 ± 2 may yet overtake 10
+[False, True, False]
+"""
 
 from __future__ import annotations
 

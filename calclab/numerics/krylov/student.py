@@ -3,6 +3,16 @@
 To stop as soon as the samples at hand look alike is to stop by luck: the interval then holds less often than it says.
 Stein (1945) fixes the number from the spread S of the first m samples alone, N = t²S²/ε², and keeps that S and the
 m - 1 degrees of freedom: for normal samples the interval mean ± t S/√N then holds with exactly the stated confidence.
+
+It holds since the mean of N samples and the spread S of the first m are independent for normal samples, so that
+(mean - μ) √N / S has Student's distribution whatever N turned out to be. Samples that are skewed make it hold less
+often; a larger pilot mends that.
+
+>>> round(quantile(9, 0.95), 4), round(within(2.2622, 9), 4)  # t for 9 degrees of freedom, as in every table
+(2.2622, 0.95)
+>>> found = mean(torch.tensor([1.0, 2.0, 3.0, 4.0]), pilot=4)
+>>> round(float(found.error), 4)  # √(5/3)/√4
+0.6455
 """
 
 from __future__ import annotations

@@ -4,6 +4,12 @@ After j products from z, the polynomials p_0, ..., p_j orthonormal in the measur
 more of ‖z‖² than ‖z‖²/Σ p_k(μ)² (Christoffel function). For z normal, the share of an eigenvector is the square of a
 standard normal number, and is below t = 2 erfinv(δ)² with probability δ only. So no eigenvalue lies beyond the μ where
 Σ p_k(μ)² = ‖z‖²/t, but for a probability δ (Van Dorsselaer, Hochstenbach and van der Vorst 2000).
+
+>>> α, β = torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])  # p_0 = 1, p_1 = x, p_2 = x² - 1
+>>> round(logarithm_of_kernel([0.0, 0.0], [1.0, 1.0], 2.0), 6) == round(log(1 + 4 + 9), 6)
+True
+>>> beyond(α, β, 4.0, 0.1) < beyond(α, β, 4.0, 0.01)  # who wants to be surer knows less
+True
 """
 
 from __future__ import annotations
