@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import calclab
-from calclab.app import catalogue
 from calclab.app.help import show
-from calclab.schema import Knob
+from calclab.schema import Knob, catalogue
 
 TITLES = {
     "topic": "Topics",

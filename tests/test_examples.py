@@ -144,7 +144,7 @@ def test_every_extra_that_is_told_exists() -> None:
 def test_the_reference_has_every_public_name_and_every_knob(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs")
     import calclab
-    from calclab.app import catalogue
+    from calclab.schema import catalogue
 
     pages = importlib.import_module("reference").pages()
     for name in calclab.WHERE:

@@ -10,9 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calclab.app import catalogue
 from calclab.app.words import prepare
-from calclab.schema import Knob
+from calclab.schema import Knob, catalogue
 from calclab.text import cell, command, of_cell, printable, quoted
 
 WORDS = ["plain", "lr=0.05", "a b", "it's", '"', "$HOME", "`id`", "[1, 2]", "*", "~", "!!", "\\", "a\nb", "\x1b[31m",

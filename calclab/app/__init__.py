@@ -111,8 +111,8 @@ def serve(words: Sequence[str]) -> int:
         return 0
     import hydra
 
-    from calclab.app import catalogue
     from calclab.app.studies import register
+    from calclab.schema import catalogue
 
     register()
     sys.argv = [sys.argv[0], *prepare(words)]

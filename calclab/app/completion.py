@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from calclab.app import catalogue
+from calclab.schema import catalogue
 
 
 def studies(words: Sequence[str]) -> list[str]:

@@ -11,11 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calclab.app import catalogue
 from calclab.app.explain import explain
 from calclab.app.secrets import RESOLVER, SECRETS, references
 from calclab.app.words import read
 from calclab.errors import UserError
+from calclab.schema import catalogue
 
 
 def compose(words: Sequence[str]) -> DictConfig:

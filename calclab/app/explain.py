@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from calclab.app import catalogue
+from calclab.schema import catalogue
 from calclab.text import shortened
 
 LONG = 300  # characters of what Hydra says

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calclab.app import catalogue
 from calclab.app.request import default_of
 from calclab.errors import UserError
-from calclab.schema import Knob
+from calclab.schema import Knob, catalogue
 
 EXAMPLES = """\
   python -m calclab topic=descent lr=0.05

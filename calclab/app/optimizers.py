@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from calclab.app import catalogue
 from calclab.errors import UserError
+from calclab.schema import catalogue
 
 Nodes = tuple[Mapping[str, Any], Mapping[str, Any] | None]  # of an optimizer and its line search
 

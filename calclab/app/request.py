@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calclab.app import catalogue, ranks
+from calclab.app import ranks
 from calclab.app.place import Place, locate
 from calclab.app.provenance import changed
 from calclab.app.secrets import SECRETS, hidden, shown
 from calclab.errors import UserError
-from calclab.schema import Knob
+from calclab.schema import Knob, catalogue
 from calclab.schema.knob import written
 
 LABELS = ("_target_", "name")  # of a group's node: what is built, and a name for readers

@@ -22,9 +22,9 @@ from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from calclab.app.catalogue import study_folders
 from calclab.app.sweep import spacing
 from calclab.errors import UserError
+from calclab.schema.catalogue import study_folders
 
 GROUP = "experiment"
 LARGEST = 100_000  # entries of a study

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep, Sweep
 
-from calclab.app import catalogue
 from calclab.errors import UserError
+from calclab.schema import catalogue
 from calclab.text import shortened
 
 FORMULA_KEYS = ("function.expr", "function.links")

@@ -16,7 +16,7 @@ from typing import Any, Unpack
 import torch
 
 from calclab import schema
-from calclab.app import build, catalogue
+from calclab.app import build
 from calclab.app.request import filled
 from calclab.app.tree import resolved
 from calclab.core import Function, Outcome, Rule, Topic
@@ -24,6 +24,7 @@ from calclab.drive import drive
 from calclab.errors import UserError
 from calclab.library import knobs as typed
 from calclab.library.result import Result
+from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network
 

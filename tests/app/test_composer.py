@@ -15,11 +15,11 @@ from hydra.types import RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calclab.app import catalogue
 from calclab.app.compose import plain
 from calclab.app.studies import register
 from calclab.app.sweep.composer import Composer
 from calclab.app.sweep.pattern import Pattern
+from calclab.schema import catalogue
 
 FILES = {
     "config": """

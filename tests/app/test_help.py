@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from calclab.app import catalogue
+from calclab.schema import catalogue
 
 
 @pytest.mark.parametrize("topic", catalogue.options("topic"))

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from calclab.app.build import rule
-from calclab.app.catalogue import options, values
 from calclab.app.optimizers import compared
 from calclab.core import Rule
 from calclab.errors import UserError
 from calclab.optimizer.lbfgs import LBFGS
 from calclab.optimizer.line_search import Wolfe
 from calclab.optimizer.rules import Momentum
+from calclab.schema.catalogue import options, values
 
 
 def rules(config: dict[str, Any]) -> dict[str, Rule]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from calclab.app import catalogue
 from calclab.report.outcome import clauses
+from calclab.schema import catalogue
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from calclab.app import catalogue, main
-from calclab.schema import Knob
+from calclab.app import main
+from calclab.schema import Knob, catalogue
 
 LINES = 150
 ANYTHING = [

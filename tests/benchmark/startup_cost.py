@@ -19,7 +19,7 @@ BASE = """
 import torch, hydra
 from calclab.app.studies import register
 register()
-from calclab.app.catalogue import home
+from calclab.schema.catalogue import home
 with hydra.initialize_config_dir(str(home("conf")), version_base="1.3"):
     hydra.compose("config", ["topic=derivative"], return_hydra_config=True)
 """

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from grammar import Case
 
-from calclab.app import catalogue
 from calclab.core import Function, Outcome, Run, Topic
 from calclab.drive import drive
 from calclab.optimizer.rules import GradientDescent
 from calclab.report.outcome import lines, outcome_dict
 from calclab.report.summary import markdown
+from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links

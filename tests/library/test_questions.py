@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import calclab
-from calclab.app import build, catalogue
+from calclab.app import build
 from calclab.app.compose import compose, plain
 from calclab.app.request import about, subject_kind
 from calclab.app.words import prepare
 from calclab.archive.read import load
 from calclab.library import questions
 from calclab.library.subjects import function
+from calclab.schema import catalogue
 
 FORMULA = ("function.expr='x**2*y + x*y**2'", "function.at=[1,2]")
 MLP = ("network=mlp", "network.width=4", "network.depth=1", "data=iris")

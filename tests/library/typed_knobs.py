@@ -12,9 +12,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from calclab.app import catalogue
 from calclab.app.help import show
-from calclab.schema import Knob
+from calclab.schema import Knob, catalogue
 
 ROOT = ("seed", "figures")  # knobs of every run that a question takes too
 FILE = Path(__file__).parents[2] / "calclab" / "library" / "knobs.py"

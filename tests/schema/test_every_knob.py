@@ -11,8 +11,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from calclab import schema
-from calclab.app import catalogue
 from calclab.app.request import filled
+from calclab.schema import catalogue
 
 TOPICS = catalogue.options("topic")
 COMMON = catalogue.knobs("common", "common")
@@ -23,14 +23,14 @@ SOURCE = {path: path.read_text(encoding="utf-8") for path in catalogue.PACKAGE.r
 def test_every_schema_is_that_of_an_option(group: str) -> None:
     """Under another name it would be silently no schema: nothing in the help, no range held."""
     options = {option.replace("_", "") for option in catalogue.options(group)}
-    found = schema.options(group)
+    found = catalogue.schemas(group)
     shared = {base for each in found.values() for base in each.__mro__[1:]}
     assert {name for name, each in found.items() if each not in shared} <= options
 
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_every_topic_has_its_schema(topic: str) -> None:
-    assert topic.replace("_", "") in schema.options("topic")
+    assert topic.replace("_", "") in catalogue.schemas("topic")
 
 
 @pytest.mark.parametrize("topic", TOPICS)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from calclab.app import catalogue
 from calclab.core import Function, Heatmap, Verdict
 from calclab.errors import UserError
+from calclab.schema import catalogue
 from calclab.subject.formula import formula
 from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.hessian.problem import DRAWN as SHOWN

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from calclab.app import catalogue
 from calclab.core import Data, Function, Scan, Status, Verdict
 from calclab.data.synthetic import blobs
 from calclab.drive import begin, drive
@@ -21,6 +20,7 @@ from calclab.numerics.krylov import Pairs
 from calclab.numerics.krylov.student import mean
 from calclab.numerics.operators import value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
+from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network, network
 from calclab.topic.hessian import hessian, spectrum

@@ -10,10 +10,10 @@ import pytest
 import torch
 from mpmath import mp, mpf
 
-from calclab.app import catalogue
 from calclab.core import Evidence, Function, Verdict
 from calclab.drive import drive
 from calclab.optimizer.rules import GradientDescent
+from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links

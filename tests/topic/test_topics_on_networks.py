@@ -7,13 +7,13 @@ from functools import partial
 import pytest
 import torch
 
-from calclab.app import catalogue
 from calclab.core import Verdict
 from calclab.network.cnn import Cnn
 from calclab.network.linear import Linear
 from calclab.network.mlp import Mlp
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
+from calclab.schema import catalogue
 from calclab.topic.chain import chain
 from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.importance import Importance

@@ -19,7 +19,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from calclab.app import catalogue, studies
+from calclab.app import studies
 from calclab.app.compose import plain
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, here, holder, name
 from calclab.app.signals import SWEEP, signals
@@ -30,6 +30,7 @@ from calclab.app.sweep.values import check_sweep
 from calclab.app.words import text
 from calclab.archive.lock import hold, lock_file
 from calclab.errors import UserError
+from calclab.schema import catalogue
 from calclab.text import cell
 
 BEST = "optuna.json"  # in the sweep's folder, written by a search

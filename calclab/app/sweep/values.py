@@ -8,12 +8,12 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 
-from calclab.app import catalogue
 from calclab.app.compose import compose, plain
 from calclab.app.request import check_config
 from calclab.app.sweep import extras
 from calclab.app.words import read
 from calclab.errors import UserError
+from calclab.schema import catalogue
 
 
 def check_sweep(words: Sequence[str]) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from calclab.app import catalogue
 from calclab.app.build import maker
 from calclab.core import Status
 from calclab.drive import drive
 from calclab.errors import UserError
 from calclab.optimizer import as_rule
+from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.topic.descent import Descent

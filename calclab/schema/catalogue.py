@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import itertools
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from calclab import schema
-from calclab.schema import Knob
+from calclab.schema.knob import Knob, Schema
+from calclab.schema.knob import knobs as knobs_of
 
 PARTS = ("function", "network", "data", "optimizer", "line_search", "schedule")  # what a run is made of
 GROUPS = ("topic", *PARTS, "experiment")
@@ -74,16 +75,31 @@ def values(group: str, option: str) -> dict[str, Any]:
     return (yaml.load(place.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}) if place else {}
 
 
+@cache
+def find(group: str, option: str) -> dict[str, Knob]:
+    """The knobs of one option of a group ("topic", "descent"), by name; empty when it has no schema (a user's own)."""
+    schema = schemas(group).get(option.replace("_", "").lower())
+    return {} if schema is None else knobs_of(schema)
+
+
+@cache
+def schemas(group: str) -> dict[str, type[Schema]]:
+    """The schemas of a group, each by the name of its option without underscores."""
+    module = importlib.import_module(f"calclab.schema.{group}")
+    own = (value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__)
+    return {schema.__name__.lower(): schema for schema in own if issubclass(schema, Schema)}
+
+
 def knobs(group: str, option: str) -> dict[str, Knob]:
     if group == "function":  # of the zoo: its knobs are those of what it is written as
         option = str(values(group, option).get("_target_", option)).rpartition(".")[2]
-    everyone = schema.find("common", "common") if group == "topic" else {}
-    return {name: knob for name, knob in schema.find(group, option).items() if name not in everyone}
+    everyone = find("common", "common") if group == "topic" else {}
+    return {name: knob for name, knob in find(group, option).items() if name not in everyone}
 
 
 def taken(topic: str) -> list[str]:
     """The knobs at the root that the topic is built with."""
-    return [name for name, knob in schema.find("topic", topic).items() if not knob.aside]
+    return [name for name, knob in find("topic", topic).items() if not knob.aside]
 
 
 def root_knobs(topic: str) -> dict[str, Knob]:
