@@ -1,4 +1,23 @@
-"""``attribute``: a network, a method and rows; out comes a number for every input, with its error."""
+"""``attribute``: a network, a method and rows; out comes a number for every input, with its error.
+
+The order of what is done is that of the module's life: the rows are held against it (``Sample``); it is put into eval
+mode and its parameters are held still (``guard.preserved``); one forward pass of the rows is recorded (``Recording``),
+which gives the outputs and an engine; the target is chosen of the outputs; the method asks its ``Question``; and the
+module is as it was found, also where any of this raised an error.
+
+>>> import torch
+>>> from calclab.attribution import attribute
+>>> net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Tanh())
+>>> _ = net.load_state_dict({"0.weight": torch.tensor([[0.0, 1.0]]), "0.bias": torch.zeros(1)})
+>>> attribute(net, "gradient", torch.zeros(1, 2)).values  # tanh'(0) = 1
+tensor([[0., 1.]])
+>>> attribute(net, "ablation", torch.ones(1, 2)).values.round(decimals=4)  # tanh(1) - tanh(0)
+tensor([[0.0000, 0.7616]])
+>>> attribute(net, "magic", torch.ones(1, 2))  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+    ...
+calclab.errors.UserError: method=magic: the methods are gradient, gradient_x_input, ...
+"""
 
 from __future__ import annotations
 
@@ -69,11 +88,17 @@ def attribute(
     ``rows`` are those of the network's data unless given: flat (B, d) of a ``Network``, else as the module takes them,
     a tuple for several inputs. ``target`` is predicted, label, loss, an output (its name, output.2 or 2), a formula in
     y0, y1, ..., a tensor (B,) of output numbers, or a function of outputs and rows. ``labels`` are those of the rows.
-    ``baseline`` is zeros, mean, row.0, class.0, training (all rows of the reference) or a tensor. ``reference`` is the
-    training set: a Network's own rows, else the rows themselves. ``output`` says which, of a module with several.
-    ``memory`` is in MB above the model, about. ``options`` are those of the method, named in its docstring.
+    ``loss`` takes outputs (N, m) and labels to (N,). ``baseline`` is zeros, mean, row.0, class.0, training (all rows of
+    the reference) or a tensor. ``reference`` is the training set: a Network's own rows, else the rows themselves; its
+    ``reference_labels`` say which class each row is of. ``output`` says which, of a module with several. ``seed`` is
+    that of the methods that draw. ``memory`` is in MB above the model, about. ``options`` are those of the method,
+    named in its docstring.
 
     The module is looked at in eval mode and left as found: mode, buffers, gradients, hooks, random state.
+
+    UserError for a method, an option, a target, a baseline or an output that there is not; for rows that the module
+    does not take, of another dtype than its parameters, complex, or not finite; for a module that mixes its rows, draws
+    random numbers in eval mode or is TorchScript; and for a method of Captum's where Captum is not installed.
     """
     run = checked(method, options)
     known = labels, loss, reference, reference_labels
@@ -112,7 +137,11 @@ def attribute(
 
 
 def checked(method: str, options: dict[str, Any]) -> Callable[..., Found]:
-    """The method by name; UserError for one that there is not, or for an option that it does not have."""
+    """The method by name; UserError for one that there is not, or for an option that it does not have.
+
+    >>> checked("smoothgrad", {"samples": 10}).__name__
+    'smoothgrad'
+    """
     if method not in METHODS:
         raise UserError(f"method={method}: the methods are {', '.join(METHODS)}. Type method=integrated_gradients")
     known = options_of(method)
@@ -127,6 +156,10 @@ def checked(method: str, options: dict[str, Any]) -> Callable[..., Found]:
 
 @cache
 def options_of(method: str) -> dict[str, bool]:
-    """The options of a method, and whether each must be given."""
+    """The options of a method, and whether each must be given.
+
+    >>> options_of("occlusion")
+    {'window': True, 'stride': False}
+    """
     found = inspect.signature(METHODS[method]).parameters
     return {name: p.default is p.empty for name, p in found.items() if name != "q"}

@@ -1,4 +1,16 @@
-"""What an input is compared with: zeros, a mean, a row, the mean of a class, or the training set, every row of it."""
+"""What a row is compared with: a baseline x₀, of whose target t(x₀) the change t(x) - t(x₀) is explained.
+
+    zeros      0, where that is what "nothing" looks like
+    mean       the mean of the reference: after standardising, 0
+    row.k      a row of the reference
+    class.c    the mean of the reference's rows of class c: what makes x another class than c?
+    training   every row of the reference, and the mean of the attributions from all of them
+    a tensor   one point for all rows, or one for each
+
+There is no neutral choice: an input that is at its baseline has no share, whatever the network does with it (Sturmfels,
+Lundberg and Lee 2020, Visualizing the impact of feature attribution baselines). Over the training set the arbitrariness
+is averaged out, at K times the price.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +34,22 @@ def baselines(
     labels: Tensor | None,
     classes: Sequence[str] = (),
 ) -> Tensor:
-    """The baselines (K, 1 or B, d): K of them for every row, of whose attributions the mean is taken."""
+    """The baselines (K, 1 or B, d): K of them for every row, of whose attributions the mean is taken.
+
+    ``reference`` (R, d) and its ``labels`` (R,) are what mean, row, class and training speak of; ``classes`` are names
+    of labels. UserError for a text that is none of these, for a row or class that there is not, and for a tensor of a
+    shape that does not fit.
+
+    >>> from calclab.attribution.model import Model
+    >>> model = Model(torch.nn.Identity(), (torch.tensor([[1.0, 2.0]]),))
+    >>> reference, labels = torch.tensor([[0.0, 0.0], [2.0, 6.0]]), torch.tensor([0, 1])
+    >>> baselines("mean", model, reference, labels)
+    tensor([[[1., 3.]]])
+    >>> baselines("class.b", model, reference, labels, classes=("a", "b"))
+    tensor([[[2., 6.]]])
+    >>> baselines("training", model, reference, labels).shape
+    torch.Size([2, 1, 2])
+    """
     if not isinstance(baseline, str):
         return points_of(baseline, model, "baseline")[None]
     text = baseline.strip()
@@ -45,7 +72,10 @@ def baselines(
 
 
 def of_class(text: str, reference: Tensor, labels: Tensor | None, classes: Sequence[str]) -> Tensor:
-    """The mean (d,) of the rows of a class, by name or number."""
+    """The mean (d,) of the rows of a class, by name or number.
+
+    UserError where the reference (R, d) has no classes (R,), for a class that there is not, and for one without rows.
+    """
     name = text.partition(".")[2]
     if labels is None or labels.ndim != 1 or labels.is_floating_point() or len(labels) != len(reference):
         raise UserError(
@@ -66,7 +96,11 @@ def of_class(text: str, reference: Tensor, labels: Tensor | None, classes: Seque
 
 
 def points_of(given: Given, model: Model, what: str) -> Tensor:
-    """Inputs as the module takes them (one row or B), or flat points, as points (1 or B, d)."""
+    """Inputs as the module takes them (one row or B), or flat points, as points (1 or B, d).
+
+    A number stands for a point of that number everywhere. ``what`` is given names what is wrong in the UserError for
+    tensors of other shapes.
+    """
     rows = model.rows
     parts = (given,) if isinstance(given, Tensor) else tuple(given)
     for part in parts:

@@ -1,4 +1,16 @@
-"""Captum's methods that look inside a network: the units of a layer, one unit of it, and GradCAM by its maps."""
+"""Captum's methods that look inside a network: the units of a layer, one unit of it, and GradCAM by its maps.
+
+    layer_activation               a_u
+    layer_gradient_x_activation    a_u ∂t/∂a_u
+    layer_integrated_gradients     (a_u - a₀_u) ∫₀¹ ∂t/∂a_u (a₀ + α (a - a₀)) dα     on the straight path of a, not of x
+    neuron_gradient                ∂a_u/∂x_j
+    neuron_integrated_gradients    integrated gradients of a_u
+    neuron_conductance             (x_j - x₀_j) ∫₀¹ ∂t/∂a_u ∂a_u/∂x_j dα             what goes to t through u alone
+    gradcam                        ReLU Σ_c w_c A_c, w_c the mean of ∂t/∂A_c over the places of map c
+
+Values of the units of a layer are (B, width), those of one unit (B, d). Integrals are Gauss-Legendre with ``steps``
+nodes, and carry no error of their own; what they lack of t(x) - t(x₀) is told as the gap.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +27,9 @@ from calclab.errors import UserError
 
 
 def gradcam(q: Question, *, layer: str) -> Found:
-    """GradCAM (Selvaraju et al. 2017) of a convolution, spread over the input's pixels; not negative."""
+    """GradCAM (Selvaraju et al. 2017, section 3) of a convolution, spread over the input's pixels, (B, d); not
+    negative. The map is as coarse as the layer's, and is made larger by bilinear interpolation; channels share it
+    evenly. UserError for what is no image, and for a layer that gives no maps."""
     shape = outputs_of(q, layer)
     if len(shape) != 3 or len(q.model.pieces[0]) != 3:
         maps = [name for name, found in shapes_of(q).items() if len(found) == 3]
@@ -48,7 +62,8 @@ def layer_gradient_x_activation(q: Question, *, layer: str) -> Found:
 
 
 def layer_integrated_gradients(q: Question, *, layer: str, steps: int = 50) -> Found:
-    """Integrated gradients of t by the units of a layer, from their values at the baseline."""
+    """Integrated gradients of t by the units of a layer, from their values at the baseline: (B, width). ``steps``
+    gradients a row."""
     return of_layer(
         q,
         layer,
@@ -68,8 +83,9 @@ def of_layer(
     cost: int = 0,
     law: str = "",
 ) -> Found:
-    """Values of the units of a layer, (B, width). Under ``law``, the method's name, they are means over the baselines
-    and add up to F(x) - F(baseline) where all that reaches the output goes through the layer."""
+    """Values of the units of a layer, (B, width), by ``attribute`` of the module whose only output is t, the layer's
+    module, rows and baselines. Under ``law``, the method's name, they are means over the baselines and add up to F(x) -
+    F(baseline) where all that reaches the output goes through the layer. ``cost`` gradients a row."""
     from calclab.attribution.integrated import starts
 
     shape = outputs_of(q, layer)
@@ -96,7 +112,7 @@ def of_layer(
 
 
 def neuron_gradient(q: Question, *, layer: str, neuron: Neuron) -> Found:
-    """∂a/∂x of one unit of a layer."""
+    """∂a/∂x of one unit of a layer, (B, d). UserError for a unit that there is not."""
     place = selector(q, layer, neuron)
     net = answering(q)
     values = captum().NeuronGradient(net, net.module.get_submodule(layer)).attribute(shaped(q, q.rows), place)
@@ -105,7 +121,8 @@ def neuron_gradient(q: Question, *, layer: str, neuron: Neuron) -> Found:
 
 
 def neuron_conductance(q: Question, *, layer: str, neuron: Neuron, steps: int = 50) -> Found:
-    """What each input sends to t through one unit of a layer."""
+    """What each input sends to t through one unit of a layer, (B, d); of several baselines the mean. ``steps``
+    gradients a row."""
     place = selector(q, layer, neuron)
     return over_baselines(
         q,
@@ -119,7 +136,7 @@ def neuron_conductance(q: Question, *, layer: str, neuron: Neuron, steps: int = 
 
 
 def neuron_integrated_gradients(q: Question, *, layer: str, neuron: Neuron, steps: int = 50) -> Found:
-    """Integrated gradients of one unit of a layer."""
+    """Integrated gradients of one unit of a layer, (B, d): Σ = a(x) - a(x₀). ``steps`` gradients a row."""
     place = selector(q, layer, neuron)
     return over_baselines(
         q,

@@ -1,8 +1,15 @@
 """The way to Captum (the extra ``captum``), and its methods that have a rule for each kind of layer: DeepLift and LRP.
 
-Captum works by hooks on modules and leaves some behind, so that it is given a copy, whose only output is t. What it
-cannot see is refused: a ReLU that is called as a function has no module to hook, and DeepLift is then silently wrong
-(off by 117 % in a case measured).
+    deeplift       Σ_j a_j = t(x) - t(x₀) by multipliers Δa/Δz of each activation in place of its slope
+                   (Shrikumar et al. 2017, section 3, the rescale rule)
+    deeplift_shap  its mean over baselines from the training set (Lundberg and Lee 2017, section 4.2)
+    lrp            t(x) handed down from layer to layer in the proportions z_ij / (z_j + ε sign z_j)
+                   (Bach et al. 2015)
+
+Both replace the chain rule by rules of their own, layer by layer, and so depend on how a function is written and not
+only on what it computes. Captum works by hooks on modules and leaves some behind, so that it is given a copy, whose
+only output is t. What it cannot see is refused: a ReLU that is called as a function has no module to hook, and DeepLift
+is then silently wrong (off by 117 % in a case measured).
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ LAWFUL = 1e-2  # a gap above this part of the change is told
 
 
 def captum() -> Any:
+    """``captum.attr``; UserError, with what to install, where Captum is not there."""
     try:
         return importlib.import_module("captum.attr")
     except ModuleNotFoundError:
@@ -83,8 +91,9 @@ def over_baselines(
     cost: int = 1,
     law: str = "",
 ) -> Found:
-    """The mean over the baselines ``every`` (K, 1 or B, d), None: those asked for. Under ``law``, the method's name,
-    the values add up to F(x) - F(baseline)."""
+    """The mean over the baselines ``every`` (K, 1 or B, d), None: those asked for. ``attribute`` takes the module whose
+    only output is t, the rows and the baseline of each in the module's shape; ``cost`` gradients a row. Under ``law``,
+    the method's name, the values add up to F(x) - F(baseline)."""
     from calclab.attribution.integrated import starts
 
     net, x = answering(q), shaped(q, q.rows)
@@ -103,7 +112,14 @@ def over_baselines(
 
 
 def complete(gap: Tensor, change: Tensor, method: str) -> tuple[str, ...]:
-    """A note where the values do not add up to what they should."""
+    """A note where the values do not add up to what they should: ``gap`` (B,) above a hundredth of the mean ``change``
+    (B,).
+
+    >>> complete(torch.tensor([0.5]), torch.tensor([1.0]), "lrp")
+    ('lrp: the values of some row do not add up: they are off by 50% of the mean change (biases take their part)',)
+    >>> complete(torch.tensor([1e-3]), torch.tensor([1.0]), "lrp")
+    ()
+    """
     off = gap.abs().max() / change.abs().mean().clamp(min=torch.finfo(gap.dtype).tiny)
     if not bool(off > LAWFUL):
         return ()
@@ -156,7 +172,8 @@ def deeplift_shap(q: Question) -> Found:
 
 
 def lrp(q: Question) -> Found:
-    """Layer-wise relevance propagation, ε rule (Bach et al. 2015): Σ values = F(x), but for what biases take."""
+    """Layer-wise relevance propagation, ε rule (Bach et al. 2015): Σ values = F(x), but for what biases take. UserError
+    for a network with layers that Captum has no rule for."""
     hookable(q, "lrp")
     net, x = answering(q), shaped(q, q.rows)
     try:
@@ -172,7 +189,9 @@ def lrp(q: Question) -> Found:
 
 
 def hookable(q: Question, method: str) -> None:
-    """UserError where an operation that bends is not a module of its own, each called once: Captum would not see it."""
+    """UserError where an operation that bends is not a module of its own, each called once: Captum would not see it.
+    Counted by what was recorded: as many operations of a kind as there are modules of it, none without a rule, and no
+    product of two branches."""
     bending = [node.name for node in q.recording.nodes if node.name in (*RULES, *UNRULY)]
     unruly = [name for name in bending if name in UNRULY]
     if unruly:

@@ -1,9 +1,23 @@
 """A chain of linear layers and activations, gone through by hand: points (..., b, h) of the *lifted* space to t and ∂t.
 
-The lifted space is that of the first layer's images z = W₁x + b₁. A straight path in x is a straight path in z, so that
-z is computed for its ends alone and interpolated, and gradients are summed before one product takes them back through
-W₁. For 30-64-64-2 that saves a third of the arithmetic, for 784 inputs nearly all, and without autograd there is no
-graph to build. A chain is recognised by what was recorded of a forward pass (``recording.py``), not by its modules.
+    z = W₁ x + b₁,  a_k = φ_k(z_k),  z_{k+1} = W_{k+1} a_k + b_{k+1},   ∂t/∂z_k = φ_k'(z_k) ⊙ W_{k+1}ᵀ ∂t/∂z_{k+1}
+
+The lifted space is that of the first layer's images z. A straight path in x is a straight path in z, so that z is
+computed for its ends alone and interpolated, and gradients are summed before one product takes them back through W₁,
+∂t/∂x = W₁ᵀ ∂t/∂z. For 30-64-64-2 that saves a third of the arithmetic, for 784 inputs nearly all, and without autograd
+there is no graph to build. Of a target that is linear in the outputs, t = c·y, the last layer is the one row c·W.
+
+A chain is recognised by what was recorded of a forward pass (``recording.py``), not by its modules, and is tried
+against the module's own outputs before it is believed.
+
+>>> W = torch.tensor([[1.0, -1.0], [2.0, 0.0]])
+>>> bend = Bend(torch.relu_, lambda g, a: aten.threshold_backward(g, a, 0), (0.0,))
+>>> chain = Chain(Linear(W, None), [(bend, Linear(torch.ones(1, 2), None))])
+>>> x, here = torch.tensor([[3.0, 1.0]]), slice(0, 1)
+>>> y = chain.outputs(chain.lift(x), here)
+>>> t = Target("sum", y, places=torch.zeros(1, dtype=torch.long))
+>>> y, chain.pull(chain.gradients(chain.lift(x), here, t))  # (1, -1) + (2, 0)
+(tensor([[8.]]), tensor([[ 3., -1.]]))
 """
 
 from __future__ import annotations
@@ -40,6 +54,8 @@ class Bend:
 
 
 def bend_of(node: Node) -> Bend | None:
+    """The activation that an operation recorded is, with the numbers that it was recorded with (slopes, bounds); None
+    of what is not one of these."""
     r = node.recorded
     match node.name:
         case "Relu":
@@ -79,6 +95,8 @@ def bend_of(node: Node) -> Bend | None:
 
 @dataclass(frozen=True)
 class Linear:
+    """x (..., in) to x Wᵀ + b (..., out), as one product of matrices."""
+
     weight: Tensor  # (out, in)
     bias: Tensor | None
 
@@ -99,7 +117,11 @@ class Pass:
 
 
 class Chain:
-    """z, then bends and linear layers in turn: ``steps`` are (Bend, Linear or None)."""
+    """z, then bends and linear layers in turn: ``steps`` are (Bend, Linear or None).
+
+    ``width`` is h, ``numbers`` what a point takes on its way, about, ``bent`` is empty where the chain is piecewise
+    linear. Points are used up: activations work in place where they may.
+    """
 
     def __init__(self, first: Linear, steps: Sequence[tuple[Bend, Linear | None]]) -> None:
         self.first, self.steps = first, tuple(steps)
@@ -110,6 +132,7 @@ class Chain:
         self.bent: tuple[str, ...] = () if all(level is not None for level in levels) else ("activations",)
 
     def lift(self, points: Tensor) -> Tensor:
+        """z = W₁ x + b₁ (..., h) of points x (..., d)."""
         return self.first(points)
 
     def push(self, change: Tensor) -> Tensor:
@@ -182,6 +205,7 @@ class Chain:
 
 
 def through(g: Tensor, weight: Tensor) -> Tensor:
+    """Cotangents g (..., out) times a weight (out, in), as one product of matrices: (..., in)."""
     if g.ndim == 2:
         return g @ weight
     return (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)

@@ -1,10 +1,21 @@
 """Conductance (Dhamdhere, Sundararajan and Yan 2019, section 3): what flows to t through each unit of a layer.
 
-C_u = ∫ ∂t/∂a_u da_u along the straight path of the input from its baseline. As a Stieltjes sum, ∂t/∂a_u in the middle
-of each piece times the change of a_u over it, the error falls with the square of the number of pieces, of a layer just
-before a kink with the number; pieces are halved, row by row, until no unit's value changes by more than the tolerance.
-(Captum 0.9 takes a sum of first order whose nodes leave out both ends: with its 50 steps it was off by 11 % on a small
-tanh network.)
+    C_u = ∫₀¹ ∂t/∂a_u (da_u/dα) dα = ∫ ∂t/∂a_u da_u,    x(α) = x₀ + α (x - x₀)
+
+along the straight path of the input from its baseline: integrated gradients of t, seen from the layer. Where all that
+reaches the output goes through the layer, Σ_u C_u = t(x) - t(x₀) by the chain rule.
+
+As a Stieltjes sum, ∂t/∂a_u in the middle of each piece times the change of a_u over it, the error falls with the square
+of the number of pieces, of a layer just before a kink with the number; pieces are halved, row by row, until no unit's
+value changes by more than the tolerance. No derivative of a_u by α is needed, so that one backward pass a point is
+enough. (Captum 0.9 takes a sum of first order whose nodes leave out both ends: with its 50 steps it was off by 11 % on
+a small tanh network.)
+
+>>> from calclab.attribution import attribute
+>>> net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+>>> a = attribute(net, "conductance", torch.ones(2, 3, dtype=torch.float64), layer="1", tol=1e-4)
+>>> a.values.shape, bool((a.values.sum(1) - (a.score - a.reference_score)).abs().max() < 1e-3)
+(torch.Size([2, 4]), True)
 """
 
 from __future__ import annotations
@@ -21,9 +32,13 @@ TRIED = 16  # rows by which it is seen whether something goes round a layer
 
 
 def conductance(q: Question, *, layer: str, steps: int | None = None, tol: float = 1e-2) -> Found:
-    """Σ = F(x) - F(baseline) where all that reaches the output goes through the layer; of several baselines the mean.
+    """C_u (B, width) of the units of ``layer``; Σ = F(x) - F(baseline) where all that reaches the output goes through
+    the layer; of several baselines the mean.
 
-    ``steps`` takes so many pieces and asks for no tolerance; ``tol`` is relative to the row's largest |value|.
+    ``steps`` takes so many pieces and asks for no tolerance; ``tol`` is relative to the row's largest |value|, and the
+    error is the row's largest change by the last halving, with its gap. ``converged`` is False where the most pieces
+    left some row above it. UserError for several inputs, for a layer that there is not or that is run twice, and for
+    steps or a tolerance out of range.
     """
     if not q.model.plain:
         raise UserError("conductance is here for one floating-point input. Type method=integrated_gradients")
@@ -91,7 +106,8 @@ class Path:
         return torch.cat(parts), torch.cat(starts)
 
     def all_through(self) -> bool:
-        """Whether t falls to that of the baseline once the layer alone gives what it gives there."""
+        """Whether t falls to that of the baseline once the layer alone gives what it gives there: then nothing goes
+        round it, and Σ_u C_u has to be t(x) - t(x₀). Tried on a few rows."""
         q = self.q
         lot = torch.arange(min(TRIED, len(q.rows)), device=q.rows.device)
         before, t = self.at(q.rows.new_zeros(1), lot, slopes=False)

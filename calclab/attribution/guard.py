@@ -1,4 +1,17 @@
-"""The module is looked at in eval mode, with its parameters frozen, and is afterwards as it was found."""
+"""The module is looked at in eval mode, with its parameters frozen, and is afterwards as it was found.
+
+What a call, a hook or a backward pass may change, each put back on the way out, also after an error: the mode of every
+submodule, buffers (batch statistics), ``requires_grad`` and ``.grad`` of every parameter, and the state of the random
+generators. What cannot be looked at is refused with the reason: TorchScript, batch statistics of the rows at hand (an
+output then belongs to no row alone), random numbers in eval mode (no two looks agree), and numbers that are not finite.
+
+>>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5)).train()
+>>> with preserved(net) as kept:
+...     net.training, sentences(net, kept)
+(False, ['dropout (1) is off: the network is looked at in eval mode'])
+>>> net.training
+True
+"""
 
 from __future__ import annotations
 
@@ -114,7 +127,14 @@ def sentences(module: nn.Module, kept: Kept) -> list[str]:
 
 
 def finite(values: Tensor, what: str, names: tuple[str, ...] = ()) -> None:
-    """UserError, naming the first place, where a number is NaN or infinite."""
+    """UserError, naming the first place, where a number of ``values`` (B, d) is NaN or infinite. ``what`` is looked at,
+    and ``names`` (d) are those of the columns.
+
+    >>> finite(torch.tensor([[0.0, float("nan")]]), "the rows", ("age", "size"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    calclab.errors.UserError: the rows: row 0, 'size' is nan. Fill the value in or leave the row out: ...
+    """
     if math.isfinite(values.sum()):  # one NaN or infinity makes the sum one
         return
     wrong = (~values.isfinite()).nonzero()

@@ -1,8 +1,29 @@
-"""Integrated gradients (Sundararajan et al. 2017) to a tolerance, and expected gradients (Erion et al. 2021).
+"""Integrated gradients (Sundararajan et al. 2017, section 3) to a tolerance, and expected gradients (Erion et al.
+2021).
 
-(x - x₀) ∫₀¹ ∂t/∂x(x₀ + α(x - x₀)) dα: exactly, where the network is piecewise linear; else by Gauss-Kronrod, refined
-row by row until no feature's value changes by more than the tolerance. The completeness gap alone would not do: errors
-of features cancel in it (a gap of 6e-4 was seen with an error of 7e-2 in a feature).
+    a_j = (x_j - x₀_j) ∫₀¹ ∂t/∂x_j (x₀ + α (x - x₀)) dα,    Σ_j a_j = t(x) - t(x₀)
+
+The sum is exact by the fundamental theorem of calculus along the path, for t that is absolutely continuous there, as
+every network of ReLUs and smooth activations is (completeness, their proposition 1). *Exactly*, where the network is
+piecewise linear: every kink on the way is found (``kinks.py``), and between two of them the gradient is constant. Else
+by Gauss-Kronrod (``quadrature.py``), refined row by row until no feature's value changes by more than the tolerance.
+The completeness gap alone would not do: errors of features cancel in it (a gap of 6e-4 was seen with an error of 7e-2
+in a feature), and a sum with a fixed number of steps, as is usual, tells nothing of either.
+
+Expected gradients average over baselines x₀ from the training set, so that none has to be chosen:
+
+    a_j = E over x₀ and α ~ U(0, 1) of (x_j - x₀_j) ∂t/∂x_j (x₀ + α (x - x₀)),    Σ_j a_j = t(x) - E t(x₀)
+
+>>> from calclab.attribution import attribute
+>>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).double()
+>>> x = torch.randn(5, 3, dtype=torch.float64)
+>>> a = attribute(net, "integrated_gradients", x)
+>>> a.error_kind, bool(a.gap.abs().max() < 1e-12)
+('rounding', True)
+>>> smooth = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+>>> a = attribute(smooth, "integrated_gradients", x, tol=1e-6)
+>>> a.error_kind, bool((a.gap.abs() <= a.error.sum(1) + 1e-12).all())
+('quadrature change', True)
 """
 
 from __future__ import annotations
@@ -23,11 +44,13 @@ from calclab.errors import UserError
 def integrated_gradients(
     q: Question, *, steps: int | None = None, tol: float | None = None, pieces: int = 4096, exact: bool | None = None
 ) -> Found:
-    """Integrated gradients from each baseline; of several baselines the mean.
+    """Integrated gradients from each baseline; of several baselines the mean, (B, d).
 
-    ``steps`` takes Gauss-Legendre with so many nodes and asks for no tolerance. ``exact`` is None: where the network
-    is piecewise linear with no more than ``pieces`` pieces on any row's path; False: never; True: or not at all.
-    ``tol`` is relative to the row's largest |value|.
+    ``steps`` takes Gauss-Legendre with so many nodes and asks for no tolerance. ``exact`` is None: where the network is
+    piecewise linear with no more than ``pieces`` pieces on any row's path; False: never; True: or not at all. ``tol``
+    is relative to the row's largest |value|; None: 1e-8, in float32 1e-4. The error (B, d) is the quadrature's change,
+    or rounding where the integral is exact; ``converged`` is False where some row ended above the tolerance. UserError
+    for a number of steps, a tolerance or pieces out of range, and for exact=True where it cannot be.
     """
     tol = {torch.float64: 1e-8, torch.float32: 1e-4}.get(q.rows.dtype, 1e-2) if tol is None else tol
     if steps is not None and (steps < 1 or exact):
@@ -70,7 +93,8 @@ Part = tuple[Tensor, Tensor | None, Tensor, bool]  # values (B, d), error (B, d)
 def along(
     q: Question, baseline: Tensor, steps: int | None, tol: float, pieces: int, piecewise: bool, strict: bool
 ) -> tuple[Part, str]:
-    """The values from one baseline (1 or B, d), and what their error is."""
+    """The values from one baseline (1 or B, d), and what their error is: rounding, or the quadrature's change. A path
+    of too many pieces, and all after it, are integrated by quadrature; where ``strict``, that is a UserError."""
     score = q.score
     values: list[Tensor] = []
     errors: list[Tensor] = []
@@ -126,10 +150,12 @@ def starts(q: Question, baseline: Tensor) -> Tensor:
 
 
 def expected_gradients(q: Question, *, samples: int = 200) -> Found:
-    """The mean of (x - x₀) ∂t/∂x(x₀ + α(x - x₀)) over x₀ of the reference and α of [0, 1] (Erion et al. 2021).
+    """The mean of (x - x₀) ∂t/∂x(x₀ + α(x - x₀)) over x₀ of the reference and α of [0, 1] (Erion et al. 2021): (B, d),
+    with its standard error.
 
     Baselines are drawn without replacement, in one order that each row enters at a place of its own, and α once in each
-    of ``samples`` equal parts of [0, 1]: both leave less error than the standard error says.
+    of ``samples`` equal parts of [0, 1]: both leave less error than the standard error says. ``samples`` gradients a
+    row. UserError for fewer than 2.
     """
     if samples < 2:
         raise UserError(f"samples={samples}: the error needs 2 or more. Type samples=200")
@@ -160,7 +186,8 @@ def expected_gradients(q: Question, *, samples: int = 200) -> Found:
 
 
 def mean_over(q: Question, reference: Tensor) -> Tensor | None:
-    """The mean of t over the reference, (B,): t of a row's own class."""
+    """The mean of t over the reference (R, d), (B,): t of a row's own class, which the values must add up to. None
+    where that would need each row's target at each baseline."""
     if not q.target.linear or q.model.needs_owner:
         return None  # t would have to be asked for each row with each baseline
     size, total = q.points, torch.zeros_like(q.outputs[:1])

@@ -1,9 +1,23 @@
 """∫ ∂t/∂x along a segment, exactly, for piecewise linear networks: every kink on the way, and one gradient a piece.
 
+A network of linear layers and ReLUs is affine on each cell of a partition of its input space (Montúfar et al. 2014), so
+that along a segment t is piecewise linear in α and its gradient piecewise constant:
+
+    ∫₀¹ ∂t/∂x dα = Σ_i (α_{i+1} - α_i) ∂t/∂x((α_i + α_{i+1}) / 2),    α_i the kinks
+
 What goes into the first ReLUs is linear along the segment, so that their kinks follow from its ends. Between those
 kinks, what goes into the second ones is linear; and so on, one operation after the other. Of a chain this is read from
 its layers; of any other module from the operations themselves as they are carried out (a ``TorchDispatchMode``), be
-they modules or functions: ReLU, leaky ReLU, hardtanh, clamp, abs, maximum, minimum, PReLU, max-pooling.
+they modules or functions: ReLU, leaky ReLU, hardtanh, clamp, abs, maximum, minimum, PReLU, max-pooling. The number of
+pieces on a segment is about the number of units that switch on it, far below the number of cells (Hanin and Rolnick
+2019, Complexity of linear regions).
+
+>>> A = torch.tensor([[0.0, 1.0]])  # one row, from α = 0 to 1
+>>> lines = torch.tensor([[[-1.0, 2.0], [3.0, 2.0]]])  # two units: -1 to 3, and 2 all the way
+>>> [(row.tolist(), α.tolist()) for row, α in crossings([(lines, (0.0,))], A)]
+[([0], [0.25])]
+>>> merged(A, torch.tensor([0]), torch.tensor([0.25]))
+tensor([[0.0000, 0.2500, 1.0000]])
 """
 
 from __future__ import annotations
@@ -34,7 +48,11 @@ class TooManyError(Exception):
 
 
 def exact(q: Question, path: Segment, pieces: int) -> tuple[Tensor, Tensor]:
-    """Values (b, d), and Σ_pieces |contribution| (b, d), what rounding is relative to; or ``TooManyError``."""
+    """Values (b, d), and Σ_pieces |contribution| (b, d), what rounding is relative to; or ``TooManyError``.
+
+    One gradient a piece, at its middle, where no unit is at its kink; pieces of no width, which rounding leaves between
+    kinks that coincide, are left out.
+    """
     A = breakpoints(q, path, pieces)
     width = A.diff(dim=1)
     inside = width > 0
@@ -61,7 +79,11 @@ def spread(q: Question, size: Tensor) -> Tensor:
 
 
 def summed(g: Tensor, counts: Tensor) -> Tensor:
-    """Sums (b, h) over consecutive stretches of rows of g (P, h), ``counts`` (b,) long."""
+    """Sums (b, h) over consecutive stretches of rows of g (P, h), ``counts`` (b,) long.
+
+    >>> summed(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1, 2])).tolist()
+    [[1.0], [6.0]]
+    """
     longest = int(counts.max())
     place = torch.arange(longest, device=g.device)
     index = (counts.cumsum(0) - counts)[:, None] + place
@@ -71,7 +93,7 @@ def summed(g: Tensor, counts: Tensor) -> Tensor:
 
 
 def breakpoints(q: Question, path: Segment, pieces: int) -> Tensor:
-    """0, every kink, 1 for each row: (b, K), ascending, filled up with 1."""
+    """0, every kink, 1 for each row: (b, K), ascending, filled up with 1. ``TooManyError`` for more than ``pieces``."""
     b = len(path.end)
     A = torch.zeros(b, 2, dtype=path.end.dtype, device=path.end.device)
     A[:, 1] = 1
@@ -122,8 +144,15 @@ def crossings(found: list[Lines] | Tensor, A: Tensor) -> Iterator[tuple[Tensor, 
 
 
 def switches(lines: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
-    """(row, α) where the largest of the lines (b, K, M, w) at one end meets that at the other. The maximum is convex:
-    a piece whose largest line at the left is still the largest at the right has no switch inside.
+    """(row, α) where the largest of the lines (b, K, M, w) at one end meets that at the other: the places where a
+    max-pooling window changes its mind. The maximum of lines is convex: a piece whose largest line at the left is still
+    the largest at the right has no switch inside. Another line may be the largest between both, so that this is asked
+    again until no piece holds a switch. Ties within rounding are none.
+
+    >>> lines = torch.tensor([[[[0.0, 1.0]], [[3.0, 1.0]]]])  # one window of two: 0 to 3, and 1 all the way
+    >>> row, α = switches(lines, torch.tensor([[0.0, 1.0]]))
+    >>> row, α
+    (tensor([0]), tensor([0.3333]))
     """
     top, best = lines.max(-1)
     slack = 16 * torch.finfo(A.dtype).eps * lines.abs().amax(-1).where(lines.isfinite().all(-1), top.abs())
@@ -154,6 +183,7 @@ def stages(q: Question, path: Segment) -> Iterator[Callable[[Tensor], list[Lines
 
 
 def counted(q: Question, z: Tensor, found: Callable[[], Any]) -> Any:
+    """What goes into a kink, with the points that went forward counted."""
     q.forwards += z.numel() // z.shape[-1]
     return found()
 
@@ -204,6 +234,7 @@ def at(*levels: float) -> Callable[..., list[Lines]]:
 
 
 def clamped(z: Tensor, low: Any = None, high: Any = None, **more: Any) -> list[Lines]:
+    """z with kinks at the bounds; ``TooManyError`` where a bound is a tensor, and no one level."""
     ends = (low, high, more.get("min"), more.get("max"))
     if any(isinstance(end, Tensor) for end in ends):
         raise TooManyError
@@ -217,7 +248,7 @@ def pair_of(v: int | Sequence[int]) -> tuple[int, int]:
 def pooled(
     z: Tensor, size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Tensor:
-    """The windows of max-pooling, (N, M, w)."""
+    """The windows of max-pooling, (N, M, w): M windows of w entries, -inf where they reach over the border."""
     if ceil_mode:
         raise TooManyError
     h, w = pair_of(size)

@@ -1,7 +1,13 @@
 """Layers and neurons by name.
 
 A layer is a module that is run once in a pass; what it gives of a row is an array, (width,) or (channels, h, w), and a
-neuron is a place in that.
+neuron is a place in that: a number, or one for each axis. Shapes are found by one hooked pass of a single row. A module
+that is run twice gives two arrays, so that its units are not one thing each, and is refused.
+
+>>> listed([f"hidden.{i}" for i in range(14)])  # doctest: +ELLIPSIS
+'hidden.0, hidden.1, ..., hidden.11 and 2 more'
+>>> written([1, 2, 0]), written([3])
+('[1,2,0]', '3')
 """
 
 from __future__ import annotations
@@ -35,8 +41,11 @@ def outputs_of(q: Question, layer: str) -> torch.Size:
 
 
 def shapes_of(q: Question, layers: Sequence[str] | None = None) -> dict[str, torch.Size]:
-    """What the layers (None: all that are made of no others) give of one row, in the order in which they are run; those
-    that are run twice, or give no array, are left out."""
+    """The shapes of what the layers (None: all that are made of no others) give of one row, in the order in which they
+    are run; those that are run twice, or give no array, are left out.
+
+    Of a layer that gives a tuple, such as a recurrent one, it is the first of it.
+    """
     calls: dict[str, list[torch.Size | None]] = {}
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -62,7 +71,8 @@ def shapes_of(q: Question, layers: Sequence[str] | None = None) -> dict[str, tor
 
 
 def selector(q: Question, layer: str, neuron: Neuron) -> Any:
-    """A neuron as Captum takes it; UserError where the layer has none at that place."""
+    """A neuron as Captum takes it: a number, or a tuple of one for each axis; UserError where the layer has none at
+    that place."""
     shape = outputs_of(q, layer)
     place = (neuron,) if isinstance(neuron, int) else tuple(neuron)
     whole = all(isinstance(i, int) and not isinstance(i, bool) for i in place)

@@ -3,7 +3,16 @@
 The d coordinates are those that can be differentiated by: the entries of floating-point inputs, and, of an integer
 input, the entries of the embedding that it is looked up in (Captum calls that an interpretable embedding). Boolean
 inputs, such as masks, are held as they are. ``owner`` says to which row a point belongs, where something is held.
+
+    floats (N, *shape)       ->  flattened                      -> (N, d₁)
+    ids (N, L) of integers   ->  the embedding's rows, flattened -> (N, d₂)    d = d₁ + d₂
+    masks (N, ...)           ->  held: those of the row that a point belongs to
+
 ``Whole`` goes through such a map by autograd, with the same calls as a ``Chain``.
+
+>>> model = Model(torch.nn.Conv1d(1, 1, 2), (torch.zeros(4, 1, 3),))
+>>> model.rows.shape, model.outputs(model.rows, None).shape
+(torch.Size([4, 3]), torch.Size([4, 2]))
 """
 
 from __future__ import annotations
@@ -20,7 +29,13 @@ from calclab.errors import UserError
 
 
 class Model:
-    """Inputs (B, *shape) of the module as points (B, d), and points as its outputs (N, m)."""
+    """Inputs (B, *shape) of the module as points (B, d), and points as its outputs (N, m).
+
+    ``pieces`` are the shapes that the d coordinates are made of, ``shapes`` those of the inputs that values are given
+    for; ``output`` says which of several outputs is meant, by number, key or attribute. One forward pass finds the
+    embeddings of integer inputs. UserError where an integer input is looked up in none, where all inputs are held, and
+    where the module does not take the rows.
+    """
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor], output: int | str | None = None) -> None:
         self.module, self.inputs, self.output = module, tuple(inputs), output
@@ -47,7 +62,8 @@ class Model:
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def outputs(self, points: Tensor, owner: Tensor | None) -> Tensor:
-        """(N, d) to (N, m)."""
+        """(N, d) to (N, m). ``owner`` (N,) is needed where some input is held. UserError for several outputs of which
+        none is chosen."""
         if self.plain:
             result = self.module(points.reshape(len(points), *self.pieces[0]))
         else:
@@ -80,6 +96,8 @@ class Model:
         return torch.cat(result, 1)
 
     def _flat_output(self, result: Any) -> Tensor:
+        """The output that is asked for, as rows (N, m); UserError for one that there is not, and where none was asked
+        for and there are several."""
         if self.output is not None:
             try:
                 result = (
@@ -94,7 +112,8 @@ class Model:
         return result if result.ndim == 2 else result.reshape(len(result), -1)
 
     def _find_embeddings(self) -> None:
-        """Which embeddings the integer inputs are looked up in, by one forward pass."""
+        """Which embeddings the integer inputs are looked up in, by one forward pass: the n-th call of an
+        ``nn.Embedding`` whose argument is the input itself. UserError where an input is looked up in none."""
         calls: dict[nn.Module, int] = {}
 
         def note(module: nn.Module, args: Any, result: Tensor) -> None:
@@ -126,6 +145,9 @@ class Model:
                 )
 
     def _with_parts(self, points: Tensor, owner: Tensor | None) -> Any:
+        """What the module gives for points (N, d), each part put where it belongs: floating-point inputs are given, the
+        rows of embeddings take the place of what the embeddings themselves give, and what is held is that of the
+        points' ``owner``."""
         parts = [
             piece.reshape(len(points), *shape)
             for piece, shape in zip(torch.split(points, self.sizes, 1), self.pieces, strict=True)
@@ -157,7 +179,8 @@ class Model:
 
 class Whole:
     """Any module, by autograd: points (..., b, d), which are their own lifted space, to t and ∂t/∂x. ``numbers`` is
-    what one point takes on its way, about."""
+    what one point takes on its way, about, from which the lots are made that keep the memory; ``bent`` names the
+    operations that are not piecewise linear in the input."""
 
     def __init__(self, model: Model, numbers: int, bent: tuple[str, ...]) -> None:
         self.model, self.numbers, self.bent = model, numbers, bent
@@ -188,7 +211,8 @@ class Whole:
         return target.values(self.outputs(z, which), which)
 
     def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor:
-        """∂t/∂x, (..., b, d)."""
+        """∂t/∂x, (..., b, d): one forward and one backward pass of all points together, which do not mix; zeros where t
+        does not depend on x."""
         with torch.enable_grad():
             leaf = z.detach().reshape(-1, z.shape[-1]).requires_grad_()
             y = self._forward(leaf.view(z.shape), which)
@@ -205,6 +229,13 @@ class Whole:
 
 
 def several(result: Any) -> str:
+    """What several outputs are, in words.
+
+    >>> several({"logits": 0, "loss": 0})
+    'a dict of outputs with the keys logits, loss'
+    >>> several((torch.zeros(1), torch.zeros(1)))
+    '2 outputs, 0 to 1'
+    """
     if isinstance(result, dict):
         return f"a dict of outputs with the keys {', '.join(map(str, result))}"
     if isinstance(result, tuple | list):

@@ -1,4 +1,21 @@
-"""Permutation importance (Breiman 2001; Fisher et al. 2019): how far a score falls when a feature is shuffled."""
+"""Permutation importance (Breiman 2001, section 10; Fisher, Rudin and Dominici 2019, section 3): how far a score falls
+when a feature is shuffled over the rows.
+
+    a_j = s(y, labels) - mean over shuffles π of s(y with x_j of row π(i) in place of its own, labels)
+
+One number for a feature and all rows together, in the unit of the score: how much the network *relies* on x_j, not how
+much the data hold. Two features that say the same share the fall, or hide it: with one of them shuffled the network
+reads the other. It is 0 on average for a feature that the network does not read, and the standard error is that of
+shuffling alone, not of the choice of rows. ``repeats`` times d times B values of the network.
+
+>>> from calclab.attribution import attribute
+>>> net = torch.nn.Linear(2, 1, bias=False)
+>>> _ = net.load_state_dict({"weight": torch.tensor([[1.0, 0.0]])})
+>>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+>>> a = attribute(net, "permutation", x, labels=x[:, :1], score="r2", repeats=20)
+>>> float(a.values[0, 1]), bool((a.values[0, 0] - 2).abs() < 0.2)  # r² falls from 1 to -1: the variance is doubled
+(0.0, True)
+"""
 
 from __future__ import annotations
 
@@ -24,8 +41,10 @@ def permutation(
 ) -> Found:
     """The mean fall of the score over ``repeats`` shuffles of each feature, (1, d), over all rows together.
 
-    ``score`` is accuracy, r2, loss (its fall is minus the loss's rise) or a function; None takes accuracy for classes
-    and r2 for numbers. The standard error is that of shuffling alone, not of the choice of rows.
+    ``score`` is accuracy, r2, loss (its fall is minus the loss's rise) or a function of outputs (B, m) and labels that
+    is larger for the better; None takes accuracy for classes and r2 for numbers. Features of one of the ``groups`` (d,)
+    are shuffled together and share the fall evenly. The standard error is that of shuffling alone, not of the choice of
+    rows. UserError without labels, for fewer than 2 repeats or rows, and for a score that does not fit the labels.
     """
     if q.sample.labels is None:
         raise UserError("permutation needs the label of each row. Give labels=")
@@ -74,7 +93,8 @@ def shuffled(q: Question, part: slice, order: Tensor, member: Tensor | None) -> 
 
 
 def scorer(q: Question, score: str | Score | None) -> Callable[[Tensor], Tensor]:
-    """Outputs (f, B, m) to scores (f,)."""
+    """Outputs (f, B, m) to scores (f,): larger is better. Of one output the class is its sign. UserError for a score
+    that does not go with the labels."""
     y = q.sample.labels
     assert y is not None
     classes = not y.is_floating_point() and y.ndim == 1

@@ -1,6 +1,21 @@
 """∫ ∂t/∂x along the straight path from a baseline to a row, by quadrature.
 
-Rules on [0, 1]: Gauss-Legendre with n nodes, and the pair of Gauss 7 and Kronrod 15 that tells its own error.
+Rules on [0, 1], Σ_i w_i f(α_i) ≈ ∫₀¹ f: Gauss-Legendre with n nodes, exact for polynomials up to degree 2n - 1, and the
+pair of Gauss with 7 and Kronrod with 15 nodes (Piessens et al. 1983, QUADPACK, qk15): the 15 hold the 7, so that one
+set of gradients gives both values, exact up to degree 13 and 22, and their difference tells the coarser one's error.
+
+Of a function with r continuous derivatives the error of a rule on pieces of width h falls like h^r, r up to its degree;
+at a kink of the integrand (a jump of ∂t/∂x) like h only, which is why intervals are halved where the change is large
+and nowhere else.
+
+>>> nodes, weights = legendre(3, torch.float64, torch.device("cpu"))
+>>> [abs(float(weights @ nodes**k) - 1 / (k + 1)) < 1e-15 for k in (0, 5, 6)]  # exact up to degree 2·3 - 1
+[True, True, False]
+>>> nodes, (fine, change) = kronrod(torch.float64, torch.device("cpu"))
+>>> abs(float(fine @ nodes**22) - 1 / 23) < 1e-15, abs(float(change @ nodes**13)) < 1e-15
+(True, True)
+>>> abs(float(change @ nodes**14)) > 1e-9  # Gauss's rule is not exact any more
+True
 """
 
 from __future__ import annotations
@@ -79,7 +94,7 @@ class Segment:
     change: Tensor
 
     def at(self, α: Tensor) -> Tensor:
-        """Points (s, b, h) at α (s,)."""
+        """Points (s, b, h) at α (s,): start + α (end - start)."""
         return torch.lerp(self.start, self.end, α[:, None, None])
 
 
@@ -98,7 +113,8 @@ def segments(q: Question, baseline: Tensor, size: int) -> list[Segment]:
 
 
 def fixed(q: Question, path: Segment, steps: int) -> Tensor:
-    """(b, d) by Gauss-Legendre with ``steps`` nodes."""
+    """(b, d) by Gauss-Legendre with ``steps`` nodes, and without an error: ``steps`` gradients a row. The gradients are
+    summed in the lifted space before one product takes them back to x."""
     nodes, weights = legendre(steps, q.rows.dtype, q.rows.device)
     total = torch.zeros_like(path.end)
     at_once = max(1, q.points // len(path.end))
@@ -156,7 +172,11 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
 
 
 def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-    """The value (i, d) of each interval, and |its change| from the coarser rule, or its gap where that is larger."""
+    """The value (i, d) of each interval [low, low + width] of the path of row ``row``, and |its change| from the
+    coarser rule, or its gap where that is larger: 15 gradients and 2 values of t each.
+
+    A feature that does not change along the path has no error, whatever ∂t/∂x does.
+    """
     nodes, weights = kronrod(q.rows.dtype, q.rows.device)
     ends = torch.tensor([[0.0], [1.0]], dtype=nodes.dtype, device=nodes.device)
     eps = torch.finfo(nodes.dtype).eps

@@ -1,5 +1,10 @@
 """All that a method asks of: rows, target, baselines, and the network as an engine, counted and kept in memory; and
 what it hands back: a number for every input of every row, how far off it may be, and what it cost.
+
+An *engine* takes points x (..., d) to a lifted space by an affine map z = A x + c, in which a path stays straight and
+gradients can be summed, and has t(z) and ∂t/∂z there; ``pull`` is Aᵀ, so that ∂t/∂x = Aᵀ ∂t/∂z. Of a ``Chain`` A is its
+first layer's weight, of any other module the identity. A method that is written with lift, push, pull, values and
+gradients serves both.
 """
 
 from __future__ import annotations
@@ -24,25 +29,43 @@ PASS = 2**20  # numbers in flight through a chain at once: what a core's cache h
 
 
 class Engine(Protocol):
-    """The network in a space that x is taken to by an affine map; see ``Chain`` and ``Whole``."""
+    """The network in a space that x is taken to by an affine map z = A x + c; see ``Chain`` and ``Whole``.
+
+    ``numbers`` is what one point takes on its way, about, ``width`` the lifted space's dimension h, ``bent`` names what
+    is not piecewise linear. ``which`` are the rows that points belong to, along the last axis but one.
+    """
 
     numbers: int
     width: int
     bent: tuple[str, ...]
 
-    def lift(self, points: Tensor) -> Tensor: ...
+    def lift(self, points: Tensor) -> Tensor:
+        """z (..., h) of points (..., d)."""
+        ...
 
-    def push(self, change: Tensor) -> Tensor: ...
+    def push(self, change: Tensor) -> Tensor:
+        """A·change (..., h) of a change (..., d) of points."""
+        ...
 
-    def pull(self, g: Tensor) -> Tensor: ...
+    def pull(self, g: Tensor) -> Tensor:
+        """Aᵀ g (..., d) of cotangents g (..., h)."""
+        ...
 
-    def effects(self, change: Tensor, features: slice, onto: Tensor | None = None) -> Tensor: ...
+    def effects(self, change: Tensor, features: slice, onto: Tensor | None = None) -> Tensor:
+        """A·(the part of a change (b, d) in one feature), feature by feature: (f, b, h); on top of z where given."""
+        ...
 
-    def outputs(self, z: Tensor, which: Which) -> Tensor: ...
+    def outputs(self, z: Tensor, which: Which) -> Tensor:
+        """y (..., b, m)."""
+        ...
 
-    def values(self, z: Tensor, which: Which, target: Target) -> Tensor: ...
+    def values(self, z: Tensor, which: Which, target: Target) -> Tensor:
+        """t (..., b)."""
+        ...
 
-    def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor: ...
+    def gradients(self, z: Tensor, which: Which, target: Target) -> Tensor:
+        """∂t/∂z (..., b, h)."""
+        ...
 
 
 @dataclass
@@ -95,6 +118,7 @@ class Question:
 
     @cached_property
     def score(self) -> Tensor:
+        """t (B,) of the rows."""
         return self.target.values(self.outputs, slice(0, len(self.rows)))
 
     @property
@@ -115,12 +139,14 @@ class Question:
         return 2 * self.points
 
     def lots(self, each: int = 1, at_least: int = 1) -> Iterator[slice]:
-        """The rows in lots, of each of which ``each`` points go at once."""
+        """The rows in lots, of each of which ``each`` points go at once: slices of range(B), so that ``points`` is
+        kept."""
         size = max(at_least, self.points // max(1, each))
         for low in range(0, len(self.rows), size):
             yield slice(low, min(low + size, len(self.rows)))
 
     def generator(self) -> torch.Generator:
+        """A generator of its own for each method, from the seed: what one draws changes no other."""
         return torch.Generator(self.rows.device).manual_seed(self.seed)
 
     # --- the network ---
@@ -178,7 +204,12 @@ class Attribution:
 
 @dataclass(frozen=True)
 class Found:
-    """What a method hands back: its values in the coordinates that it differentiates by, and their error."""
+    """What a method hands back: its values (B, d) in the coordinates that it differentiates by, and their error.
+
+    >>> found = Found(torch.zeros(2, 3))
+    >>> found.error is None, found.converged, found.notes
+    (True, True, ())
+    """
 
     values: Tensor
     error: Tensor | None = None

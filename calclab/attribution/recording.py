@@ -1,7 +1,20 @@
 """One forward pass of the rows, recorded by autograd, and what it says of the network.
 
 The graph knows what was computed, in modules or out of them: that a ReLU was called as a function, that two branches
-are added, that nothing but kinks bends the network. Only nodes that the input reaches count.
+are added, that nothing but kinks bends the network. Only nodes that the input reaches count. A composition of
+operations that are affine in what comes from the input, and of kinks, is piecewise linear; a product of two such
+branches, or any other operation, bends.
+
+Names are those of torch's backward nodes, without "Backward0"; an operation that is not listed bends, so that what is
+not known costs time and no correctness.
+
+>>> x = torch.randn(2, 3, requires_grad=True)
+>>> y = torch.relu(x @ torch.randn(3, 4)) + 1
+>>> nodes = nodes_of(y, x)
+>>> [node.name for node in nodes], bends(nodes), kinks(nodes)
+(['Mm', 'Relu', 'Add'], [], 1)
+>>> bends(nodes_of(x * x, x)), bends(nodes_of(3 * x.tanh(), x))  # a product of two that move, and a smooth bend
+(['Mul'], ['Tanh'])
 """
 
 from __future__ import annotations
@@ -45,9 +58,10 @@ STANDARD = (nn.Linear, nn.Flatten, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU)
 
 def recognised(module: nn.Module) -> Chain | None:
     """The chain that a module was recognised as, where it can do nothing but what it did then: torch's own layers in
-    torch's own Sequential, the same ones with the same parameters, without hooks.
+    torch's own Sequential, the same ones with the same parameters, without hooks. None of any other.
 
-    No pass of the module's is then needed to try the chain against, and nothing of the module has to be preserved.
+    No pass of the module's is then needed to try the chain against, and nothing of the module has to be preserved: of
+    the gradient of a small network that is half the time.
     """
     if type(module) is not nn.Sequential or (found := CHAINS.get(module)) is None:
         return None
@@ -68,7 +82,8 @@ class Recording:
     """``outputs`` (B, m) of all rows; ``nodes``, what was done on the way; ``engine``, the quickest way to do it again.
 
     The first rows' pass is recorded with all parameters followed, so that the graph knows them; of a chain met before
-    it only has to give the same outputs.
+    it only has to give the same outputs. ``memory`` is in MB. UserError, in the module's own words, where it does not
+    take the rows, and where its outputs are not one row of floating-point numbers for each of theirs.
     """
 
     def __init__(self, model: Model, kept: Kept, memory: float, chain: Chain | None = None) -> None:
@@ -184,7 +199,7 @@ def same(before: Place, now: Place) -> bool:
 
 
 def numel(node: Node, rows: int) -> int:
-    """Numbers a row that an operation gives."""
+    """Numbers a row that an operation gives, of which autograd may keep about three each; views are none."""
     found = getattr(node.recorded, "_input_metadata", None)
     return 0 if not found or node.name in ("View", "T", "Alias") else math.prod(found[0].shape) // rows + 1
 
@@ -193,7 +208,8 @@ def numel(node: Node, rows: int) -> int:
 
 
 def nodes_of(output: Tensor, leaf: Tensor) -> list[Node]:
-    """The operations between the leaf and the output, those first that were done first."""
+    """The operations between the leaf and the output, those first that were done first: the graph is walked from the
+    output, each node after those that it was made of. A node counts where some argument of it comes from the leaf."""
     depends: dict[Any, bool] = {}
     found: list[Node] = []
     stack = [(output.grad_fn, False)]
@@ -223,6 +239,8 @@ def bends(nodes: list[Node]) -> list[str]:
 
 
 def straight(node: Node) -> bool:
+    """Whether an operation is piecewise linear in what comes from the input: affine (``ADDS``), a kink, a product of
+    which at most one factor moves, a division by a constant, or batch normalisation by statistics that are kept."""
     name, moving = node.name, node.moving
     if name in ADDS or name in KINKS:
         return True

@@ -1,8 +1,29 @@
 """What the target loses when features are taken away: ablation (Zeiler and Fergus 2014), occlusion of windows, and
 Shapley values by sampling permutations (Castro et al. 2009).
 
-Features are taken away by putting the baseline's in their place. In the lifted space a feature's change is a vector,
-so that no point is ever multiplied by W₁ as a whole.
+    ablation   a_j = t(x) - t(x with x_j at its baseline)
+    occlusion  the same of a window of the input, shared by the entries that it covers
+    shapley    a_j = mean over orders π of t(x_{S ∪ j}) - t(x_S), S the features before j in π
+
+with x_S the row whose features of S are its own and the others those of the baseline. Shapley values are the only ones
+that add up to t(x) - t(x₀), treat equal features equally, give nothing to a feature that changes nothing, and are
+linear in t (Shapley 1953). Exactly they cost 2^d values of t; p sampled orders cost p (d - 1), with an error like 1/√p,
+and add up whatever p is, since each order's differences telescope. None of these asks for a derivative: they hold for
+codes and through kinks. A row that is half itself and half baseline may be like no row of the data: the network is then
+asked about what it never saw (Covert, Lundberg and Lee 2021, Explaining by removing).
+
+Features are taken away by putting the baseline's in their place. In the lifted space a feature's change is a vector, so
+that no point is ever multiplied by W₁ as a whole.
+
+>>> from calclab.attribution import attribute
+>>> class And(torch.nn.Module):
+...     def forward(self, x):
+...         return x.prod(1, keepdim=True)
+>>> x = torch.ones(1, 2)
+>>> attribute(And(), "ablation", x).values  # each of both takes all away
+tensor([[1., 1.]])
+>>> attribute(And(), "shapley", x).values  # and they share it
+tensor([[0.5000, 0.5000]])
 """
 
 from __future__ import annotations
@@ -21,7 +42,8 @@ from calclab.errors import UserError
 
 
 def ablation(q: Question, *, groups: Tensor | Sequence[int] | None = None) -> Found:
-    """F(x) - F(x with the feature at its baseline). Features of one group go together and share its value evenly."""
+    """F(x) - F(x with the feature at its baseline), (B, d). Features of one group go together and share its value
+    evenly. ``groups`` (d,) are whole numbers. One value of t for each feature or group; the error is rounding."""
     if groups is None:
         return taken_away(q, None)
     member = members(groups, q)
@@ -30,9 +52,11 @@ def ablation(q: Question, *, groups: Tensor | Sequence[int] | None = None) -> Fo
 
 
 def occlusion(q: Question, *, window: int | Sequence[int], stride: int | Sequence[int] | None = None) -> Found:
-    """F(x) - F(x with a window at its baseline); an entry has the mean over the windows that cover it.
+    """F(x) - F(x with a window at its baseline); an entry has the mean over the windows that cover it, (B, d).
 
-    The window slides over the last axes of the input, through all channels: (h, w) on images, or a length.
+    The window slides over the last axes of the input, through all channels: (h, w) on images, or a length, by
+    ``stride`` (None: its own size); the last one ends at the border. One value of t for each place. UserError for a
+    window or a stride that does not fit, and where some entry is covered by no window.
     """
     masks = windows(q, window, stride)
     found = taken_away(q, masks)
@@ -69,10 +93,12 @@ def taken_away(q: Question, masks: Tensor | None) -> Found:
 
 
 def shapley(q: Question, *, samples: int = 25, groups: Tensor | Sequence[int] | None = None) -> Found:
-    """The mean, over permutations, of what a feature adds to those before it, from the baseline to the row.
+    """The mean, over permutations, of what a feature adds to those before it, from the baseline to the row: (B, d).
 
     Permutations come in pairs, each with its reverse (Mitchell et al. 2022, section 4.1), so that their number is even;
-    the standard error is that of the pairs. Values add up to F(x) - F(baseline) whatever the number.
+    the standard error is that of the pairs. Values add up to F(x) - F(baseline) whatever the number: of two features
+    one pair is all there is. ``groups`` (d,) makes players of groups, which share their value evenly. UserError for
+    fewer than 3 ``samples``.
     """
     if samples < 3:
         raise UserError(f"samples={samples}: the error needs two pairs of permutations. Type samples=25")
@@ -138,7 +164,8 @@ def prefixes(
 
 
 def members(groups: Tensor | Sequence[int], q: Question) -> Tensor:
-    """Masks (G, d) of groups (d,): the features with one number belong together."""
+    """Masks (G, d) of groups (d,): the features with one number belong together. UserError for another number of
+    them."""
     numbers = torch.as_tensor(groups, device=q.rows.device).reshape(-1)
     d = q.rows.shape[1]
     if len(numbers) != d or numbers.is_floating_point():
@@ -156,7 +183,7 @@ def shared(found: Found, member: Tensor) -> Found:
 
 
 def windows(q: Question, window: int | Sequence[int], stride: int | Sequence[int] | None) -> Tensor:
-    """Masks (s, d) of all places of a window."""
+    """Masks (s, d) of all places of a window, with ones where it covers."""
     shape = q.model.pieces[0]
     size = (window,) if isinstance(window, int) else tuple(window)
     step = size if stride is None else (stride,) * len(size) if isinstance(stride, int) else tuple(stride)

@@ -1,7 +1,16 @@
 """Rows as a module takes them, and what is known of them: labels, loss, the training set, names.
 
-A ``Network`` brings all of it along, flat rows (B, d) are put into the shape of its data; a module by itself has what
-it is given.
+A ``Network`` brings all of it along, and flat rows (B, d) are put into the shape of its data; a module by itself has
+what it is given. Everything that a user can have given wrongly is refused here, before the module is called.
+
+>>> import torch
+>>> rows = of_module(torch.nn.Linear(3, 1), torch.zeros(5, 3), None, None, None, None)
+>>> len(rows.inputs), rows.inputs[0].shape, rows.reference
+(1, torch.Size([5, 3]), None)
+>>> of_module(torch.nn.Linear(3, 1), torch.zeros(5, 3), torch.zeros(4), None, None, None)
+Traceback (most recent call last):
+    ...
+calclab.errors.UserError: 5 and 4 labels rows are given: every input and the labels have the same number, at least 1
 """
 
 from __future__ import annotations
@@ -24,7 +33,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # outputs (N, m), labels (N, ...) -> 
 @dataclass(frozen=True)
 class Sample:
     """``inputs`` are the tensors that ``module`` takes, rows along the first axis of each; ``reference`` the training
-    set, None: the rows themselves. Names are empty where there are none."""
+    set, in the same form, None: the rows themselves. ``labels`` (B, ...) and ``reference_labels`` (R, ...) belong to
+    them. Names are empty where there are none."""
 
     module: nn.Module
     inputs: tuple[Tensor, ...]
@@ -64,7 +74,8 @@ class Sample:
         return found
 
     def constant(self, model: Model) -> list[str]:
-        """A note on inputs that do not vary over the rows."""
+        """A note on inputs that do not vary over the rows: there an attribution tells of the baseline. None is given
+        where more than half do not, as of images with a black border."""
         if model.rows.shape[0] < 2 or model.whole or not (model.rows[0] == model.rows[-1]).any():
             return []
         still = (model.rows == model.rows[0]).all(0).nonzero()[:, 0].tolist()
@@ -83,7 +94,8 @@ def of_network(
     reference: Any,
     reference_labels: Tensor | None,
 ) -> Sample:
-    """Rows of a network (None: all of its data); what is not given is the network's own."""
+    """Rows of a network (None: all of its data), flat (B, d) or in the shape of its data; what is not given is the
+    network's own: of labels only where the rows are its own too. UserError for rows of another width."""
     data = network.data
     if rows is None and labels is None:
         labels = data.targets
@@ -105,7 +117,8 @@ def of_network(
 def of_module(
     module: Any, rows: Any, labels: Tensor | None, loss: Loss | None, reference: Any, reference_labels: Tensor | None
 ) -> Sample:
-    """Rows of a module by itself, which are their own training set where no other is given."""
+    """Rows of a module by itself, which are their own training set where no other is given. UserError for what is no
+    module, and for rows that are no tensors with the same number of rows."""
     inputs = inputs_of(module, rows, labels)
     if reference is None and reference_labels is None:
         reference_labels = labels
@@ -115,7 +128,8 @@ def of_module(
 
 
 def shaped(network: Network, rows: Any) -> Tensor:
-    """Flat or shaped rows of a Network as its module takes them."""
+    """Flat or shaped rows of a Network, (B, d) or (B, *shape), as its module takes them; UserError for any other
+    width."""
     shape = network.data.inputs.shape[1:]
     if not isinstance(rows, Tensor) or rows.ndim < 2 or rows[0].numel() != shape.numel():
         found = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
@@ -126,7 +140,8 @@ def shaped(network: Network, rows: Any) -> Tensor:
 
 
 def inputs_of(module: Any, rows: Any, labels: Tensor | None) -> tuple[Tensor, ...]:
-    """The inputs as tensors that belong together; UserError where they do not, or there is no module."""
+    """The inputs as tensors that belong together, detached; UserError where they do not, where there is no module, and
+    where there are no rows."""
     if not isinstance(module, nn.Module):
         raise UserError(f"a {type(module).__name__} is given, and a Network or torch.nn.Module is needed")
     if rows is None:

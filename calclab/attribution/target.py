@@ -1,8 +1,23 @@
-"""What is attributed: one number t of a row, made of the network's outputs.
+"""What is attributed: one number t of a row, made of the network's outputs y (m,).
 
-An output, the class predicted, the row's own label, the loss, or any formula in the outputs y0, y1, ... Where t is
-linear in the outputs, t = c·y, its coefficients (B, m), or the number of the one output that it is, are all that is
-needed, and no graph is built for it.
+    predicted   y_k with k = argmax y at the row itself, held fixed while the input moves
+    label       y_k with k the row's own class
+    output.k    y_k; also by its name
+    loss        the loss of the row: of rows that are right there is hardly any left to explain
+    formula     any formula in y0, y1, ..., such as the margin y0 - y1: read by the lab's parser, never evaluated
+    function    any callable of outputs (N, m) and of the row that each belongs to (N,), to (N,)
+
+Outputs before a softmax are the better target: its gradient vanishes where the network is sure, and a probability falls
+also when another class rises.
+
+Where t is linear in the outputs, t = c·y, its coefficients (B, m), or the number of the one output that it is, are all
+that is needed, and no graph is built for it.
+
+>>> y = torch.tensor([[1.0, 4.0], [3.0, 2.0]])
+>>> choose("predicted", y).values(y, slice(0, 2))
+tensor([4., 3.])
+>>> choose("y0 - y1", y).values(y, slice(0, 2))
+tensor([-3.,  1.])
 """
 
 from __future__ import annotations
@@ -52,7 +67,7 @@ class Target:
         return rows.index_select(0, self.places[which])
 
     def values(self, outputs: Tensor, which: Which) -> Tensor:
-        """t (..., b) of outputs (..., b, m)."""
+        """t (..., b) of outputs (..., b, m), of which the last axes but one are the rows ``which``."""
         if self.places is not None:
             index = self.places[which].unsqueeze(-1)
             if outputs.ndim == 2:
@@ -63,7 +78,8 @@ class Target:
         return self.function(outputs.reshape(-1, outputs.shape[-1]), owners(outputs, which)).reshape(outputs.shape[:-1])
 
     def seed(self, outputs: Tensor, which: Which) -> Tensor:
-        """∂t/∂y, (..., b, m) or what broadcasts to it."""
+        """∂t/∂y, (..., b, m) or what broadcasts to it, at outputs (..., b, m): what a backward pass begins with. Zeros
+        where t does not depend on y."""
         if self.linear:
             return self.coefficients[which]
         with torch.enable_grad():
@@ -76,7 +92,11 @@ class Target:
 
 
 def owners(points: Tensor, which: Which) -> Tensor:
-    """The row of each point of (..., b, m), flattened: (N,)."""
+    """The row of each point of (..., b, m), flattened: (N,).
+
+    >>> owners(torch.zeros(2, 3, 5), slice(4, 7)).tolist()
+    [4, 5, 6, 4, 5, 6]
+    """
     if isinstance(which, Tensor):
         return which if points.ndim == 2 else which.expand(points.shape[:-1]).reshape(-1)
     rows = torch.arange(which.start or 0, which.stop, device=points.device)
@@ -91,7 +111,19 @@ def choose(
     labels: Tensor | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Target:
-    """The target asked for, of rows with these outputs (B, m); UserError where there is no such thing."""
+    """The target asked for, of rows with these outputs (B, m); UserError where there is no such thing.
+
+    ``names`` (m) are those of the outputs, ``labels`` (B,) those of the rows, ``loss`` takes outputs (N, m) and labels
+    to (N,).
+
+    >>> y = torch.tensor([[1.0, 4.0], [3.0, 2.0]])
+    >>> choose(1, y).places
+    tensor([1, 1])
+    >>> choose("dog", y, names=("cat", "dog")).name
+    'dog'
+    >>> choose("y0 * y1", y).linear
+    False
+    """
     B, m = outputs.shape
     if isinstance(target, Tensor):
         if target.shape != (B,) or target.is_floating_point() or not within(target, m):
@@ -132,6 +164,7 @@ def choose(
 
 
 def within(places: Tensor, m: int) -> bool:
+    """Whether all places (B,) are outputs of m."""
     low, high = places.aminmax()
     return int(low) >= 0 and int(high) < m
 
@@ -145,7 +178,8 @@ def selected(name: str, places: Tensor, outputs: Tensor) -> Target:
 
 
 def written(text: str, outputs: Tensor, names: Sequence[str]) -> Target:
-    """t by a formula in y0, y1, ...: read by the lab's own parser, never evaluated as Python."""
+    """t by a formula in y0, y1, ...: read by the lab's own parser, never evaluated as Python. A formula that is linear
+    and has no constant is t = c·y. UserError, with what there is, for what is no formula in the outputs."""
     B, m = outputs.shape
     try:
         function = formula(

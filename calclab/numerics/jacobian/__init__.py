@@ -1,8 +1,22 @@
 """Jacobians of one point or of many: what is known of the map, a plan, and the ways to carry it out.
 
-    f = of_module(network, x)            # or of_function, or a Map made by hand
-    made = plan(f, points=len(X))        # which way and why
-    J = jacobians(f, X, made)            # (B, m, n), point by point
+    J_ij = ∂f_i/∂x_j,    f: R^n -> R^m,    J (B, m, n) at B points
+
+Forward mode has J a column at a time (n passes), reverse mode a row at a time (m passes); a sequence of layers is a
+product of matrices, a sparse J a few products with sums of columns, and a spectrum needs no J at all. A ``Map`` tells
+what is known of f, ``plan`` chooses by sizes and memory alone, and says why:
+
+>>> import torch
+>>> from calclab.numerics.jacobian import jacobians, of_module, plan
+>>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+>>> X = torch.randn(5, 3, dtype=torch.float64)
+>>> f = of_module(net, X[0])  # or of_function, or a Map made by hand
+>>> made = plan(f, points=len(X))
+>>> made.sentence()  # doctest: +ELLIPSIS
+'the Jacobian is computed as a product of layer Jacobians: a plain sequence of linear layers and activations, 48 ...'
+>>> J = jacobians(f, X, made)
+>>> J.shape, bool((J[0] - torch.func.jacrev(net)(X[0])).abs().max() < 1e-14)
+(torch.Size([5, 2, 3]), True)
 
 `products` and `golub_kahan` find the largest singular values without the matrix.
 """

@@ -1,8 +1,25 @@
 """J as the product of layer Jacobians, J = J_L ... J_2 J_1: no products with unit vectors, no autograd.
 
+    J = S_p W_p S_{p-1} ... W_1 S_0,    S_k = diag φ_k'(z_k)
+
 A linear layer's Jacobian is its weight, shared by all points; an activation's is diagonal, one for each point. The
-order of multiplication is the one with the fewest multiplications (the matrix chain: Cormen et al. 2009, section 15.2),
-of which forward mode (from the right) and reverse mode (from the left) are two.
+order of multiplication is the one with the fewest multiplications (the matrix chain: Cormen et al. 2009, section 15.2,
+O(p³) for p layers), of which forward mode (from the right) and reverse mode (from the left) are two: for the widths
+784-64-64-10 it is reverse mode, for 2-64-64-784 forward. One large product serves all points wherever only what is to
+the left of a weight differs from point to point.
+
+By the parameters ∂f/∂W_k = δ_k ⊗ a_{k-1} and ∂f/∂b_k = δ_k, with δ_k = S_p W_p ... W_{k+1} S_k.
+
+>>> from calclab.numerics.jacobian.layers import Layer
+>>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+>>> layers = [Layer(str(k), m, (), ()) for k, m in enumerate(net)]
+>>> split, cost = order(layers)
+>>> split, cost  # of (1, 3) by (3, 2): 1·3·2
+({(0, 1): 0}, 6)
+>>> x = torch.randn(4, 2)
+>>> J = product(factors(layers, x), split)
+>>> bool((J - torch.vmap(torch.func.jacrev(net))(x)).abs().max() < 1e-6)
+True
 """
 
 from __future__ import annotations
@@ -26,6 +43,8 @@ def linear(layer: Layer) -> bool:
 
 
 def diagonal(layer: Layer) -> bool:
+    """Whether the layer's Jacobian is diagonal: an activation, batch normalisation of rows (B, C) by kept statistics,
+    or what hands on its input."""
     module = layer.module
     return passes(module) or entrywise(module) or (scale(module) is not None and len(layer.before) == 1)
 
@@ -57,7 +76,7 @@ class Factors:
 
 
 def factors(layers: Sequence[Layer], x: Tensor, scratch: dict[int, Tensor] | None = None) -> Factors:
-    """The factors at the points x (B, n)."""
+    """The factors at the points x (B, n): one forward pass, each layer's slope with its value."""
     found = Factors(x, scratch={} if scratch is None else scratch)
     with torch.no_grad():
         for layer in layers:
@@ -81,7 +100,10 @@ def factors(layers: Sequence[Layer], x: Tensor, scratch: dict[int, Tensor] | Non
 
 
 def order(layers: Sequence[Layer]) -> tuple[dict[tuple[int, int], int], int]:
-    """Where to split the weights i..j for the fewest multiplications, and how many those are for one point."""
+    """Where to split the weights i..j for the fewest multiplications, and how many those are for one point.
+
+    cost(i, j) = min over k of cost(i, k) + cost(k + 1, j) + n_i n_{k+1} n_{j+1},    n the widths
+    """
     weights = [layer.module.weight for layer in layers if isinstance(layer.module, nn.Linear)]
     sizes = [weights[0].shape[1], *(w.shape[0] for w in weights)] if weights else []
     cost = {(i, i): 0 for i in range(len(weights))}

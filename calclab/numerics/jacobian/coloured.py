@@ -1,7 +1,19 @@
 """Compressed Jacobians: columns that share no row go together in one product, or rows that share no column.
 
-Curtis, Powell and Reid (1974) for the idea; which go together is known from windows (``windows.py``) or by colouring
-the graph of columns that meet in a row (``pattern.py``).
+    (J s)_i = Σ_{j in colour} J_ij = the one J_ij of that colour in row i,    s the sum of the colour's unit vectors
+
+So that c products, c the number of colours, have all entries of J (Curtis, Powell and Reid 1974); each is read off from
+its place. Which go together is known from windows (``windows.py``) or by colouring the graph of columns that meet in a
+row (``pattern.py``). By columns a product is J s, by forward mode or layer by layer by hand; by rows it is Jᵀ s, by
+reverse mode.
+
+>>> from calclab.numerics.jacobian.pattern import pattern
+>>> f = lambda x: x[1:] * x[:-1]  # each output depends on two neighbours
+>>> seen = pattern([(i, i + 1) for i in range(7)], inputs=8)
+>>> x = torch.arange(1.0, 9.0)
+>>> J = compressed(seen, x, None, f, None)
+>>> seen.colours, J.entries, torch.equal(J.dense(), torch.func.jacrev(f)(x))
+(2, 14, True)
 """
 
 from __future__ import annotations
@@ -34,6 +46,7 @@ class Compressed:
     by_columns: bool
 
     def dense(self, out: Tensor | None = None) -> Tensor:
+        """J (m, n), zero where there is no entry, into ``out`` where it is given."""
         J = self.values.new_zeros(self.shape) if out is None else out.zero_()
         entries = torch.where(self.places >= 0, self.values, 0)
         if self.by_columns:
@@ -66,7 +79,9 @@ def compressed(
     rows: Call | None,
     places: Tensor | None = None,
 ) -> Compressed:
-    """J at x (n,): of ``steps`` where they are known, else of ``call`` (n,) to (m,)."""
+    """J at x (n,): of ``steps`` where they are known, else of ``call`` (n,) to (m,). ``rows`` takes (p, n) to (p, m),
+    for reverse mode with p copies of the point. ``places`` are those of the structure, where they were worked out
+    before."""
     seeds = seen.seeds(x)
     if not seen.by_columns:
         values = pull(rows, x, seeds) if steps is not None and rows is not None else pulled(call, x, seeds)
@@ -76,7 +91,8 @@ def compressed(
 
 
 def push(steps: Sequence[Step], x: Tensor, V: Tensor) -> Tensor:
-    """J V for rows V (p, n) at x (n,): (p, m), each layer linearised by hand."""
+    """J V for rows V (p, n) at x (n,): (p, m), each layer linearised by hand: convolutions and linear layers without
+    their bias, activations by their slopes, max-pooling by the entry that it chose."""
     first = next(step for step in steps if step.sources == (0,))
     found = [(x.detach().reshape(1, *first.before), V.reshape(len(V), *first.before))]
     with torch.no_grad():

@@ -1,7 +1,24 @@
 """The layers of a module that is a plain sequence: each takes what the one before gave, and nothing else is done.
 
+    f = f_L ∘ ... ∘ f_2 ∘ f_1,    J = J_L ... J_2 J_1
+
 Found by one hooked forward pass. What lies between two layers may only be another view of the same memory (a flatten):
-a sum, a product, or a write in place ends the sequence, and then there is none.
+a sum, a product, or a write in place ends the sequence, and then there is none. So nothing is believed of a module's
+class or its children, only of what was done.
+
+>>> x = torch.randn(1, 3)
+>>> plain = nn.Sequential(nn.Linear(3, 4), nn.Flatten(), nn.Tanh())
+>>> [layer.name for layer in sequence(plain, plain, x)]
+['0', '1', '2']
+>>> class Doubled(nn.Module):
+...     def __init__(self):
+...         super().__init__()
+...         self.inner = nn.Linear(3, 3)
+...
+...     def forward(self, x):
+...         return 2 * self.inner(x)
+>>> sequence(Doubled(), Doubled(), x) is None  # something is done beside the layers
+True
 """
 
 from __future__ import annotations
@@ -71,6 +88,8 @@ class Watch:
         return note
 
     def leaf(self, name: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
+        """Notes a layer and hands on a copy of its output; None, and the sequence is broken, where it was given
+        something else than what came last, or several things."""
         fits = len(args) == 1 and isinstance(args[0], Tensor) and isinstance(output, Tensor)
         writes = bool(getattr(module, "inplace", False)) and not passes(module)
         if not (fits and self.same(args[0], self.version + writes)):
@@ -94,6 +113,7 @@ class Watch:
         return memory and tensor.is_contiguous() and last.is_contiguous() and tensor._version == version
 
     def end(self, output: Any) -> None:
+        """The sequence, where the ``output`` is what came last."""
         if not self.done and self.sequential and self.layers and isinstance(output, Tensor):
             self.found = tuple(self.layers) if self.same(output, self.version) else None
         self.done = True
@@ -117,7 +137,14 @@ def entrywise(module: nn.Module) -> bool:
 
 
 def scale(module: nn.Module) -> Tensor | None:
-    """Of batch normalisation that keeps its statistics: γ / √(σ² + ε), one number a channel (C,)."""
+    """Of batch normalisation that keeps its statistics: γ / √(σ² + ε), one number a channel (C,); None of any other
+    layer.
+
+    >>> round(float(scale(nn.BatchNorm1d(2).eval())[0]) ** -2, 6)  # σ² = 1, ε = 1e-5
+    1.00001
+    >>> scale(nn.Linear(2, 2)) is None
+    True
+    """
     if type(module) not in (nn.BatchNorm1d, nn.BatchNorm2d) or module.training:
         return None
     assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
@@ -128,7 +155,11 @@ def scale(module: nn.Module) -> Tensor | None:
 
 
 def slopes(module: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """y and dy/dz, entry by entry, of an entrywise layer at z: as autograd has them, also at kinks."""
+    """y and dy/dz, entry by entry, of an entrywise layer at z (..., w): as autograd has them, also at kinks.
+
+    >>> slopes(nn.ReLU(), torch.tensor([-1.0, 0.0, 2.0]))
+    (tensor([0., 0., 2.]), tensor([0., 0., 1.]))
+    """
     kind = type(module)
     with torch.no_grad():
         if kind is nn.ReLU:
@@ -148,7 +179,12 @@ def slopes(module: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def flops(layer: Layer) -> int:
-    """Multiplications and additions of one row in the layer, about."""
+    """Multiplications and additions of one row in the layer, about: two for each weight that an output reads, one for
+    each output of any other layer.
+
+    >>> flops(Layer("", nn.Linear(10, 5), (10,), (5,)))
+    100
+    """
     weight = getattr(layer.module, "weight", None)
     size = 1
     for length in layer.after:

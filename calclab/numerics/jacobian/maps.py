@@ -1,4 +1,16 @@
-"""What is to be differentiated: y = f(x) for one point or for many, and what is known of how f is made."""
+"""What is to be differentiated: y = f(x) for one point or for many, and what is known of how f is made.
+
+Nothing here computes a Jacobian; it finds what the ways to one need: whether points may go together (rows that do not
+mix, or a program that vmap can follow), the layers of a plain sequence or the steps of a traced program, which outputs
+depend on which inputs, the formula's own derivatives, and what a value costs in time and in memory. Each is looked for
+when it is first asked for.
+
+>>> f = of_module(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(3))
+>>> f.inputs, f.outputs, f.work, [step.kind for step in f.steps]
+(3, 4, 28, ['layer', 'layer'])
+>>> apart(lambda x: x - x.mean(0), torch.randn(2, 3))  # batch statistics mix rows
+False
+"""
 
 from __future__ import annotations
 
@@ -65,12 +77,14 @@ class Map:
 
     @cached_property
     def work(self) -> int:
+        """Multiplications and additions of one value, about."""
         if self.layers is not None:
             return sum(map(flops, self.layers))
         return self.saved // self.itemsize
 
     @cached_property
     def saved(self) -> int:
+        """Bytes that autograd keeps of one point: of a second one, beside what both have in common."""
         if self.rows is None:
             return saved_by(self.call, self.start)
         two = saved_by(self.rows, self.start.expand(2, -1))  # what both have in common are weights
@@ -78,7 +92,9 @@ class Map:
 
 
 def of_function(function: Function, *, together: bool = True) -> Map:
-    """The map of a function, its outputs flattened; points go ``together`` by vmap where its program allows that."""
+    """The map of a function, its outputs flattened; points go ``together`` by vmap where its program allows that. What
+    the formula knows of itself comes along: its derivatives without autograd, and which outputs depend on which
+    variables."""
 
     def call(x: Tensor) -> Tensor:
         return function.call(x).reshape(-1)
@@ -142,7 +158,7 @@ def has_convolutions(module: nn.Module) -> bool:
 
 
 def through(layers: tuple[Layer, ...]) -> Callable[[Tensor], Tensor]:
-    """The layers one after the other, (B, *shape) to (B, *shape)."""
+    """The layers one after the other, (B, *shape) to (B, *shape), each given the shape that it was seen with."""
 
     def call(x: Tensor) -> Tensor:
         for layer in layers:
@@ -153,8 +169,8 @@ def through(layers: tuple[Layer, ...]) -> Callable[[Tensor], Tensor]:
 
 
 def apart(rows: Call, x: Tensor) -> bool:
-    """Whether a point's value and derivative are the same alone and beside others (x: (B, n)); a single one is put
-    beside itself."""
+    """Whether a point's value and derivative are the same alone and beside others (x: (B, n), B > 1): whether ∂y_0/∂x_1
+    is zero."""
     with torch.enable_grad():
         leaf = (x[:2] if len(x) > 1 else x.expand(2, -1)).detach().clone().requires_grad_()
         try:

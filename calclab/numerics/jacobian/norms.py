@@ -1,9 +1,20 @@
 """How much a layer can stretch: L with ‖f(x) - f(y)‖ ≤ L ‖x - y‖ wherever x and y are.
 
-Of linear layers the norm of the matrix, where it is not too large; else bounds that hold: of W those of Gram iteration,
-‖W‖ ≤ ‖(WᵀW)^(2^t)‖_F^(1/2^(t+1)) (Delattre et al. 2023), of a convolution with zeros around the image the norm of the
-circular one on a larger image (below), and of all √(‖A‖_1 ‖A‖_∞). Normalisations of each row divide by √(variance + ε),
-so that they stretch by max|γ| / √ε at most: nearly constant inputs reach that.
+    linear, W                σ_1(W); of a large one ‖(WᵀW)^(2^t)‖_F^(1/2^(t+1)), Gram iteration (Delattre et al. 2023)
+    convolution              σ_1 of its matrix; of a large one the norm of the circular one on a larger image (below)
+    any linear map A         √(‖A‖_1 ‖A‖_∞), the largest sums of |entries| of columns and rows
+    activation               its steepest slope
+    normalisation by rows    max|γ| / √ε, since it divides by √(variance + ε): nearly constant inputs reach that
+    max-pooling              √(how many windows an input can be the largest of)
+
+All of these hold: they are norms, or bounds of them from above. Their product along a path bounds the Lipschitz
+constant of a network (Szegedy et al. 2014, section 4.3). What is not known has None, and is never guessed.
+
+>>> layer = Layer("", nn.Linear(3, 3), (3,), (3,))
+>>> with torch.no_grad():
+...     _ = layer.module.weight.copy_(torch.diag(torch.tensor([1.0, -4.0, 2.0])))
+>>> norm(layer), round(gram(layer.module.weight.detach()), 3), norm(Layer("", nn.Sigmoid(), (3,), (3,)))
+(4.0, 4.0, 0.25)
 """
 
 from __future__ import annotations
@@ -18,7 +29,7 @@ from calclab.numerics.jacobian.windows import geometry
 
 DENSE = 2048  # rows and columns up to which the norm of a layer's matrix is computed
 WORK = 5e9  # operations for the norms at all frequencies
-GRAMS = 8  # squarings: the factor in excess is at most (rank)^(1/2^(GRAMS + 2))
+GRAMS = 8  # squarings: the factor in excess is at most (rank)^(1/2^(GRAMS + 1))
 STEEPEST: dict[type[nn.Module], float] = {  # the largest |slope| of an activation
     **dict.fromkeys((nn.ReLU, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Hardtanh, nn.ReLU6, nn.Softsign), 1.0),
     **{nn.Tanhshrink: 1.0, nn.CELU: 1.0, nn.Sigmoid: 0.25, nn.Hardsigmoid: 0.1666667},
@@ -80,7 +91,8 @@ def steepest(module: nn.Module) -> float | None:
 
 
 def largest(W: Tensor) -> float:
-    """σ_1 of W, or a bound from above."""
+    """σ_1 of W (m, n), or a bound from above. Of a long matrix by the smaller of WᵀW and WWᵀ, in float64, since that
+    squares the condition."""
     if min(W.shape) <= DENSE:
         G = (W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W).double() if max(W.shape) > DENSE else None
         if G is None:
@@ -90,7 +102,12 @@ def largest(W: Tensor) -> float:
 
 
 def gram(W: Tensor) -> float:
-    """Gram iteration (Delattre et al. 2023, algorithm 1), scaled so that nothing overflows."""
+    """Gram iteration (Delattre et al. 2023, algorithm 1), scaled so that nothing overflows: a bound of σ_1 from above,
+
+        σ_1 ≤ ‖G_t‖_F^(1/2^t),  G_0 = W, G_{t+1} = G_tᵀ G_t,
+
+    since ‖G‖_2 ≤ ‖G‖_F and ‖GᵀG‖_2 = ‖G‖_2²; in excess by at most (rank)^(1/2^(t+1)), which falls to 1.
+    """
     A, logarithm, power = W.double(), 0.0, 1
     for _ in range(GRAMS):
         size = A.norm()

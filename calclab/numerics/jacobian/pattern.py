@@ -1,8 +1,17 @@
 """Sparse Jacobians whose structure is known: columns without a common row get one colour, and one product for all.
 
-The columns are the vertices of a graph, joined where they meet in a row (Coleman and Moré 1983); it is coloured
-greedily, the vertices of largest degree first (networkx), and the rows' graph likewise, whichever needs fewer colours.
-A banded matrix of width b needs b colours, whatever its size: three for a tridiagonal one.
+The columns are the vertices of a graph, joined where they meet in a row (Coleman and Moré 1983); a colouring of it is a
+partition into columns that can go together, and the fewest colours are as hard to find as any graph's. It is coloured
+greedily, the vertices of largest degree first (networkx), and the rows' graph likewise, whichever needs fewer products.
+The columns of one row all meet, so that the longest row is a bound from below. A banded matrix of width b needs b
+colours, whatever its size: three for a tridiagonal one.
+
+>>> tridiagonal = [[j for j in (i - 1, i, i + 1) if 0 <= j < 100] for i in range(100)]
+>>> found = pattern(tridiagonal, 100)
+>>> found.colours, found.shape, found.kind
+(3, (100, 100), '0.03 of its entries can differ from zero')
+>>> pattern([range(9)] * 9, 9) is None  # a full matrix is not compressed
+True
 """
 
 from __future__ import annotations
@@ -101,7 +110,8 @@ def pattern(entries: Sequence[Sequence[int]], inputs: int) -> Pattern | None:
 
 
 def coloured(cliques: Sequence[Sequence[int]], count: int) -> tuple[int, ...]:
-    """A colour for each of ``count`` vertices, those of a clique all different."""
+    """A colour for each of ``count`` vertices, those of a clique all different: at most one colour more than the
+    largest degree."""
     import networkx  # type: ignore[import-untyped]
 
     graph = networkx.Graph()
@@ -113,7 +123,11 @@ def coloured(cliques: Sequence[Sequence[int]], count: int) -> tuple[int, ...]:
 
 
 def turned(rows: Sequence[Sequence[int]], count: int) -> tuple[tuple[int, ...], ...]:
-    """The rows of each of ``count`` columns."""
+    """The rows of each of ``count`` columns.
+
+    >>> turned([[0, 2], [2]], 3)
+    ((0,), (), (0, 1))
+    """
     found: list[list[int]] = [[] for _ in range(count)]
     for i, row in enumerate(rows):
         for j in row:

@@ -1,6 +1,25 @@
 """Which way to a Jacobian: decided by shapes and memory, said in words, and left to the user where one is named.
 
-A cost is counted in values of f. A plan depends on nothing that a clock says, so that a run is the same every time.
+A cost is counted in values of f. A plan depends on nothing that a clock says, so that a run is the same every time. In
+this order:
+
+    coloured      a structure saves half of the products or more
+    matrix_free   only the largest singular value is asked for, or J does not fit the memory
+    straight      a short formula of smooth operations has its own derivatives
+    chain         a plain sequence of linear layers and activations is a product of matrices
+    reverse       m ≤ 1.5 n, or a value costs little
+    forward       otherwise
+
+>>> from calclab.numerics.jacobian.maps import of_module
+>>> wide, tall = torch.nn.LayerNorm(8), torch.nn.Sequential(torch.nn.Linear(2, 900), torch.nn.Softmax(1))
+>>> plan(of_module(wide, torch.zeros(8))).way, plan(of_module(tall, torch.zeros(2)), way="forward").why
+('reverse', 'asked for by way')
+>>> plan(of_module(tall, torch.zeros(2)), memory=1000).sentence()
+'the Jacobian is not formed, products with vectors only: its 900 × 2 entries need 0.00687 MB, and memory is 0.000954 MB'
+>>> plan(of_module(tall, torch.zeros(2)), way="coloured")  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+    ...
+calclab.errors.UserError: way=coloured: that is for convolutions, pooling, ... Here there are auto, forward, ...
 """
 
 from __future__ import annotations
@@ -38,6 +57,7 @@ class Plan:
     scratch: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def sentence(self) -> str:
+        """What is said of the way, and why it was chosen."""
         names = {
             "straight": "computed by the formula's own derivatives, without autograd",
             "chain": "computed as a product of layer Jacobians",
@@ -55,7 +75,8 @@ def plan(
     """The plan for J at ``points`` points within ``memory`` bytes beside the model.
 
     ``spectrum``: only the largest singular values are asked for. ``kept``: the result of all points is kept, as one
-    tensor, and ``memory`` is for what comes on top.
+    tensor, and ``memory`` is for what comes on top. UserError for a ``way`` that this map does not allow, and for one
+    that forms a matrix larger than the memory.
     """
     m, n, one = f.outputs, f.inputs, f.outputs * f.inputs * f.itemsize
     allowed = possible(f)
@@ -94,7 +115,7 @@ def possible(f: Map) -> list[str]:
 
 
 def choose(f: Map, allowed: list[str], m: int, n: int, fits: bool, spectrum: bool) -> tuple[str, str]:
-    """The way and the reason."""
+    """The way and the reason, of J (m, n), which ``fits`` the memory or not."""
     seen = f.structure
     best = min(m, FORWARD * n)
     saves = seen is not None and 2 * seen.colours < best and (f.steps is not None or not seen.by_columns)
@@ -121,7 +142,8 @@ def choose(f: Map, allowed: list[str], m: int, n: int, fits: bool, spectrum: boo
 
 
 def room(f: Map, way: str, points: int, one: int, memory: float) -> tuple[int, int, int]:
-    """How many points go together, how many copies or lanes share a pass, and the bytes that this takes."""
+    """How many points go together, how many copies or lanes share a pass, and the bytes that this takes. A part of the
+    memory is for what autograd keeps, and products that go together are not more than a cache holds."""
     if way in ("coloured", "matrix_free"):
         colours = f.structure.colours if f.structure is not None and way == "coloured" else 1
         steps = () if f.steps is None or f.structure is None else f.steps
@@ -155,7 +177,8 @@ def mib(size: float) -> str:
 
 
 def jacobians(f: Map, x: Tensor, made: Plan, out: Tensor | None = None) -> Tensor:
-    """J (B, m, n) at the points x (B, n), in blocks that keep the plan, into one tensor."""
+    """J (B, m, n) at the points x (B, n), in blocks that keep the plan, into one tensor, ``out`` where it is given.
+    Forward mode gives way to reverse where an operation has no forward rule."""
     J = empty(f, x, made) if out is None else out
     if made.way == "coloured":
         return coloured_blocks(f, x, J, made.points)
@@ -190,6 +213,8 @@ def shares(f: Map) -> bool:
 
 
 def coloured_blocks(f: Map, x: Tensor, J: Tensor, points: int) -> Tensor:
+    """Coloured Jacobians at the points x (B, n) into J (B, m, n): of formulas by rows, ``points`` at once through one
+    graph; of others point by point."""
     assert f.structure is not None
     places = f.structure.places(x.device)
     if shares(f) and len(x) > 1:

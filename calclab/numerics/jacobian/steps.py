@@ -1,7 +1,21 @@
 """What a module does, step by step, where it is no plain sequence: layers, sums of what they gave, other shapes.
 
+    result 0 = x,   result k = layer(result i)  |  Σ_i c_i result i + shift  |  the same numbers in another shape
+
 Found by symbolic tracing (Reed et al. 2022, torch.fx), and one pass over two rows for the shapes. A module whose
-program branches on its input has none; what is not among the few operations known here is a step of kind "other".
+program branches on its input has none; what is not among the few operations known here is a step of kind "other". With
+the steps of a residual network its Jacobian's structure (``windows.py``) and a bound of its Lipschitz constant are
+known, which no hook on its modules could tell.
+
+>>> class Residual(nn.Module):
+...     def __init__(self):
+...         super().__init__()
+...         self.inner = nn.Linear(3, 3)
+...
+...     def forward(self, x):
+...         return x + 2 * torch.relu(self.inner(x))
+>>> [(step.kind, step.sources, step.factors) for step in traced(Residual().eval(), torch.zeros(3))]
+[('layer', (0,), ()), ('layer', (1,), ()), ('sum', (2,), (2.0,)), ('sum', (0, 3), (1.0, 1))]
 """
 
 from __future__ import annotations
@@ -46,7 +60,11 @@ class Step(Layer):
 
 
 def of_layers(layers: Sequence[Layer]) -> tuple[Step, ...]:
-    """A plain sequence as steps."""
+    """A plain sequence as steps: result k of layer k, made of result k - 1.
+
+    >>> [step.sources for step in of_layers([Layer("a", nn.Tanh(), (3,), (3,)), Layer("b", nn.ReLU(), (3,), (3,))])]
+    [(0,), (1,)]
+    """
     return tuple(
         Step(layer.name, layer.module, layer.before, layer.after, "layer", (k,)) for k, layer in enumerate(layers)
     )
@@ -74,6 +92,7 @@ def hooked(module: nn.Module) -> bool:
 
 
 def Tracer() -> Any:  # noqa: N802  a class made when it is needed: torch.fx takes time to import
+    """A tracer that takes every module without children as one operation, torch's own or not."""
     from torch import fx
 
     class Leaves(fx.Tracer):  # type: ignore[misc, unused-ignore]
@@ -93,6 +112,7 @@ class Follow:
         self.found: list[Step] = []
 
     def steps(self, graph: Any) -> tuple[Step, ...] | None:
+        """The steps of all nodes; None for several inputs, and where the output is not what was done last."""
         for node in graph.nodes:
             if node.op == "placeholder":
                 if self.places:
@@ -106,6 +126,8 @@ class Follow:
         return None
 
     def run(self, node: Any) -> None:
+        """Carries one node out and notes its step, where it depends on the input. What is written over in place is from
+        then on the new result. ValueError where rows do not stay apart, or only a part of a result is written over."""
         if node.op == "get_attr":
             value: Any = self.module
             for part in node.target.split("."):
@@ -137,6 +159,7 @@ class Follow:
         return fx.node.map_arg(value, lambda node: self.values[node])
 
     def step(self, node: Any, target: Any, sources: list[Any], value: Tensor) -> Step:
+        """The step of a node: the first reader that knows what it does has it."""
         places = tuple(self.places[source] for source in sources)
         operation = Operation(node, target, sources, places, self.values, value)
         for read in (of_layer, of_sum, of_factor, of_shape, of_activation):
@@ -176,6 +199,7 @@ class Operation:
         shift: Tensor | float = 0.0,
         name: str = "",
     ) -> Step:
+        """A step of some kind, from these sources to this result."""
         module = nn.Identity() if module is None else module
         return Step(name or self.node.name, module, self.before, self.after, kind, self.places, factors, shift)
 
