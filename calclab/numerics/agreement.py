@@ -1,4 +1,5 @@
-"""Rows of evidence from two floating-point ways to one number, such as the reverse and the forward mode.
+"""Rows of evidence from two floating-point ways to one number: identities (Σλ = tr H, H = Hᵀ, Σ a = f(x) - f(x₀)), the
+reverse and the forward mode.
 
 Two programs that are equal in exact arithmetic differ in floats by rounding: by a few thousand eps of the numbers'
 size where nothing cancels, by more where something does. So, for a gap |a - b| beside size s = max(|a|, |b|, size):
@@ -28,6 +29,64 @@ from torch import Tensor
 
 from calclab.core import Evidence, Verdict
 from calclab.numerics.tolerance import tolerance_of
+
+
+def identity(
+    quantity: str,
+    method: str,
+    left: Tensor,
+    right: Tensor,
+    step: int,
+    *,
+    tolerance: float | None = None,
+    note: str = "",
+) -> Evidence:
+    """Two ways to one number: consistent when they agree within ``tolerance``, refuted otherwise.
+
+    By default the tolerance is 2^13 eps times the largest entry, and a gap up to sqrt(eps) is called suspect:
+    rounding, magnified by an ill-conditioned problem. An infinite one says that nothing can be told. Entries that are
+    not finite on one side refute nothing: they are undefined, where the others agree.
+    """
+    dtype = left.dtype
+    given = tolerance_of(dtype)
+    left, right = (side.detach().to("cpu", dtype).double().reshape(-1) for side in (left, right))
+    finite = left.isfinite() & right.isfinite()
+    scale = float(left[finite].abs().maximum(right[finite].abs()).max()) if bool(finite.any()) else 0.0
+    allowed = given.identity * scale if tolerance is None else tolerance
+    normal = max(scale, torch.finfo(dtype).tiny)  # below it float numbers have fewer digits the smaller they are
+    suspect = allowed if tolerance is not None else given.identity_suspect * normal
+    if left.numel() == 0:
+        return Evidence(step, quantity, method, 0.0, 0.0, 0.0, 0.0, allowed, Verdict.CONSISTENT, "no entries")
+    gaps = torch.where(finite, (left - right).abs(), 0.0)
+    i = int(gaps.argmax())
+    gap = float(gaps[i])
+    verdict = Verdict.CONSISTENT if gap <= allowed else Verdict.SUSPECT if gap <= suspect else Verdict.REFUTED
+    if allowed == inf and bool(finite.all()):
+        verdict, note = Verdict.INCONCLUSIVE, note or "rounding can move these numbers by any amount"
+    if verdict is not Verdict.REFUTED and not bool(finite.all()):
+        same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN
+        i = int((finite if bool(same.all()) else same).double().argmin())
+        gap, verdict, note = abs(float(left[i] - right[i])), Verdict.UNDEFINED, note or "not finite"
+    bound = gap if bool(finite.all()) else inf
+    return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, bound, allowed, verdict, note)
+
+
+def beside(proof: Sequence[Evidence], rows: Sequence[Evidence]) -> list[Evidence]:
+    """Identities between float programs, after the ``proof`` of the same numbers: where it decides, they refute
+    nothing. What differs then is how the other program rounds.
+    """
+    if all(row.verdict in (Verdict.INCONCLUSIVE, Verdict.CONSISTENT) for row in proof):
+        return list(rows)
+    note = "another float program gives another number here: the proof decides"
+    return [
+        replace(row, verdict=Verdict.INCONCLUSIVE, note=note) if row.verdict is Verdict.REFUTED else row for row in rows
+    ]
+
+
+def worst(evidence: Iterable[Evidence]) -> Verdict:
+    """The worst verdict among the rows, in the order of ``Verdict``; without any row inconclusive."""
+    order = list(Verdict)
+    return max((row.verdict for row in evidence), key=order.index, default=Verdict.INCONCLUSIVE)
 
 
 def compare(

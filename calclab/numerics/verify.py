@@ -5,12 +5,12 @@ theorem, forward mode and Richardson differences (``estimate.py``), which can re
 
     formula     certified, or suspect, refuted, inconclusive, undefined beside a proof (``judge.py``)
     callable    consistent at best; a derivative that is not finite is measured from both sides (``measured.py``)
-    identities  two float programs for one number: Σλ = tr H, H = Hᵀ, Σ a = f(x) - f(x₀)
 
-A topic calls ``check_...`` for what it reports and ``worst`` for the verdict of all. Cost: for a formula, one
+A topic calls ``check_...`` for what it reports and ``agreement.worst`` for the verdict of all. Cost: for a formula, one
 enclosure; for a callable, about 140 values of it and a pass of the forward mode, in three directions.
 
->>> import calclab
+>>> import calclab, torch
+>>> from calclab.numerics.agreement import worst
 >>> f = calclab.formula("x**2 + 3*x*y", at=[1, 2])
 >>> worst(check_gradient(f, f.start, torch.tensor([8.0, 3.0], dtype=torch.float64), 0)).word
 'certified'
@@ -21,17 +21,15 @@ enclosure; for a callable, about 140 values of it and a pass of the forward mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
 
-import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
 from calclab.numerics import certify, estimate, kinks, measured
+from calclab.numerics.agreement import identity
 from calclab.numerics.kinks import Gap
-from calclab.numerics.tolerance import tolerance_of
 
 
 def check_value(function: Function, x: Tensor, value: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
@@ -131,61 +129,3 @@ def best_known(function: Function, x: Tensor, order: int, number: Tensor, gaps: 
     exact = function.exact
     base = number.double() if exact is None else exact.enclose(x, order).mid.reshape(number.shape)
     return kinks.filled(base, gaps)
-
-
-def identity(
-    quantity: str,
-    method: str,
-    left: Tensor,
-    right: Tensor,
-    step: int,
-    *,
-    tolerance: float | None = None,
-    note: str = "",
-) -> Evidence:
-    """Two ways to one number: consistent when they agree within ``tolerance``, refuted otherwise.
-
-    By default the tolerance is 2^13 eps times the largest entry, and a gap up to sqrt(eps) is called suspect:
-    rounding, magnified by an ill-conditioned problem. An infinite one says that nothing can be told. Entries that are
-    not finite on one side refute nothing: they are undefined, where the others agree.
-    """
-    dtype = left.dtype
-    given = tolerance_of(dtype)
-    left, right = (side.detach().to("cpu", dtype).double().reshape(-1) for side in (left, right))
-    finite = left.isfinite() & right.isfinite()
-    scale = float(left[finite].abs().maximum(right[finite].abs()).max()) if bool(finite.any()) else 0.0
-    allowed = given.identity * scale if tolerance is None else tolerance
-    normal = max(scale, torch.finfo(dtype).tiny)  # below it float numbers have fewer digits the smaller they are
-    suspect = allowed if tolerance is not None else given.identity_suspect * normal
-    if left.numel() == 0:
-        return Evidence(step, quantity, method, 0.0, 0.0, 0.0, 0.0, allowed, Verdict.CONSISTENT, "no entries")
-    gaps = torch.where(finite, (left - right).abs(), 0.0)
-    i = int(gaps.argmax())
-    gap = float(gaps[i])
-    verdict = Verdict.CONSISTENT if gap <= allowed else Verdict.SUSPECT if gap <= suspect else Verdict.REFUTED
-    if allowed == inf and bool(finite.all()):
-        verdict, note = Verdict.INCONCLUSIVE, note or "rounding can move these numbers by any amount"
-    if verdict is not Verdict.REFUTED and not bool(finite.all()):
-        same = (left == right) | (left.isnan() & right.isnan())  # infinities of one sign agree; so do two NaN
-        i = int((finite if bool(same.all()) else same).double().argmin())
-        gap, verdict, note = abs(float(left[i] - right[i])), Verdict.UNDEFINED, note or "not finite"
-    bound = gap if bool(finite.all()) else inf
-    return Evidence(step, quantity, method, float(left[i]), float(right[i]), gap, bound, allowed, verdict, note)
-
-
-def beside(proof: Sequence[Evidence], rows: Sequence[Evidence]) -> list[Evidence]:
-    """Identities between float programs, after the ``proof`` of the same numbers: where it decides, they refute
-    nothing. What differs then is how the other program rounds.
-    """
-    if all(row.verdict in (Verdict.INCONCLUSIVE, Verdict.CONSISTENT) for row in proof):
-        return list(rows)
-    note = "another float program gives another number here: the proof decides"
-    return [
-        replace(row, verdict=Verdict.INCONCLUSIVE, note=note) if row.verdict is Verdict.REFUTED else row for row in rows
-    ]
-
-
-def worst(evidence: Iterable[Evidence]) -> Verdict:
-    """The worst verdict among the rows, in the order of ``Verdict``; without any row inconclusive."""
-    order = list(Verdict)
-    return max((row.verdict for row in evidence), key=order.index, default=Verdict.INCONCLUSIVE)

@@ -12,9 +12,10 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Answer, Bars, Evidence, Function, Heatmap, Labels, Picture, State, Values, Verdict
 from calclab.errors import UserError
+from calclab.numerics.agreement import identity, worst
 from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import NoSecondDerivative, dense_hessian, hessian, value_and_gradient
-from calclab.numerics.verify import check_gradient, check_hessian, check_value, identity, known, worst
+from calclab.numerics.verify import check_gradient, check_hessian, check_value, known
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import OneLook

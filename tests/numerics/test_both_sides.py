@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function, Verdict
+from calclab.numerics.agreement import worst
 from calclab.numerics.operators import dense_hessian, value_and_gradient
-from calclab.numerics.verify import check_gradient, check_hessian, known, worst
+from calclab.numerics.verify import check_gradient, check_hessian, known
 from calclab.subject.formula import formula
 
 Call = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calclab.core import Verdict
-from calclab.numerics.verify import identity, worst
+from calclab.numerics.agreement import identity, worst
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e100])

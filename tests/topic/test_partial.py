@@ -48,7 +48,7 @@ def test_a_wrong_second_derivative_shows_as_asymmetry(walk):
     topic = partials(subject=Function("skewed", Skewed.apply, start, ("x", "y")))
     state, values = topic.step(topic.init(), 0)
     assert values["asymmetry"] == 2
-    from calclab.numerics.verify import identity
+    from calclab.numerics.agreement import identity
 
     H = state["mixed_partials"]
     assert identity("mixed", "symmetry", H, H.T, 0).verdict is Verdict.REFUTED

@@ -38,10 +38,8 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from calclab.numerics.krylov.basis import combined, grown, orthonormal, turned
-from calclab.numerics.krylov.goal import Goal
-from calclab.numerics.krylov.inner import gaussian, norm, orthogonalise
-from calclab.numerics.krylov.ritz import Pairs, Ritz, ritz
+from calclab.numerics.krylov.basis import combined, gaussian, grown, norm, orthogonalise, orthonormal, turned
+from calclab.numerics.krylov.ritz import Goal, Pairs, Ritz, ritz
 from calclab.numerics.krylov.undetected_eigenvalues import bounds_on_others
 from calclab.numerics.operators import LinearOperator
 

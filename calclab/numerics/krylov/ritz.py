@@ -1,4 +1,4 @@
-"""Ritz pairs: what a basis says of eigenvalues, and how far each can be off.
+"""Ritz pairs: what a basis says of eigenvalues, how far each can be off, and which are near enough to what is wanted.
 
 A basis V with orthonormal rows has been multiplied, A Vᵀ = Vᵀ H + Uᵀ B, with U orthonormal and orthogonal to V; H and B
 are inner products, measured. For H s = λ s, y = Vᵀ s has ‖A y - λ y‖² = ‖H s - λ s‖² + ‖B s‖², and some eigenvalue of A
@@ -9,6 +9,7 @@ error (theorem 11.7.1), but the true gap is unknown: an estimate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -72,3 +73,56 @@ def ritz(H: Tensor, B: Tensor, noise: float) -> Ritz:
     rough = torch.linalg.vector_norm(H @ S - S * λ, dim=0)
     residuals = torch.hypot(rough, torch.linalg.vector_norm(B @ S, dim=0)) + noise * scale
     return Ritz(λ, S, residuals, scale, noise, rough)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The ``top`` largest and ``bottom`` smallest eigenvalues, to residuals of ``tol`` of the largest |λ|, or, if it is
+    given, to an estimated error of ``accuracy`` of it."""
+
+    top: int
+    bottom: int
+    tol: float
+    accuracy: float | None
+
+    def close(self, found: Ritz) -> Tensor:
+        """Which pairs (m,) are near enough to what they stand for: within ``tol``, or all that rounding allows."""
+        near = found.residuals <= torch.maximum(max(self.tol, 2 * found.noise) * found.scale, 2 * found.rough)
+        if self.accuracy is not None:
+            near = near | (found.estimates() <= self.accuracy * found.scale)
+        return near
+
+    def far(self, found: Ritz) -> Tensor:
+        """Which Ritz pairs (m,) are wanted and not yet near enough."""
+        wanted = torch.zeros_like(found.values, dtype=torch.bool)
+        wanted[found.ends(self.top, self.bottom)] = True
+        return wanted & ~self.close(found)
+
+    def troubles(self, found: Ritz) -> Tensor:
+        """Which Ritz pairs (m,) keep the wanted ones from standing: those far off, and others that may overtake."""
+        m, λ, reach = len(found.values), found.values, found.residuals
+        slack = max(self.tol, 2 * found.noise) * found.scale
+        trouble = self.far(found)
+        if 0 < self.top < m:
+            trouble[: m - self.top] |= (λ + reach)[: m - self.top] > λ[m - self.top] + slack
+        if 0 < self.bottom < m:
+            trouble[self.bottom :] |= (λ - reach)[self.bottom :] < λ[self.bottom - 1] - slack
+        return trouble
+
+    def missed_at_a_glance(self, H: Tensor, B: Tensor, noise: float) -> bool:
+        """Whether some pair wanted is not near enough, rounding of the products aside; False tells nothing.
+
+        A few operations instead of all that `troubles` takes, since it is asked after every product.
+        """
+        λ, S = torch.linalg.eigh(H)
+        residuals: list[float] = torch.linalg.vector_norm(B @ S, dim=0).tolist()
+        values: list[float] = λ.tolist()
+        m, scale = len(values), max(-values[0], values[-1])
+        near = max(self.tol, 2 * noise) * scale
+        fine = -1.0 if self.accuracy is None else self.accuracy * scale
+        for i in (*range(max(0, m - self.top), m), *range(min(self.bottom, m))):
+            if residuals[i] > max(near, fine):
+                gap = min(values[i] - values[i - 1] if i else inf, values[i + 1] - values[i] if i + 1 < m else inf)
+                if residuals[i] ** 2 > fine * gap:
+                    return True
+        return False

@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from calclab.core import Answer, Bars, Curves, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
-from calclab.numerics.verify import check_gradient, identity
+from calclab.numerics.agreement import identity
+from calclab.numerics.verify import check_gradient
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Answer, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Values, Verdict
+from calclab.numerics.agreement import beside, identity
 from calclab.numerics.operators import dense_jacobian
-from calclab.numerics.verify import beside, check_gradient, check_jacobian, check_value, identity
+from calclab.numerics.verify import check_gradient, check_jacobian, check_value
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.proven import Proven, proven

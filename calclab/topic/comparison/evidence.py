@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from calclab.core import Evidence, Point, State
+from calclab.numerics.agreement import identity
 from calclab.numerics.operators import loss_and_gradient
-from calclab.numerics.verify import check_gradient, check_value, identity
+from calclab.numerics.verify import check_gradient, check_value
 from calclab.optimizer import spent
 from calclab.topic.comparison.walks import Walks
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, State, Verdict
+from calclab.numerics.agreement import identity
 from calclab.numerics.differences import richardson
 from calclab.numerics.krylov import Mean, Pairs, Probes
 from calclab.numerics.krylov.student import quantile
 from calclab.numerics.operators import LinearOperator, value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of, symmetric
 from calclab.numerics.tolerance import RICHARDSON, tolerance_of
-from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, identity
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian
 from calclab.topic.hessian.problem import CurvatureProblem
 from calclab.topic.hessian.stages import unpacked, unpacked_mean
 from calclab.topic.rounding import slack

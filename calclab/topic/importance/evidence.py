@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
+from calclab.numerics.agreement import identity
 from calclab.numerics.operators import dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import check_gradient, check_jacobian, identity
+from calclab.numerics.verify import check_gradient, check_jacobian
 from calclab.subject.network import Network
 from calclab.topic.importance.methods import COMPLETE
 from calclab.topic.importance.problem import ImportanceProblem

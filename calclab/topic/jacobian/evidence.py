@@ -9,17 +9,11 @@ from torch import Tensor
 
 from calclab.core import Ball, Evidence, Function, Verdict
 from calclab.numerics import certify, operators
+from calclab.numerics.agreement import beside, identity
 from calclab.numerics.differences import richardson
 from calclab.numerics.jacobian import Products
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import (
-    beside,
-    check_gradient,
-    check_jacobian,
-    check_singular_values,
-    check_value,
-    identity,
-)
+from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value
 from calclab.topic.rounding import slack
 
 

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics import operators
+from calclab.numerics.agreement import identity
 from calclab.numerics.jacobian import Map, golub_kahan, jacobians, of_module, plan, products
 from calclab.numerics.jacobian.coloured import tangent
 from calclab.numerics.jacobian.layers import entrywise, passes, scale
 from calclab.numerics.jacobian.steps import hooked
-from calclab.numerics.verify import check_jacobian, identity
+from calclab.numerics.verify import check_jacobian
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from calclab.core import Answer, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
+from calclab.numerics.agreement import identity
 from calclab.numerics.jacobian import Plan, compressed, golub_kahan
-from calclab.numerics.verify import identity
 from calclab.topic.base import Method
 from calclab.topic.jacobian import answer, evidence, measures, pictures
 from calclab.topic.jacobian.lipschitz import Bound, bound

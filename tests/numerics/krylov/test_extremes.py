@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.krylov import Extremes
-from calclab.numerics.krylov.inner import orthogonalise
+from calclab.numerics.krylov.basis import orthogonalise
 from calclab.numerics.operators import LinearOperator
 
 
