@@ -86,7 +86,7 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
 
 def due(topic: Topic, k: int) -> bool:
     """Whether evidence is gathered at step k: one of the first steps, or of as many spread over the rest."""
-    half = max(1, topic.checks // 2)
+    half = max(1, topic.evidence_steps // 2)
     return k < half or k % max(1, -(-topic.steps // half)) == 0
 
 

@@ -14,7 +14,7 @@ class UserError(ValueError):
     """A mistake of the user's. Its text says what was given, what is allowed and what to type instead."""
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line, with the file and line of the user's code that it came through, where it did."""
     said = [line.strip() for line in (getattr(error, "msg", "") or str(error)).splitlines() if line.strip()]
     text = type(error).__name__ + (f": {said[0]}" if said else "")

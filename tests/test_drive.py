@@ -19,7 +19,7 @@ class Halving:
     steps: int
     tol: float = 0.0
     broken: int = -1
-    checks: int = 4
+    evidence_steps: int = 4
 
     def init(self) -> State:
         return {"x": torch.tensor(2.0)}

@@ -48,7 +48,7 @@ def knobs() -> Iterator[tuple[str, Knob]]:
 
 
 def test_what_a_refusal_tells_to_type_can_be_pasted_and_is_right() -> None:
-    examples = {f"{key}={knob.typed}": (key, knob) for key, knob in knobs()}
+    examples = {f"{key}={knob.typed_example}": (key, knob) for key, knob in knobs()}
     words = through_bash(" ".join(examples))
     assert len(words) == len(examples)
     for word, (key, knob) in zip(words, examples.values(), strict=True):

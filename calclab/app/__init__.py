@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         check_readable(words)
-        sys.path.insert(0, here())  # a user's own my.module.Net is found, also by the console script
+        sys.path.insert(0, current_folder())  # a user's own my.module.Net is found, also by the console script
         if "-h" in words or "--help" in words:
             from calclab.app.help import page
 
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from calclab.app.signals import answered
 
         with answered(aloud=ranks.first()):
-            return ranks.together(lambda: run(words))
+            return ranks.as_rank(lambda: run(words))
     except UserError as mistake:
         return say(str(mistake), 2)
     except KeyboardInterrupt as interrupt:  # before a run has begun, or the second one
@@ -70,7 +70,7 @@ def run(words: Sequence[str]) -> int:
     from calclab.app import ranks
     from calclab.app.sweep import nursery
 
-    if ranks.wanted():
+    if ranks.several():
         raise UserError("a sweep shares out jobs, not rows. Leave torchrun out: python -m calclab -m ...")
     nursery.start(words)  # before Hydra is imported: the two take place side by side
     from calclab.app.sweep.multirun import sweep
@@ -83,14 +83,14 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     """One run, with a progress bar and a summary; a finished one is shown again."""
     gc.disable()  # nothing of the imports is garbage: looking for it costs a tenth of the start
     from calclab.app import ranks
-    from calclab.app.compose import compose, plain
+    from calclab.app.compose import compose, lab_config
     from calclab.app.request import ask
     from calclab.app.words import prepare
     from calclab.text import show
 
     overrides = prepare(asked)
     config = compose(overrides)
-    request = ask(plain(config), dict(config.hydra.runtime.choices), overrides, words)
+    request = ask(lab_config(config), dict(config.hydra.runtime.choices), overrides, words)
     record = request.finished()
     if record is None:
         from calclab.app.compute import compute
@@ -136,7 +136,7 @@ def check_readable(words: Sequence[str]) -> None:
             raise UserError(f"cannot read {shortened(quoted(word))}: it is not in UTF-8. Type it in UTF-8") from None
 
 
-def here() -> str:
+def current_folder() -> str:
     """The current folder; UserError where it has been removed."""
     try:
         return os.getcwd()

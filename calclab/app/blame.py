@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from calclab.errors import UserError, origin, raised, told
+from calclab.errors import UserError, error_line, origin, raised
 
 
 def blame(error: BaseException, config: Mapping[str, Any]) -> UserError | None:
@@ -23,11 +23,11 @@ def blame(error: BaseException, config: Mapping[str, Any]) -> UserError | None:
     if isinstance(error, KeyboardInterrupt) and not raised(error):
         return None
     if not isinstance(error, Exception):
-        return UserError(f"{whose(config)} raised {told(error)}, and a run ends by itself. Take it out there")
+        return UserError(f"{whose(config)} raised {error_line(error)}, and a run ends by itself. Take it out there")
     if origin(error):
-        return UserError(f"{whose(config)} raised {told(error)}. Mend it there, and type the same command")
+        return UserError(f"{whose(config)} raised {error_line(error)}. Mend it there, and type the same command")
     if named and (where == "torch" or where in dict(named)):
-        return UserError(f"{whose(config)}: {where} raised {told(error)}")
+        return UserError(f"{whose(config)}: {where} raised {error_line(error)}")
     return None
 
 

@@ -64,7 +64,7 @@ def built(request: Request) -> Job:
         check_form(config["claims"])
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     where, note = device(config["device"], config["dtype"])
-    where = ranks.own(where)
+    where = ranks.own_device(where)
     about = subject(config, request.choices, where)
     method = topic(config, about)
     if work(about, config.get("batch")) > LARGE:

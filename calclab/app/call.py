@@ -15,7 +15,7 @@ def run(*words: str) -> Run:
 
     Raises UserError where the command line would say so, and for a sweep, which is many runs.
     """
-    from calclab.app.compose import compose, plain
+    from calclab.app.compose import compose, lab_config
     from calclab.app.request import ask
     from calclab.app.words import prepare
     from calclab.archive.run import read_run
@@ -24,7 +24,7 @@ def run(*words: str) -> Run:
         raise UserError("a sweep is many runs. Type python -m calclab -m ..., then calclab.load('outputs')")
     ready = prepare(list(words))
     config = compose(ready)
-    request = ask(plain(config), dict(config.hydra.runtime.choices), ready, list(words))
+    request = ask(lab_config(config), dict(config.hydra.runtime.choices), ready, list(words))
     if request.finished() is None:
         from calclab.app.compute import compute
 

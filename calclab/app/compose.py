@@ -36,7 +36,7 @@ def compose(words: Sequence[str]) -> DictConfig:
     return config
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def lab_config(config: DictConfig) -> dict[str, Any]:
     """The lab's part of a configuration, resolved, as dicts, lists and scalars."""
     if odd := [key for key in config if not isinstance(key, str)]:
         raise UserError(f"{odd[0]!r}: there is no such knob; a study names them by texts.")

@@ -102,7 +102,9 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
     with alone():  # other ranks take no part in this
         state = scan.state if scan is not None else {}
         status = 2 if mistake else record.exit_status(outcome)
-        made = record.write(job, folder, outcome, sinks, lambda: ledger.leave(partial(job.topic.leave, state)), status)
+        made = record.write(
+            job, folder, outcome, sinks, lambda: ledger.write(partial(job.topic.write_artifacts, state)), status
+        )
     if mistake is not None and refused and new and not pause.blocks:
         shutil.rmtree(folder, ignore_errors=True)
         raise mistake

@@ -29,7 +29,13 @@ LENGTH = 80  # of the readable part
 BYTES = 200  # of it, where letters are not ASCII: names of files end at 255
 DIGITS = 12  # of the digest
 PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an instant
-ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every", "oc.env")  # knobs that do not change what is computed
+WITHOUT_EFFECT = (
+    "outputs",
+    "rerun",
+    "fail_fast",
+    "checkpoint_every",
+    "oc.env",
+)  # knobs that do not change what is computed
 FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
 CODE = ("_target_", "callable", "loss")  # knobs that may hold a dotted path
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
@@ -96,10 +102,10 @@ class Place:
                     " result.",
                     self.folder,
                 )
-            other = self.folder.parent / told(mine.before().get("folder"))
+            other = self.folder.parent / folder_name(mine.before().get("folder"))
             if other.name[-DIGITS:] == self.digest and other.is_dir() and not self.folder.is_dir():
                 raise BusyError(f"{other} is this run, begun meanwhile. The same command now finds it.", other)
-            mine.say({**here(), "folder": self.folder.name})
+            mine.say({**this_process(), "folder": self.folder.name})
             yield settle(self.aside, self.folder, FINISHED)
 
 
@@ -115,7 +121,7 @@ def holder(lock: Path) -> str:
     return f"process {who['pid']} on {who['host']}" if {"pid", "host"} <= who.keys() else "another process"
 
 
-def told(name: object) -> str:
+def folder_name(name: object) -> str:
     """A name that can be a folder's in a claim; nothing where the claim is damaged."""
     return name if isinstance(name, str) and not {"/", "\0"} & set(name) else ""
 
@@ -125,7 +131,7 @@ def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place
     files = contents(config)
     if code := set(code_paths(config)):
         files |= sources(code)
-    asked = {key: value for key, value in config.items() if key not in ASIDE}
+    asked = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
     text = json.dumps([asked, files], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     outputs = Path(config["outputs"])
@@ -182,7 +188,7 @@ def owner(path: str | os.PathLike[str]) -> str:
 
 def name(words: Sequence[str]) -> str:
     """The overrides as a folder can be called: ``lr=0.05,function=booth``."""
-    readable = ",".join(word for word in words if word.partition("=")[0] not in ("topic", *ASIDE))
+    readable = ",".join(word for word in words if word.partition("=")[0] not in ("topic", *WITHOUT_EFFECT))
     for plain, safe in (("/", "-"), ("**", "^"), ("*", "·")):
         readable = readable.replace(plain, safe)
     return re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].encode()[:BYTES].decode(errors="ignore").strip(".,")
@@ -218,6 +224,6 @@ def code_paths(node: Any) -> Iterator[str]:
             yield from code_paths(value)
 
 
-def here() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
     """Who is computing."""
     return {"pid": os.getpid(), "host": platform.node()}

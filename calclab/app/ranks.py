@@ -30,47 +30,47 @@ WORD, DONE = "calclab/word", "calclab/done"
 _store: Any = None  # torch's store of keys and values, kept by torchrun
 
 
-def wanted() -> bool:
+def several() -> bool:
     """Was this process started as one of several?"""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def first() -> bool:
     """Is this the process that writes and speaks?"""
-    return not wanted() or os.environ["RANK"] == "0"
+    return not several() or os.environ["RANK"] == "0"
 
 
-def together(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
+def as_rank(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
     """Do ``action`` as one rank of several (or alone) and return the exit status. Errors are said once, not by all."""
-    if not wanted():
+    if not several():
         return action()
     from calclab.subject.distributed import RankError
 
-    join(patience)
+    join_group(patience)
     try:
         status = action()
     except Exception as error:
-        tell(error)
-        leave()
+        leave_word(error)
+        leave_group()
         shared = isinstance(error, UserError | RankError)  # the first rank meets it too, or is what it is about
         if not shared or (first() and isinstance(error, UserError)):
             raise
-        if first() or not settled():  # otherwise the first rank says it
+        if first() or not first_is_done():  # otherwise the first rank says it
             warn(describe(error))
         return 2 if isinstance(error, UserError) else 1
     except BaseException:
-        leave()
+        leave_group()
         raise
-    leave()
+    leave_group()
     return status
 
 
-def join(patience: timedelta) -> None:
+def join_group(patience: timedelta) -> None:
     """Meet the other ranks at the address that torchrun names."""
     global _store
     import torch
     import torch.distributed as dist
-    import torch.distributed.nn.functional  # imported later, its default arguments would hold the group: see leave
+    import torch.distributed.nn.functional  # imported later, its defaults would hold the group: see leave_group
     from torch.distributed.rendezvous import rendezvous
 
     both = torch.cuda.is_available() and dist.is_nccl_available()
@@ -79,7 +79,7 @@ def join(patience: timedelta) -> None:
     dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=patience)
 
 
-def leave() -> None:
+def leave_group() -> None:
     """Leave the group; the first rank says that it has nothing more to do.
 
     Gloo's threads end with the last reference to the group. One that outlives it may abort the interpreter as it ends.
@@ -92,11 +92,11 @@ def leave() -> None:
     dist.destroy_process_group()
 
 
-def own(device: torch.device) -> torch.device:
+def own_device(device: torch.device) -> torch.device:
     """The device of this rank, where ``device`` is what the run asks for."""
     import torch
 
-    if not wanted() or device.type == "cpu":
+    if not several() or device.type == "cpu":
         return device
     if device.type != "cuda":
         raise UserError(f"device={device.type} cannot be shared by several processes. Type device=cpu")
@@ -111,7 +111,7 @@ def own(device: torch.device) -> torch.device:
 
 def agree(value: T) -> T:
     """The first rank's ``value`` on every rank, its tensors on the device of each; alone, ``value`` itself."""
-    if not wanted():
+    if not several():
         return value
     import torch
     import torch.distributed as dist
@@ -133,7 +133,7 @@ def agree(value: T) -> T:
     return received
 
 
-def tell(error: Exception) -> None:
+def leave_word(error: Exception) -> None:
     """Leave word of what ended this rank, for the others; the first word stands."""
     from calclab.subject.distributed import RankError
 
@@ -150,11 +150,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, RankError):
-        return f"another process has ended the run: {word}" if (word := heard()) else str(error)
+        return f"another process has ended the run: {word}" if (word := word_left()) else str(error)
     return f"{type(error).__name__}: {error}"
 
 
-def heard() -> str:
+def word_left() -> str:
     """The word that a failed rank has left, or nothing."""
     try:
         return _store.get(WORD).decode() if _store is not None and _store.check([WORD]) else ""
@@ -162,7 +162,7 @@ def heard() -> str:
         return ""
 
 
-def settled() -> bool:
+def first_is_done() -> bool:
     """Wait until the first rank is done, for a while; False where it never says so."""
     until = time.monotonic() + GRACE
     try:

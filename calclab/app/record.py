@@ -14,11 +14,11 @@ from typing import Any
 from calclab import checkpoint
 from calclab.app.blame import blame
 from calclab.app.build import Job
-from calclab.app.place import FINISHED, here
+from calclab.app.place import FINISHED, this_process
 from calclab.app.ranks import describe
 from calclab.archive.folder import write_record
 from calclab.core import Columns, Evidence, Outcome, Run, Scan, Sink, Status, Verdict
-from calclab.report.outcome import lines, outcome_dict, plain
+from calclab.report.outcome import json_value, lines, outcome_dict
 from calclab.report.summary import SummarySink
 from calclab.sink.csv import CsvSink
 from calclab.sink.memory import MemorySink
@@ -98,7 +98,7 @@ def identity(job: Job) -> dict[str, Any]:
     """What tells a run from others, and its configuration."""
     request = job.request
     asked = {"choices": dict(request.choices), "asked": list(request.overrides)}
-    return {"digest": request.place.digest, "config": plain(job.run.config), **asked}
+    return {"digest": request.place.digest, "config": json_value(job.run.config), **asked}
 
 
 def running(job: Job, run: Run, step: int, seconds: float) -> None:
@@ -111,9 +111,9 @@ def running(job: Job, run: Run, step: int, seconds: float) -> None:
         "steps": step,
         "seconds": seconds,
         "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),
-        "provenance": plain(job.provenance),
+        "provenance": json_value(job.provenance),
     }
-    write_record(run.folder, {**made, **here(), **identity(job)})
+    write_record(run.folder, {**made, **this_process(), **identity(job)})
 
 
 def write(

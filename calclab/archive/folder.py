@@ -173,11 +173,11 @@ class Ledger:
             say_moved(self._folder, add(self._folder, new))
             self._known.update(new)
 
-    def leave(self, leave: Callable[[Path], None]) -> None:
-        """Files whose names are known when they are made: what ``leave`` writes into the folder that it is given."""
+    def write(self, files: Callable[[Path], None]) -> None:
+        """Files whose names are known when they are made: what ``files`` writes into the folder that it is given."""
         aside = self._folder / LEAVING
         aside.mkdir(exist_ok=True)
-        leave(aside)
+        files(aside)
         left = sorted(os.listdir(aside))
         self.name(left)
         for name in left:

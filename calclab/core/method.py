@@ -24,7 +24,7 @@ class Topic(Protocol):
     def steps(self) -> int: ...
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         """At about how many of the steps evidence is gathered; the last is always among them."""
         ...
 
@@ -60,7 +60,7 @@ class Topic(Protocol):
         """What the user should know before the run starts, a sentence each."""
         ...
 
-    def leave(self, state: State, folder: Path) -> None:
+    def write_artifacts(self, state: State, folder: Path) -> None:
         """Write what other runs may want of the state after the last step, such as weights."""
         ...
 

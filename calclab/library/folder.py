@@ -13,7 +13,7 @@ from calclab.app.provenance import provenance
 from calclab.archive.folder import write_record
 from calclab.core import Columns, Outcome, Run
 from calclab.errors import UserError
-from calclab.report.outcome import plain
+from calclab.report.outcome import json_value
 
 
 def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, bytes]) -> Path:
@@ -31,6 +31,6 @@ def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, byte
         sink.close(outcome)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    identity = {"config": plain(run.config)}
+    identity = {"config": json_value(run.config)}
     write_record(folder, record.content(run, outcome, identity, record.exit_status(outcome)))
     return folder

@@ -136,7 +136,7 @@ def artifacts(method: Topic, state: Any) -> dict[str, bytes]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        method.leave(state, Path(folder))
+        method.write_artifacts(state, Path(folder))
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 

@@ -16,7 +16,7 @@ from calclab.core import Column, Columns, Evidence, Outcome, Run
 from calclab.library import display
 from calclab.library.bounds import Bound, bounds
 from calclab.library.figures import Figures
-from calclab.report.outcome import plain as written
+from calclab.report.outcome import json_value as written
 from calclab.report.outcome import worst
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Data
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 from calclab.network.attention import make_recurrent_plain
 from calclab.network.own import own_copy, unwrapped
 
@@ -41,7 +41,7 @@ def build(
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the network could not be made: {told(error)}") from error
+        raise UserError(f"the network could not be made: {error_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise UserError(
             f"network._target_ gives a {type(made).__name__}, and a torch.nn.Module is needed. "

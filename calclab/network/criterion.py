@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 from calclab.network.loss import LOSSES, Call, Loss
 
 PIECES = (slice(0, 1), slice(1, 3), slice(3, 6))  # of unequal lengths: a mean of means is another number
@@ -242,7 +242,7 @@ def tried(name: str, call: Call, y: Tensor, t: Tensor) -> Tensor:
     except Exception as error:
         raise UserError(
             f"the loss {name} does not take outputs {tuple(y.shape)} of {y.dtype} and targets {tuple(t.shape)} of "
-            f"{t.dtype}: {told(error)}"
+            f"{t.dtype}: {error_line(error)}"
         ) from error
     if not isinstance(found, Tensor) or not found.is_floating_point() or not found.numel():
         what = f"{tuple(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__

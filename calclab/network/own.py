@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 
 WRAPPED = {  # by the name of the class: whose import costs, or needs processes. Where the module is, what is said
     "OptimizedModule": ("_orig_mod", "torch.compile is left out: the module itself is looked at"),
@@ -28,7 +28,7 @@ def own_copy(found: nn.Module, again: Callable[[], Any] | None = None) -> nn.Mod
         try:
             return copy.deepcopy(found, {id(t): t.detach().clone() for t in computed(found)})
         except Exception as error:
-            reason = told(error)
+            reason = error_line(error)
     else:
         reason = f"the forward of {bound} was put on the module itself, and a copy would run on its weights"
     other = None if again is None else again()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Data
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 from calclab.network.attention import Watch, inside, plain
 from calclab.network.recompute import Whole, compiles, eager
 from calclab.network.state import State, kept, kept_alone
@@ -57,7 +57,7 @@ def probe(module: nn.Module, data: Data) -> Probed:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"the network does not take this data: {told(error)}. {hint}") from error
+        raise UserError(f"the network does not take this data: {error_line(error)}. {hint}") from error
     if written := [name for name, p in module.named_parameters() if p._version != versions[name]]:
         raise UserError(
             f"the network writes over its own weights when it is called ({listed(written)}; nn.Embedding with max_norm "

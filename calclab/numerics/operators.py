@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.errors import UserError, origin, told
+from calclab.errors import UserError, error_line, origin
 from calclab.numerics.linear import LinearOperator
 from calclab.numerics.saved import saved_by
 
@@ -69,8 +69,8 @@ def twice() -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or origin(error):
             raise
         raise NoSecondDerivative(
-            f"torch has no second derivative of what is called here ({told(error)}), and so there is no Hessian. Ask "
-            "for what needs the first alone: topic=hessian operator=gauss_newton, topic=jacobian, topic=descent"
+            f"torch has no second derivative of what is called here ({error_line(error)}), and so there is no Hessian. "
+            "Ask for what needs the first alone: topic=hessian operator=gauss_newton, topic=jacobian, topic=descent"
         ) from error
 
 

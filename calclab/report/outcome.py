@@ -48,8 +48,8 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
         "sentence": outcome.status.value,
         "steps": outcome.steps,
         "seconds": outcome.seconds,
-        "answer": None if answer is None else {"sentence": answer.sentence, "values": plain(answer.values)},
-        "last": plain(outcome.last),
+        "answer": None if answer is None else {"sentence": answer.sentence, "values": json_value(answer.values)},
+        "last": json_value(outcome.last),
         "evidence": {
             "verdict": None if verdict is None else verdict.word,
             "sentence": verdict_sentence(outcome.evidence),
@@ -60,27 +60,27 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
         "claims": [dataclasses.asdict(claim) for claim in outcome.claims],
         "notes": list(outcome.notes),
         "error": outcome.error or None,
-        "provenance": plain(outcome.provenance),
+        "provenance": json_value(outcome.provenance),
     }
 
 
 def evidence_dict(row: Evidence) -> dict[str, Any]:
     fields = {entry.name: getattr(row, entry.name) for entry in dataclasses.fields(row)}
-    return {**plain(fields), "verdict": row.verdict.word}
+    return {**json_value(fields), "verdict": row.verdict.word}
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """What strict JSON can hold: see the module's docstring."""
     if type(value) in WORDS:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, Tensor):
-        return plain(entries(value)) if value.numel() <= HELD else {"shape": list(value.shape)}
+        return json_value(entries(value)) if value.numel() <= HELD else {"shape": list(value.shape)}
     if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): json_value(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
+        return [json_value(entry) for entry in value]
     return value if isinstance(value, int | str) else str(value)
 
 

@@ -101,7 +101,7 @@ class Knob:
         return word + (", or null" if self.optional else "")
 
     @property
-    def typed(self) -> str:
+    def typed_example(self) -> str:
         """The example as a shell takes it."""
         return quoted(str(self.example).strip("'"))
 
@@ -121,7 +121,7 @@ class Knob:
             large = " below 2**63" if isinstance(value, int) and not fits(value) else ""
             raise UserError(
                 f"{key}={written(value)}: {key} is {self.article}{self.kind}{large} ({self.meaning}). "
-                f"Type for example {key}={self.typed}"
+                f"Type for example {key}={self.typed_example}"
             )
 
     def _has_type(self, value: Any) -> bool:

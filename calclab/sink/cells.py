@@ -85,7 +85,7 @@ def begun(steps: Sequence[int]) -> list[bytes]:
 
 
 def line(cells: Iterable[str]) -> str:
-    """One line of words, quoted where a comma or a quote asks for it, and guarded from spreadsheets."""
+    """One line of words, word_cells where a comma or a quote asks for it, and guarded from spreadsheets."""
     return lines([cells])
 
 
@@ -95,8 +95,8 @@ def lines(table: Iterable[Iterable[str]]) -> str:
     return buffer.getvalue()
 
 
-def quoted(names: Sequence[str]) -> list[str]:
-    """Words as cells, each quoted where it needs to be."""
+def word_cells(names: Sequence[str]) -> list[str]:
+    """Words as cells, each word_cells where it needs to be."""
     return [line([name, ""])[:-2] for name in names]
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
-from calclab.sink.cells import TOGETHER, axis, joined, line, lines, numbered, quoted, rows, texts
+from calclab.sink.cells import TOGETHER, axis, joined, line, lines, numbered, rows, texts, word_cells
 from calclab.sink.growing import GrowingFile
 from calclab.text import of_cell
 
@@ -107,7 +107,7 @@ class CsvSink:
         if matrix.numel() > LARGE:
             write_parquet(self._folder / f"{filename(name)}.{k}.parquet", matrix, down, across)
             return
-        named = zip(quoted(down), rows(matrix), strict=True)
+        named = zip(word_cells(down), rows(matrix), strict=True)
         body = b"".join(b"%s,%s\n" % (row.encode(), cells) for row, cells in named)
         path = self._folder / f"{filename(name)}.{k}.csv"
         temporary = path.with_suffix(".csv.part")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Function
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 from calclab.network.own import own_copy, unwrapped
 from calclab.subject.formula.build import names_of, numbers, pairs, repeat
 from calclab.subject.formula.text import nearest
@@ -77,7 +77,7 @@ def locate(path: str) -> Any:
     except ImportError as error:
         raise UserError(f"function._target_={path}: cannot import {module_name}: {error}") from error
     except Exception as error:
-        raise UserError(f"function._target_={path}: importing {module_name} raised {told(error)}") from error
+        raise UserError(f"function._target_={path}: importing {module_name} raised {error_line(error)}") from error
     if not hasattr(module, attribute):
         raise UserError(f"function._target_={path}: {module_name} has no {attribute}.{nearest(attribute, dir(module))}")
     return getattr(module, attribute)
@@ -91,7 +91,7 @@ def ready(found: Any, label: str, arguments: dict[str, Any], x: Tensor) -> Calla
         try:
             found = again()
         except Exception as error:
-            raise UserError(f"function._target_={label}: making it raised {told(error)}") from error
+            raise UserError(f"function._target_={label}: making it raised {error_line(error)}") from error
         arguments = {}
     if isinstance(found, torch.nn.Module):
         found = unwrapped(own_copy(found, again))[0]
@@ -113,7 +113,8 @@ def first_value(call: Callable[[Tensor], Tensor], label: str, x: Tensor) -> Tens
         value = call(x.clone())
     except Exception as error:
         raise UserError(
-            f"{label}, called with one tensor (n,), raised {told(error)} at {[round(v, 6) for v in x[:6].tolist()]}."
+            f"{label}, called with one tensor (n,), raised {error_line(error)} "
+            f"at {[round(v, 6) for v in x[:6].tolist()]}."
         ) from error
     if not isinstance(value, Tensor) or value.dim() > 1 or not value.is_floating_point() or math.prod(value.shape) == 0:
         got = (

@@ -20,7 +20,7 @@ class Method:
     def notes(self) -> Sequence[str]:
         return ()
 
-    def leave(self, state: State, folder: Path) -> None:
+    def write_artifacts(self, state: State, folder: Path) -> None:
         """Nothing."""
 
     def labels(self) -> Labels:
@@ -35,7 +35,7 @@ class OneLook(Method):
         return 0
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 1
 
     def init(self) -> State:
@@ -54,8 +54,8 @@ class Choice:
         return self.scan.steps
 
     @property
-    def checks(self) -> int:
-        return self.scan.checks
+    def evidence_steps(self) -> int:
+        return self.scan.evidence_steps
 
     def init(self) -> State:
         return self.scan.init()
@@ -78,8 +78,8 @@ class Choice:
     def notes(self) -> Sequence[str]:
         return self.scan.notes()
 
-    def leave(self, state: State, folder: Path) -> None:
-        self.scan.leave(state, folder)
+    def write_artifacts(self, state: State, folder: Path) -> None:
+        self.scan.write_artifacts(state, folder)
 
     def labels(self) -> Labels:
         return self.scan.labels()

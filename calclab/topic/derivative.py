@@ -54,7 +54,7 @@ class Derivative(schema.topic.Derivative, Method):
         return self.function.variables[self.index]
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 1
 
     def init(self) -> State:

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calclab.app.compose import plain
+from calclab.app.compose import lab_config
 from calclab.app.studies import register
 from calclab.app.sweep.composer import Composer
 from calclab.app.sweep.pattern import Pattern
@@ -70,12 +70,12 @@ OTHERS = ["part=large", "part=small", "store/inner=far", "~nested.name", "~part"
 ADDED = ["+new", "++new", "++lr", "+nested.extra", "++nested.at", "+new.deep", "++part.sub"]
 
 
-@pytest.fixture(scope="module", params=["all", "plain"])
+@pytest.fixture(scope="module", params=["all", "lab_config"])
 def compare(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     folder = tmp_path_factory.mktemp("conf")
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if request.param == "plain" and name == "config":
+        if request.param == "lab_config" and name == "config":
             text = (
                 "\n".join(PLAIN) + "\n        nested: {rate: 2.0, name: n, at: [1.0, 2.0], rows: [[1]], none: null}\n"
             )
@@ -96,7 +96,7 @@ def comparer(loader: ConfigLoader) -> Callable[..., None]:
                 composed = loader.load_sweep_config(config, overrides)
                 choices = dict(composed.hydra.runtime.choices)
                 del composed._content["hydra"]  # type: ignore[union-attr]
-                expected = plain(composed)
+                expected = lab_config(composed)
             except Exception as error:
                 with pytest.raises(type(error)):
                     composer.ticket(number, overrides, Path())
@@ -162,7 +162,9 @@ def test_the_lab_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Topics and subjects as they are swept, without asking OmegaConf a second time."""
     register()
     slow: list[object] = []
-    monkeypatch.setattr("calclab.app.sweep.pattern.plain", lambda config: slow.append(config) or plain(config))
+    monkeypatch.setattr(
+        "calclab.app.sweep.pattern.lab_config", lambda config: slow.append(config) or lab_config(config)
+    )
     with initialize_config_dir(str(catalogue.home("conf")), version_base="1.3"):
         compare = comparer(GlobalHydra.instance().config_loader())
         pairs = [(lr, steps) for lr in ("0.1", "1e-3") for steps in (1, 2)]

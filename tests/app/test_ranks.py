@@ -135,9 +135,9 @@ from pathlib import Path
 
 import torch
 
-from calclab.app.ranks import join, leave
+from calclab.app.ranks import join_group, leave_group
 
-join(timedelta(seconds=60))
+join_group(timedelta(seconds=60))
 import torch._dynamo  # as forward mode does, while the group exists
 
 torch.distributed.all_reduce(torch.ones(3))
@@ -152,7 +152,7 @@ def names():
 
 
 assert any("gloo" in name for name in names()), names()
-leave()
+leave_group()
 for _ in range(100):  # a thread that was joined may still be listed for a moment
     if not any("gloo" in name for name in names()):
         break

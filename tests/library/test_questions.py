@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import calclab
 from calclab.app import build
-from calclab.app.compose import compose, plain
+from calclab.app.compose import compose, lab_config
 from calclab.app.request import about, subject_kind
 from calclab.app.words import prepare
 from calclab.archive.read import load
@@ -49,7 +49,7 @@ def subject_of(topic: str, words: tuple[str, ...]) -> calclab.core.Function:
     ready = prepare([f"topic={topic}", *words, "train=0"])
     config = compose(ready)
     choices = dict(config.hydra.runtime.choices)
-    return build.subject(about(subject_kind(choices, ready), plain(config)), choices, torch.device("cpu"))
+    return build.subject(about(subject_kind(choices, ready), lab_config(config)), choices, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("topic", ASKED)

@@ -17,7 +17,7 @@ import torch
 from module_zoo import KINDS, Kind
 from torch import Tensor, nn
 
-from calclab.app.compose import compose, plain
+from calclab.app.compose import compose, lab_config
 from calclab.app.compute import compute
 from calclab.app.request import ask
 from calclab.app.words import prepare
@@ -67,7 +67,7 @@ def composed(topic: str) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...
 
     words = prepare(shlex.split(NETWORK.format(LINES[topic])))
     config = compose(words)
-    return plain(config), dict(config.hydra.runtime.choices), tuple(words)
+    return lab_config(config), dict(config.hydra.runtime.choices), tuple(words)
 
 
 def look(kind: str, topic: str, outputs: Path, **given: Any) -> Look:

@@ -19,7 +19,7 @@ from calclab.app import record
 from calclab.app.build import Job, prepare
 from calclab.app.request import Request
 from calclab.app.signals import signals
-from calclab.app.sweep.ticket import Report, Ticket, ending, keep_all, perform, requested, row_for
+from calclab.app.sweep.ticket import Report, Ticket, ending, keep_all, requested, row_for, run_ticket
 from calclab.archive import folder as folders
 from calclab.archive.folder import LIST, RECORD, put
 from calclab.core import Columns, Function, Scan
@@ -40,7 +40,7 @@ class Walker:
     topic: Descent
 
 
-def perform_together(tickets: Sequence[Ticket]) -> Report:
+def run_tickets(tickets: Sequence[Ticket]) -> Report:
     """Every ticket: found finished, in one scan with its like, or alone."""
     rows: list[dict[str, Any]] = []
     reasons: list[str] = []
@@ -55,7 +55,7 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
                 continue
             if isinstance(found, str):
                 reasons.append(found)
-                found = perform(ticket)
+                found = run_ticket(ticket)
             rows.append(found)
         scans = [few for many in kinds.values() for few in portions(many)]
         for few in scans:
@@ -65,7 +65,7 @@ def perform_together(tickets: Sequence[Ticket]) -> Report:
                 walked = list(together.walk([walker.topic for walker in few], received))
             except (Exception, SystemExit) as crash:  # alone, the run that is to blame will say so by itself
                 reasons += [f"they could not walk together ({type(crash).__name__}: {crash})"] * len(few)
-                rows += [perform(walker.ticket) for walker in few]
+                rows += [run_ticket(walker.ticket) for walker in few]
                 continue
             if walked:
                 rows += written(few, walked, received)
@@ -142,7 +142,7 @@ def recorded(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
         record.write_log(folder, job.request.hidden(traceback.format_exc()))
 
     def leave() -> None:
-        job.topic.leave(scan.state, folder)
+        job.topic.write_artifacts(scan.state, folder)
         put(folder, os.listdir(folder))  # before the record: with that, the run is whole
 
     made = record.write(job, folder, outcome, sinks, leave, record.exit_status(outcome))

@@ -20,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from calclab.app import studies
-from calclab.app.compose import plain
-from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, here, holder, name
+from calclab.app.compose import lab_config
+from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, name, this_process
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
 from calclab.app.sweep.listing import show_best, show_sweep
@@ -48,7 +48,7 @@ def sweep(words: Sequence[str]) -> int:
                 f"{place}: this sweep is being computed by {holder(lock)}. Wait for it; the same command then shows its"
                 " results."
             )
-        mine.say(here())
+        mine.say(this_process())
         return carry_out(words, place)
 
 
@@ -102,7 +102,7 @@ def job(config: DictConfig) -> float | None:
     asked, choices = list(runtime.overrides.task), dict(runtime.runtime.choices)
     number, place = runtime.job.num, Path(runtime.runtime.cwd, runtime.sweep.dir)
     try:
-        row = isolated(Ticket(number, asked, plain(config), choices, place), runtime.runtime.cwd)
+        row = isolated(Ticket(number, asked, lab_config(config), choices, place), runtime.runtime.cwd)
     except UserError as mistake:
         row = keep({"job": number, "overrides": " ".join(asked)} | failed(2, str(mistake)), place)
     if row["exit"] > 128:

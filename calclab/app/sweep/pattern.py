@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from calclab.app.compose import plain
+from calclab.app.compose import lab_config
 from calclab.app.tree import NotPlainError, place, resolved
 
 
@@ -37,4 +37,4 @@ class Pattern:
             config = self._config.copy()
             for key, value in values:
                 OmegaConf.update(config, key, value)
-            return plain(config)
+            return lab_config(config)

@@ -43,7 +43,7 @@ class Report:
     alone: Sequence[str] = ()
 
 
-def perform(ticket: Ticket) -> dict[str, Any]:
+def run_ticket(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
     with row_for(ticket) as row:
         request = requested(ticket)

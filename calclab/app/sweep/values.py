@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, QuotedString
 
-from calclab.app.compose import compose, plain
+from calclab.app.compose import compose, lab_config
 from calclab.app.request import check_config
 from calclab.app.sweep import extras
 from calclab.app.words import read
@@ -37,7 +37,7 @@ def check_sweep(words: Sequence[str]) -> str:
             searched := [o for o in others if isinstance(o.value(), IntervalSweep)]
         ):
             raise UserError(f"{searched[0].input_line} is searched, not listed: add hydra/sweeper=optuna")
-        resolved = plain(config)
+        resolved = lab_config(config)
         check_config(resolved, choices)
         outputs = outputs or resolved["outputs"]
         for override in others:

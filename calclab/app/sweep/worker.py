@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from calclab.app.sweep.ticket import Ticket, failed, keep, perform
+from calclab.app.sweep.ticket import Ticket, failed, keep, run_ticket
 
 TICK = 0.1  # seconds between two looks at the signals received
 PATIENCE = 5.0  # seconds to leave in, before a worker is killed
@@ -36,7 +36,7 @@ def work_off(
 class Worker:
     """One process at a time, started when there is work for it."""
 
-    def __init__(self, method: str | None = None, work: Callable[[Any], Any] = perform) -> None:
+    def __init__(self, method: str | None = None, work: Callable[[Any], Any] = run_ticket) -> None:
         self._context: Any = multiprocessing.get_context(method)
         self._work = work
         self._process: Any = None

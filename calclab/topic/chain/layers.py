@@ -67,7 +67,7 @@ class Layers(Method):
         return len(self.tape.names) - 1
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 2 * (self.steps + 1)  # every one of them
 
     def init(self) -> State:

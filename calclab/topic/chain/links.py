@@ -51,7 +51,7 @@ class Links(Method):
         return len(self.links) - 1
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 2 * (self.steps + 1)  # every one of them
 
     def init(self) -> State:

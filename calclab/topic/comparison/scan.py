@@ -142,7 +142,7 @@ class Comparison(schema.topic.Comparison, Method):
         return self.budget
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 12 if self.function.exact is not None else 4
 
     def notes(self) -> Sequence[str]:

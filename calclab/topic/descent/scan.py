@@ -91,7 +91,7 @@ class Descent(schema.topic.Descent):
         )
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 6 if self.iteration.short else 2  # each costs as much as fifteen steps
 
     def notes(self) -> Sequence[str]:
@@ -150,7 +150,7 @@ class Descent(schema.topic.Descent):
             seed=self.seed,
         )
 
-    def leave(self, state: State, folder: Path) -> None:
+    def write_artifacts(self, state: State, folder: Path) -> None:
         """A network's weights, for ``network.weights=``."""
         if isinstance(self.subject, Network):
             self.subject.save(state["x"], folder / WEIGHTS)

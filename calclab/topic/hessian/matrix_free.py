@@ -96,7 +96,7 @@ class MatrixFree(Method):
         return 3 * knobs.products + (knobs.probes + 1) * knobs.depth + 2 * len(self.layers) * knobs.products + 1000
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 2
 
     def init(self) -> State:

@@ -96,7 +96,7 @@ class Importance(schema.topic.Importance, Method):
         return self.problem.count + len(self.plan) - 1
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 6
 
     # --- the scan ---
@@ -254,7 +254,7 @@ class Importance(schema.topic.Importance, Method):
     def pictures(self) -> Sequence[Picture]:
         return pictures.pictures(self.problem, self, list(dict.fromkeys(kind for kind, _ in self.plan)))
 
-    def leave(self, state: State, folder: Path) -> None:
+    def write_artifacts(self, state: State, folder: Path) -> None:
         """The tidy table of all attributions."""
         if isinstance(self.subject, Network) or self.problem.by_row:
             parts = table.parts(self.problem, state)

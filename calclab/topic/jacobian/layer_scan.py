@@ -71,7 +71,7 @@ class LayerScan(Method):
         return len(self.tape.names) - 1
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 2 * min(self.steps + 1, 8)
 
     def notes(self) -> Sequence[str]:

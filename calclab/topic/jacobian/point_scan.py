@@ -97,7 +97,7 @@ class PointScan(Method):
         return self.problem.count - 1
 
     @property
-    def checks(self) -> int:
+    def evidence_steps(self) -> int:
         return 6
 
     def notes(self) -> Sequence[str]:

@@ -49,7 +49,7 @@ def images() -> Network:
 
 
 def table(topic: Importance, state: dict[str, Any], folder: Path) -> list[dict[str, str]]:
-    topic.leave(state, folder)
+    topic.write_artifacts(state, folder)
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

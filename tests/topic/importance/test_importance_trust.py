@@ -177,7 +177,7 @@ def solved(data: Data) -> Network:
 
 def tidy(topic: Importance, folder: Path) -> dict[tuple[str, str, str], tuple[float, str]]:
     state, _, _ = block(topic, topic.init(), range(topic.steps + 1))
-    topic.leave(state, folder)
+    topic.write_artifacts(state, folder)
     with (folder / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["row", "feature", "method", "target", "value", "error"]

@@ -69,10 +69,10 @@ class BatchLauncher(Engine):
 
 def work(task: Any) -> Any:
     """In the worker: some tickets together, or one alone."""
-    from calclab.app.sweep.batch import perform_together
-    from calclab.app.sweep.ticket import perform
+    from calclab.app.sweep.batch import run_tickets
+    from calclab.app.sweep.ticket import run_ticket
 
-    return perform(task) if isinstance(task, Ticket) else perform_together(task)
+    return run_ticket(task) if isinstance(task, Ticket) else run_tickets(task)
 
 
 def tell(reports: Sequence[Any]) -> None:

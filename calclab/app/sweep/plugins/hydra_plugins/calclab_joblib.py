@@ -45,7 +45,7 @@ class JoblibLauncher(Engine):
 
         ended = threading.Event()
 
-        def perform(ticket: Ticket) -> None:
+        def run_ticket(ticket: Ticket) -> None:
             if received or ended.is_set():
                 return
             worker = self.idle.get()
@@ -55,7 +55,7 @@ class JoblibLauncher(Engine):
                 ended.set()
 
         with signals() as received:  # joblib calls the generator under a lock of its own
-            Parallel(self.n_jobs, backend="threading", batch_size=1)(delayed(perform)(ticket) for ticket in tickets)
+            Parallel(self.n_jobs, backend="threading", batch_size=1)(delayed(run_ticket)(ticket) for ticket in tickets)
         if received:
             raise KeyboardInterrupt(received[0])
 
