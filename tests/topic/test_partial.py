@@ -9,7 +9,8 @@ from torch import nn
 from calclab.core import Function, Verdict
 from calclab.errors import UserError
 from calclab.subject.formula import formula
-from calclab.topic.partial import ENTRIES, Partial
+from calclab.topic.partial import Partial
+from calclab.topic.partial.parameters import ENTRIES
 
 partials = partial(Partial, layer=None)
 
