@@ -248,12 +248,14 @@ def fitting(rows: Tensor, kind: torch.dtype, room: float) -> Tensor:
 
 
 def as_targets(targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, bool]:
-    """Targets as ``Data`` has them, and whether they are classes."""
-    if targets.ndim == 1 and not targets.is_floating_point():
-        if bool((targets < 0).any()):
-            raise UserError("a class is a whole number from 0: there are negative targets. Number the classes anew")
-        return targets.long(), True
-    return row_wise(targets, lambda part: part.to(dtype).reshape(len(part), -1)), False
+    """Targets as ``Data`` has them, and whether they are classes. Several whole numbers a row stay such: tokens."""
+    if not targets.is_floating_point() and targets.dtype is not torch.bool:
+        return targets.long(), targets.ndim == 1
+
+    def numbers(part: Tensor) -> Tensor:
+        return part.to(dtype).reshape(len(part), -1) if part.ndim == 1 else part.to(dtype)
+
+    return row_wise(targets, numbers), False
 
 
 def frame(given: Any, target: str | None, names: Sequence[str]) -> tuple[Any, tuple[str, ...]]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calclab.core import Data, Function
+from calclab.core import Data, Function, Layout
 from calclab.data.rows import data as rows_of
 from calclab.errors import UserError
+from calclab.network.functional import Functional
 from calclab.subject.custom import custom
 from calclab.subject.formula import formula as formula_of
 from calclab.subject.links import links as links_of
 from calclab.subject.network import Network, network
 
 Precision = torch.dtype | str
+DTYPES = {torch.bfloat16: torch.float32, torch.float16: torch.float32}  # the lab's, for those it does not compute in
 
 
 def formula(
@@ -95,10 +98,12 @@ def function(
 
 
 def loss(
-    model: nn.Module | Callable[..., nn.Module],
+    model: nn.Module | Callable[..., Any],
     criterion: str | Callable[[Tensor, Tensor], Tensor] | None,
     data: Any,
     *,
+    output: str | int | Callable[[Any], Tensor] | None = None,
+    parameters: Any = None,
     target: str | None = None,
     held_out: Any = None,
     features: Sequence[str] = (),
@@ -113,13 +118,18 @@ def loss(
     """θ ↦ the loss of ``model`` over the rows of ``data``, θ (n,) its trainable parameters.
 
     ``model`` is copied, and itself left as it is; it is looked at in eval mode, in the dtype and on the device of its
-    own parameters unless others are named. ``criterion`` is a name ("cross_entropy", "mse", ...), a torch.nn loss, or
-    any callable of (outputs (B, ...), targets), left as it is too. Whether it is a mean, a weighted mean (weights of
-    classes, ``ignore_index``) or a sum over rows is found out and said in a note; one that is none of these
-    (contrasts, batch statistics) is computed of all rows together. None takes cross entropy of classes, the mean
-    squared error of numbers. ``data`` is what
-    ``calclab.data.rows.data`` takes: a pair of tensors or arrays, a DataFrame with ``target``, a Dataset, a DataLoader
-    or any batches; rows that take more than a quarter of ``memory`` gigabytes (None: 2) are read window by window.
+    own parameters unless others are named (float32 where they are in half precision). It may take several inputs, by
+    name or in order, and give a tensor, tuple, dict, dataclass or Hugging Face output: ``output`` says which of these
+    is looked at, by name, place or a function (None: its logits, else its first tensor; a note says so). Or it is a
+    callable of (parameters, batch), with its ``parameters``, tensors in dicts and lists.
+
+    ``criterion`` is a name ("cross_entropy", "mse", ...), a torch.nn loss, or any callable of (outputs (B, ...),
+    targets), left as it is too. None takes the model's own loss, where it gives one; else cross entropy of classes, the
+    mean squared error of numbers. Whether a loss is a mean, a weighted mean (weights of classes, ``ignore_index``) or a
+    sum over rows is found out and said in a note; one that is none of these (contrasts, batch statistics) is computed
+    of all rows together. ``data`` is what ``calclab.data.rows.data`` takes: a pair of tensors or arrays, a DataFrame
+    with ``target``, a Dataset, a DataLoader or any batches; rows that take more than a quarter of ``memory`` gigabytes
+    (None: 2) are read window by window.
 
     >>> import calclab, torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
@@ -127,21 +137,23 @@ def loss(
     >>> calclab.hessian(calclab.loss(model, torch.nn.CrossEntropyLoss(), (X, y)), top=5).verdict
     'consistent'
     """
-    held = parameter(model)
+    held = parameter(model if parameters is None else parameters)
     where: dict[str, Any] = {
-        "dtype": precision(dtype or (torch.float64 if held is None else held.dtype)),
+        "dtype": precision(dtype or (torch.float64 if held is None else DTYPES.get(held.dtype, held.dtype))),
         "device": device or ("cpu" if held is None else held.device),
     }
     known: dict[str, Any] = {"target": target, "features": features, "classes": classes, **where}
     known |= {"memory": memory, "seed": seed}
     rows = rows_of(data, **known)
     if held_out is not None:
-        from dataclasses import replace
-
         rows = replace(rows, held_out=rows_of(held_out, **known))
     criterion = known_loss(criterion, rows)
     label = name or str(getattr(model, "__name__", type(model).__name__))
-    return network(model, rows, name=label, loss=criterion, train=train, seed=seed, **where)
+    if parameters is not None:
+        if criterion is None:
+            rows = with_targets(rows)
+        model = Functional(model, parameters, loss=criterion is None)
+    return network(model, rows, name=label, loss=criterion, output=output, train=train, seed=seed, **where)
 
 
 def outputs(model: nn.Module, data: Any, **known: Any) -> Network:
@@ -155,7 +167,8 @@ def known_loss(criterion: Any, rows: Data) -> Any:
     if not plain or not isinstance(criterion, nn.Module):
         return criterion
     if type(criterion) is nn.CrossEntropyLoss and rows.classification and not criterion.label_smoothing:
-        return criterion if bool((rows.targets == criterion.ignore_index).any()) else "cross_entropy"
+        left_out = any(bool((part == criterion.ignore_index).any()) for part in torch.split(rows.targets, 2**20))
+        return criterion if left_out else "cross_entropy"
     numbers = not rows.classification and rows.targets.shape[1:] != (0,)
     if type(criterion) is nn.MSELoss and numbers:
         return "mse"
@@ -164,11 +177,38 @@ def known_loss(criterion: Any, rows: Data) -> Any:
     return criterion
 
 
+def with_targets(rows: Data) -> Data:
+    """The same rows with the targets among the inputs, for a callable that takes whole batches."""
+    if not rows.targets.numel():
+        return rows
+    inputs = [rows.inputs] if rows.layout is None else list(rows.layout.unpack(rows.inputs).values())
+    named = rows.layout is not None and rows.layout.named
+    names = [part.name for part in rows.layout.parts] if rows.layout is not None else []
+    targets = rows.targets.squeeze(1) if rows.targets.shape[1:] == (1,) else rows.targets
+    batch: Any = {**dict(zip(names, inputs, strict=True)), "labels": targets} if named else [*inputs, targets]
+    layout = Layout.of(batch)
+    packed = layout.pack(batch, rows.inputs.dtype if rows.inputs.is_floating_point() else torch.float64)
+    held = None if rows.held_out is None else with_targets(rows.held_out)
+    none = rows.targets.new_zeros(len(rows.targets), 0, dtype=packed.dtype)
+    return replace(
+        rows,
+        inputs=packed,
+        targets=none,
+        features=layout.features,
+        layout=layout,
+        classification=False,
+        held_out=held,
+    )
+
+
 def parameter(model: Any) -> Tensor | None:
-    """The first of a module's parameters; None where it has none."""
-    if not isinstance(model, nn.Module):
-        return None
-    return next((p for p in model.parameters() if p.is_floating_point()), None)
+    """The first of a module's parameters, or of tensors in dicts and lists; None where it has none."""
+    if isinstance(model, Tensor):
+        return model if model.is_floating_point() else None
+    if isinstance(model, nn.Module):
+        model = list(model.parameters())
+    parts = model.values() if isinstance(model, Mapping) else model if isinstance(model, list | tuple) else ()
+    return next((found for found in map(parameter, parts) if found is not None), None)
 
 
 def precision(dtype: Precision) -> torch.dtype:

@@ -1,19 +1,141 @@
-"""How a module of the user's is called as the lab calls it: one tensor of rows in."""
+"""How a module of the user's is called as the lab calls it: one tensor of rows in, one tensor of outputs out.
+
+A model may take several inputs, by name or in order, and give a tuple, a dict, a dataclass or a Hugging Face output.
+Hooks on the lab's copy unpack the one and take the outputs from the other. A model that computes its own loss is asked
+for that (`of_loss`) by the same call, with the targets beside the inputs where its forward takes them.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from calclab.core import Layout
+from calclab.errors import UserError, told
+
+Which = str | int | Callable[[Any], Tensor] | None  # of the things a model gives: by name, by place, by a function
+TARGETS = ("labels", "label", "targets", "target", "y")  # what a forward calls what is to be predicted
+NAMED = ("logits",)  # what is looked at of several things, if it is there
+
+_of_loss: ContextVar[bool] = ContextVar("of_loss", default=False)
 
 
-def takes(module: nn.Module, layout: Layout) -> None:
-    """From now on ``module`` takes rows (B, d), which its inputs lie side by side in."""
-    module.register_forward_pre_hook(partial(unpacked, layout), with_kwargs=True)
+@contextmanager
+def of_loss() -> Iterator[None]:
+    """Within the block a model that computes its own loss gives that, ()."""
+    token = _of_loss.set(True)
+    try:
+        yield
+    finally:
+        _of_loss.reset(token)
 
 
-def unpacked(layout: Layout, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    return layout.arguments(args[0])
+def asked_for_loss() -> bool:
+    return _of_loss.get()
+
+
+# --- what goes in -----------------------------------------------------------------------------------------------------
+
+
+def takes(module: nn.Module, layout: Layout | None) -> None:
+    """From now on ``module`` takes rows (B, d), in which its inputs lie side by side, and then, if any, the targets."""
+    module.register_forward_pre_hook(partial(arranged, layout), with_kwargs=True)
+
+
+def arranged(layout: Layout | None, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    inputs, *targets = args
+    placed, named = ((inputs,), kwargs) if layout is None else layout.arguments(inputs)
+    if targets and (name := target_name(module)):
+        return placed, {**named, name: targets[0]}
+    return (*placed, *targets), named
+
+
+def target_name(module: nn.Module) -> str:
+    """What the forward of ``module`` calls the targets; empty where it has no such argument."""
+    known = inspect.signature(module.forward).parameters
+    return next((name for name in TARGETS if name in known), "")
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def gives(module: nn.Module, which: Which, dtype: torch.dtype) -> None:
+    """From now on ``module`` gives one tensor, in ``dtype``: its outputs, or its loss where that is asked for."""
+    module.register_forward_hook(partial(given, which, dtype))
+
+
+def given(which: Which, dtype: torch.dtype, _: nn.Module, __: Any, output: Any) -> Tensor:
+    found = loss_in(output) if asked_for_loss() else chosen(output, which)[0]
+    if not isinstance(found, Tensor):
+        raise UserError(f"the model gives a {type(output).__name__}, and no {'loss' if asked_for_loss() else 'tensor'}")
+    return found.to(dtype) if found.is_floating_point() and found.dtype != dtype else found
+
+
+def loss_in(output: Any) -> Tensor | None:
+    """The loss () that a model gives: an entry ``loss``, or what it gives or gives first, if that is one number."""
+    found = member(output, "loss")
+    if found is None:
+        found = output[0] if isinstance(output, tuple | list) and output else output
+    alone = isinstance(found, Tensor) and found.is_floating_point() and found.numel() == 1
+    return found.reshape(()) if alone else None
+
+
+def chosen(output: Any, which: Which) -> tuple[Any, str]:
+    """What of ``output`` is looked at, and its name there: ``which``, else its logits, else its first tensor of
+    numbers. UserError where it holds nothing of the kind."""
+    if callable(which):
+        try:
+            return which(output), "what the function takes of it"
+        except Exception as error:
+            raise UserError(f"output: the function does not take a {type(output).__name__}: {told(error)}") from error
+    if which is not None:
+        found = member(output, which)
+        if found is None:
+            known = ", ".join(str(name) for name, _ in members(output)) or "no entries"
+            raise UserError(f"output={which}: the model gives a {type(output).__name__} with {known}")
+        return found, str(which)
+    if isinstance(output, Tensor):
+        return output, ""
+    for name in NAMED:
+        if isinstance(found := member(output, name), Tensor):
+            return found, name
+    return next(tensors(output), (output, ""))
+
+
+def tensors(output: Any, name: str = "") -> Iterator[tuple[Tensor, str]]:
+    """The tensors of numbers within, one row each at least, with the path to each."""
+    for key, value in members(output):
+        path = f"{name}[{key}]" if isinstance(key, int) else f"{name}.{key}".lstrip(".")
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim:
+            yield value, path
+        elif not isinstance(value, Tensor):
+            yield from tensors(value, path)
+
+
+def members(output: Any) -> list[tuple[str | int, Any]]:
+    """The entries of what a model gives, by name or place."""
+    if isinstance(output, Mapping):
+        return list(output.items())
+    if dataclasses.is_dataclass(output):
+        return [(entry.name, getattr(output, entry.name)) for entry in dataclasses.fields(output)]
+    if isinstance(output, tuple) and hasattr(output, "_fields"):
+        return list(zip(output._fields, output, strict=True))
+    return list(enumerate(output)) if isinstance(output, tuple | list) else []
+
+
+def member(output: Any, which: str | int) -> Any:
+    """One entry of what a model gives; None where it has none of this name or place."""
+    known = members(output)
+    if isinstance(which, int):
+        return known[which][1] if -len(known) <= which < len(known) else None
+    if which.lstrip("-").isdigit() and which not in dict(known):  # as typed in a shell
+        return member(output, int(which))
+    return dict(known).get(which)

@@ -126,6 +126,11 @@ def choose(name: str | None, data: Data, outputs: int) -> Loss:
         return LOSSES[name]
     if not targets:
         raise UserError(f"network.loss={name} needs targets, and {data.name} has none. Type network.loss=sum")
+    if data.classification and negative(data.targets):
+        raise UserError(
+            f"a class is a whole number from 0, and {data.name} has negative targets. Number the classes anew, or give "
+            "a loss that leaves such rows out: nn.CrossEntropyLoss(ignore_index=-100)"
+        )
     if not data.classification and name == "cross_entropy":
         raise UserError(
             f"network.loss={name} needs classes, and {data.name} has numbers to predict. Type network.loss=mse"
@@ -134,7 +139,7 @@ def choose(name: str | None, data: Data, outputs: int) -> Loss:
         raise UserError(
             f"network.loss=bce needs targets from 0 to 1, and {data.name} has others. Type network.loss=mse"
         )
-    expected = len(data.classes) if data.classification else data.targets.shape[1]
+    expected = len(data.classes) if data.classification else data.targets.shape[1:].numel()
     binary = data.classification and expected == 2 and outputs == 1 and name != "cross_entropy"
     if outputs != expected and not binary:
         what = "classes" if data.classification else "numbers to predict"
@@ -143,6 +148,10 @@ def choose(name: str | None, data: Data, outputs: int) -> Loss:
             f"Give the network {expected} outputs, or type network.loss=sum to look at the outputs alone"
         )
     return LOSSES[name]
+
+
+def negative(targets: Tensor) -> bool:
+    return not targets.is_meta and any(bool((part < 0).any()) for part in torch.split(targets, 2**20))
 
 
 def _within_unit(targets: Tensor) -> bool:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from calclab.core import Data
 from calclab.errors import UserError, error_line
 from calclab.network.attention import Watch, inside, plain
+from calclab.network.call import Which, chosen, gives, loss_in
+from calclab.network.functional import Functional
 from calclab.network.recompute import Whole, compiles, eager
 from calclab.network.state import State, kept, kept_alone
 from calclab.network.weights import listed
@@ -26,7 +28,8 @@ SEVERAL = 4  # rows that are looked at one by one and together
 @dataclass(frozen=True)
 class Probed:
     """What a first call of a module showed. ``shape`` is that of a row's outputs, ``changed`` names the buffers and
-    attributes that were others afterwards, ``drops`` says whether the outputs of a single row lack the axis of rows."""
+    attributes that were others afterwards, ``drops`` says whether the outputs of a single row lack the axis of rows.
+    ``taken`` says what of the several things it gives is looked at, and ``loss`` whether one of them is its loss."""
 
     shape: torch.Size
     fused: bool
@@ -34,9 +37,11 @@ class Probed:
     drops: bool
     checkpoints: bool
     changed: tuple[str, ...]
+    taken: str
+    loss: bool
 
 
-def probe(module: nn.Module, data: Data) -> Probed:
+def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = None) -> Probed:
     """A first look at the lab's own module, which takes its sizes from it if it is lazy; UserError where module and
     data do not fit."""
     inputs, shape = data.inputs[:2].clone(), tuple(data.inputs.shape[1:])
@@ -63,16 +68,23 @@ def probe(module: nn.Module, data: Data) -> Probed:
             f"the network writes over its own weights when it is called ({listed(written)}; nn.Embedding with max_norm "
             "does), and is no function of them. Leave max_norm out, or write to copies"
         )
+    whole_result, (result, place) = result, chosen(result, output)
     if not isinstance(result, Tensor):
         raise UserError(
             f"the network gives a {type(result).__name__}, and one tensor (rows, outputs) is needed. {hint}"
         )
+    taken = "" if result is whole_result else f"of the {type(whole_result).__name__} that it gives, {place}"
+    if taken or (result.is_floating_point() and result.dtype != dtype):
+        gives(module, output, dtype)
     if result.ndim == 0 or len(result) != len(inputs) or not result.is_floating_point() or result.numel() == 0:
         found = f"{tuple(result.shape)} of {result.dtype}"
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
     row = result.shape[1:]
+    own_loss = loss_in(whole_result) is not None or (bool(taken) and hasattr(whole_result, "loss"))
+    own_loss = own_loss or (isinstance(module, Functional) and module.loss)
     writes = inputs._version > 0 or inputs.requires_grad  # to differentiate by it is to mark it
-    return Probed(row, watch.fused, writes, drops(module, data, row), whole.met, tuple(changed))
+    dropped = drops(module, data, row)
+    return Probed(row, watch.fused, writes, dropped, whole.met, tuple(changed), taken, own_loss)
 
 
 def drops(module: nn.Module, data: Data, row: torch.Size) -> bool:
@@ -116,6 +128,8 @@ def adapted(module: nn.Module, seen: Probed) -> None:
 def told_of(name: str, seen: Probed) -> list[str]:
     """Notes on what was done to the module."""
     said = []
+    if seen.taken:
+        said.append(f"{name}: {seen.taken} is looked at (output= takes another)")
     if seen.changed:
         said.append(
             f"a call of {name} changes {listed(list(seen.changed))}: every look at it finds what was handed over, and "

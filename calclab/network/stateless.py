@@ -15,7 +15,8 @@ Place = tuple[dict[str, Any], str]  # of a module's parameters or buffers, and a
 
 
 class Stateless:
-    """(parameters by name, inputs) to outputs. The module is as it was after every call, whatever it does in it.
+    """(parameters by name, what the module takes) to what it gives. The module is as it was after every call, whatever
+    it does in it.
 
     A tensor under several names (tied weights) is known by each of them and put in all places at once. Buffers are
     handed over as copies, so that a module that writes to them even in eval mode is still a function.
@@ -34,7 +35,7 @@ class Stateless:
         }
         self.buffers = [places[id(b)] for b in module.buffers()]
 
-    def __call__(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Any:
+    def __call__(self, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
         """What the module returns, with the parameters given in the place of its own."""
         before: list[tuple[dict[str, Any], str, Any]] = []
         try:
@@ -42,7 +43,7 @@ class Stateless:
                 for tensors, key in places:
                     before.append((tensors, key, tensors[key]))
                     tensors[key] = tensor
-            return self.module(inputs)
+            return self.module(*inputs)
         finally:
             for tensors, key, own in reversed(before):
                 tensors[key] = own

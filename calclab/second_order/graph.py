@@ -53,19 +53,21 @@ class Subject:
     @property
     def weight(self) -> float:
         """What the sum over the rows is multiplied by: 1/B of a loss that is a mean."""
-        return 1 / float(self.network.loss.amount(self.data.targets))
+        return 1 / self.network.amount(self.data.inputs, self.data.targets)
 
     def leaves(self) -> list[Tensor]:
         return [self.parameters[name].detach().requires_grad_() for name in self.names]
 
     def outputs(self, leaves: Tensors, window: slice) -> Tensor:
         """(b, m), on the graph of the leaves."""
-        given = {**self.parameters, **dict(zip(self.names, leaves, strict=True))}
-        return self.network.evaluate(self.data.inputs[window], given)
+        return self.network.evaluate(self.data.inputs[window], self.given(leaves))
+
+    def given(self, leaves: Tensors) -> dict[str, Tensor]:
+        return {**self.parameters, **dict(zip(self.names, leaves, strict=True))}
 
     def total(self, leaves: Tensors, window: slice) -> Tensor:
         """The sum of the losses of the rows, ()."""
-        return self.network.loss.total(self.outputs(leaves, window), self.data.targets[window])
+        return self.network.total(self.given(leaves), self.data.inputs[window], self.data.targets[window])
 
     def some(self, count: int) -> Subject:
         """The same over no more than ``count`` rows, spread evenly over all."""

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from calclab.core import Data
 from calclab.errors import UserError
+from calclab.network.model_loss import of_outputs
 from calclab.numerics.chunks import Chunks, enough, graph_bytes, limits, plan
 from calclab.numerics.linear import LinearOperator
 from calclab.numerics.operators import twice
@@ -96,7 +97,9 @@ def curvature(
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     count = len(own.inputs)
-    links = None if network.loss.rule == "all rows" else chain(about)
+    links = None if network.loss.rule == "all rows" or network.own_loss else chain(about)
+    if kind != "hessian" and network.own_loss:
+        of_outputs()
     mixed = links is None and network.mixes(own)
     if mixed and kind != "hessian":
         raise UserError(

@@ -34,6 +34,8 @@ def scores(network: Network, θ: Tensor) -> dict[str, Tensor]:
 
 def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
     """The scores on the rows of ``data``."""
+    if network.own_loss:
+        return {"loss": own_loss(network, θ, data)}
     outputs = predictions(network, θ, data.inputs)
     if isinstance(outputs, Rows) or isinstance(data.targets, Rows):
         return in_windows(network, outputs, data)
@@ -74,14 +76,34 @@ def in_windows(network: Network, outputs: Tensor, data: Data) -> dict[str, Tenso
 def predictions(network: Network, θ: Tensor, inputs: Tensor) -> Tensor:
     """The outputs (B, m) at θ (n,) for inputs (B, *shape), detached, in pieces that bound the memory; of `Rows`, such
     again."""
-    piece = max(1, min(ROWS, NUMBERS // max(1, inputs[0].numel())))
-    parameters = network.unflatten(θ.detach())
+    piece, parameters = pieces(inputs), network.unflatten(θ.detach())
 
     def outputs(part: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([network.evaluate(few, parameters) for few in torch.split(part, piece)])
 
     return row_wise(inputs, outputs)
+
+
+def own_loss(network: Network, θ: Tensor, data: Data) -> Tensor:
+    """The loss () that a network computes itself, in pieces that bound the memory."""
+    parameters, piece = network.unflatten(θ.detach()), pieces(data.inputs)
+    with torch.no_grad():
+        if network.loss.rule == "all rows":
+            return network.value(parameters, data.inputs, data.targets)
+        total = torch.stack(
+            [
+                network.total(parameters, *few).double()
+                for w in windows(data.inputs, data.targets)
+                for few in zip(torch.split(data.inputs[w], piece), torch.split(data.targets[w], piece), strict=True)
+            ]
+        ).sum()
+    return (total / network.amount(data.inputs, data.targets)).to(θ.dtype)
+
+
+def pieces(inputs: Tensor) -> int:
+    """How many rows go through the network at once."""
+    return max(1, min(ROWS, NUMBERS // max(1, inputs[0].numel())))
 
 
 def right(network: Network, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.codes import listed
 from calclab.network.loss import Loss
+from calclab.network.model_loss import ModelLoss
 from calclab.network.probe import mixes
 from calclab.network.stateless import Stateless
 from calclab.numerics.chunks import windows_of
@@ -100,7 +101,36 @@ class Network:
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each row, (B,), for flat rows (B, d)."""
-        return self.loss.rows(self.batch_outputs(inputs), targets)
+        return self.row_losses(self.parameters(), self._shaped(inputs), targets)
+
+    @property
+    def own_loss(self) -> bool:
+        """Whether the module computes its loss itself, of which no function of its outputs is known."""
+        return isinstance(self.loss, ModelLoss)
+
+    def row_losses(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each of these rows, (B,); of a weighted mean times its weight."""
+        if isinstance(self.loss, ModelLoss):
+            return self.loss.each(parameters, inputs, targets)
+        return self.loss.rows(self.evaluate(inputs, parameters), targets)
+
+    def value(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of these rows, ()."""
+        if isinstance(self.loss, ModelLoss):
+            return self.loss.whole(parameters, inputs, targets)
+        return self.loss(self.evaluate(inputs, parameters), targets)
+
+    def total(self, parameters: Parameters, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the losses of these rows, (), each times its weight: what chunks add up to."""
+        if isinstance(self.loss, ModelLoss):
+            return self.loss.added(parameters, inputs, targets)
+        return self.loss.total(self.evaluate(inputs, parameters), targets)
+
+    def amount(self, inputs: Tensor, targets: Tensor) -> float:
+        """What `total` is divided by for the loss of these rows: how many they are, what they weigh, of a sum 1."""
+        if isinstance(self.loss, ModelLoss):
+            return self.loss.weigh(inputs, targets)
+        return float(self.loss.amount(targets))
 
     @cached_property
     def rows(self) -> Tensor:
@@ -134,10 +164,10 @@ class Network:
         """θ (n,) to the loss () of these rows; θ and which of them to the loss of each."""
 
         def whole(θ: Tensor) -> Tensor:
-            return self.loss(self.evaluate(inputs, self.unflatten(θ)), targets)
+            return self.value(self.unflatten(θ), inputs, targets)
 
         def share(θ: Tensor, rows: slice) -> Tensor:
-            return self.loss.rows(self.evaluate(inputs[rows], self.unflatten(θ)), targets[rows])
+            return self.row_losses(self.unflatten(θ), inputs[rows], targets[rows])
 
         return whole, share
 
@@ -152,11 +182,10 @@ class Network:
                 f"{self.name} mixes rows (batch statistics?), and those of {data.name} do not fit in memory together. "
                 "Take fewer rows, or name more memory"
             )
-        weight = 1 / len(data.inputs) if self.loss.mean else 1.0
+        weight = 1 / self.amount(data.inputs, data.targets)
 
         def part(window: slice, θ: Tensor) -> tuple[Tensor, ...]:
-            outputs = self.evaluate(data.inputs[window], self.unflatten(θ))
-            return (weight * self.loss.total(outputs, data.targets[window]),)
+            return (weight * self.total(self.unflatten(θ), data.inputs[window], data.targets[window]),)
 
         def graph(window: slice) -> Tensor:
             with torch.enable_grad():
@@ -168,7 +197,9 @@ class Network:
     def split(self, inputs: Tensor, targets: Tensor) -> tuple[Call, Call] | None:
         """θ (n,) to the outputs of these rows (B·m,), and those to the loss (): for the Gauss-Newton matrix. None for a
         loss that does not curve, where several processes share the rows, and where these do not fit in memory."""
-        if self.loss.name in ("sum", "mae") or ranks() > 1 or isinstance(inputs, Rows) or isinstance(targets, Rows):
+        if self.loss.name in ("sum", "mae") or self.own_loss or ranks() > 1:
+            return None
+        if isinstance(inputs, Rows) or isinstance(targets, Rows):
             return None
 
         def inner(θ: Tensor) -> Tensor:
@@ -178,6 +209,13 @@ class Network:
             return self.loss(y.reshape(len(inputs), -1), targets)
 
         return inner, outer
+
+    @property
+    def unsplit(self) -> str:
+        """Why there is no `split`."""
+        if isinstance(self.loss, ModelLoss):
+            return f"{self.name} computes its own loss, which is no function of outputs that is known"
+        return f"the loss {self.loss_name} does not curve"
 
     def sampled(self, batch: int, seed: int) -> Minibatches:
         """The objective through ``batch`` rows at a time, in an order that the seed decides.

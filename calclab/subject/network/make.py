@@ -12,12 +12,13 @@ from calclab.core import Data
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
-from calclab.network.call import takes
+from calclab.network.call import Which, takes, target_name
 from calclab.network.codes import with_codes
 from calclab.network.criterion import TRIED
 from calclab.network.criterion import own as own_loss
 from calclab.network.loss import Call as LossCall
-from calclab.network.loss import choose
+from calclab.network.loss import Loss, choose
+from calclab.network.model_loss import own_loss as model_loss
 from calclab.network.probe import adapted, check, name_outputs, probe, told_of
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
@@ -32,6 +33,7 @@ def network(
     weights: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     loss: str | LossCall | None = None,
+    output: Which = None,
     train: int = 0,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
@@ -50,10 +52,11 @@ def network(
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
         own, taken_off = build(module, data, dtype=dtype, device=device)
-        if data.layout is not None:
+        predicts = loss is None and data.targets.numel() > 0 and target_name(own) != ""
+        if data.layout is not None or predicts:
             takes(own, data.layout)
         data = with_codes(own, data)
-        seen = probe(own, data)
+        seen = probe(own, data, dtype, output)
         adapted(own, seen)
         outputs = seen.shape.numel()
         if weights is not None:
@@ -61,8 +64,17 @@ def network(
         if parameters:
             weight_files.put(own, parameters)
         told_of_loss: tuple[str, ...] = ()
-        if loss is None or isinstance(loss, str):
-            chosen = choose(loss, data, outputs)
+        chosen: Loss
+        if (
+            loss is None
+            and (seen.loss or getattr(own, "loss", False) is True)
+            and (predicts or not data.targets.numel())
+        ):
+            held = {key: p.detach() for key, p in own.named_parameters() if p.requires_grad}
+            chosen, rule = model_loss(Stateless(own), "own loss", held, data)
+            told_of_loss = (rule,)
+        elif loss is None or isinstance(loss, str):
+            chosen, data = choose(loss, data, outputs), numbers(data)
         else:
             few = data.some(TRIED)
             with torch.no_grad():
@@ -79,6 +91,16 @@ def network(
         note = f"the weights are given and are looked at as they are: train={train} is left out"
         return replace(result, notes=(*result.notes, note))
     return trained(result, train) if train else result
+
+
+def numbers(data: Data) -> Data:
+    """Targets (B, m) in the dtype of the inputs, for a loss by name: whole numbers are numbers to it."""
+    if data.targets.ndim == 1 or not data.inputs.is_floating_point():
+        return data
+    if data.targets.ndim == 2 and data.targets.dtype == data.inputs.dtype:
+        return data
+    held = None if data.held_out is None else numbers(data.held_out)
+    return replace(data, targets=data.targets.flatten(1).to(data.inputs.dtype), held_out=held)
 
 
 def trained(network: Network, steps: int) -> Network:

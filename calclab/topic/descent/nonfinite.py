@@ -84,7 +84,9 @@ def culprit(network: Network, θ: Tensor) -> str:
             "takes a logarithm or a root, inside the network (large inputs: data.standardize=true)"
         )
     with torch.no_grad():
-        losses = torch.cat([network.loss.rows(outputs[w], data.targets[w]) for w in windows(outputs, data.targets)])
+        parameters = network.unflatten(θ)
+        pieces = windows(data.inputs, data.targets)
+        losses = torch.cat([network.row_losses(parameters, data.inputs[w], data.targets[w]) for w in pieces])
     if (rows := bad(losses)) is not None:
         return (
             f"the outputs are numbers and the loss of {told(rows)} is not: {network.loss_name} does not take such "

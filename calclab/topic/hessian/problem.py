@@ -192,7 +192,7 @@ def curvature_problem(
     if ranks() > 1 and (kind != "hessian" or parameters is not None):
         raise UserError(f"operator={kind} of chosen parameters is for one process. Leave torchrun out")
     if kind == "gauss_newton" and function.split is None:
-        raise UserError(f"operator=gauss_newton: the loss {network.loss_name} does not curve. Type operator=hessian")
+        raise UserError(f"operator=gauss_newton: {network.unsplit}. Type operator=hessian")
     if parameters is None:
         return CurvatureProblem(function, kind, network, None, memory, lanes, seed)
     patterns = tuple(parameters)
@@ -210,7 +210,7 @@ def in_chunks(network: Network, memory: float | None) -> Function:
     if len(windows) == 1:
         return function
     parts = [network.calls(data.inputs[window], data.targets[window])[0] for window in windows]
-    amounts = [float(network.loss.amount(data.targets[window])) for window in windows]
+    amounts = [network.amount(data.inputs[window], data.targets[window]) for window in windows]
     weights = [amount / sum(amounts) if network.loss.mean else 1.0 for amount in amounts]
 
     def call(x: Tensor) -> Tensor:
