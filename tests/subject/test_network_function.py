@@ -266,7 +266,7 @@ class Returns(nn.Module):
         (lambda: 3, "gives a int"),
         (nn.Linear(5, 4), "has 4 outputs, and rows has 3 classes"),
         (nn.Linear(6, 3), r"does not take this data: .*A row of rows has the shape \(5,\)"),
-        (Returns(lambda y: (y, y)), "gives a tuple"),
+        (Returns(lambda y: ("y", 3)), "gives a tuple"),
         (Returns(lambda y: y.sum()), "2 rows of numbers are needed"),
         (Returns(lambda y: y.argmax(1)), "2 rows of numbers are needed"),
         (Returns(lambda y: functional.dropout(y, 0.5)), "is random"),
