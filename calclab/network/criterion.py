@@ -172,8 +172,9 @@ def found_rule(call: Call, y: Tensor, t: Tensor, targets: Tensor) -> tuple[str, 
     return "weighted mean", replace(scale, unit=len(targets) / amount)
 
 
-def rule_of(look: Callable[[slice], Looked], weigh: Callable[[slice], Tensor]) -> str:
-    """The first rule by which the pieces, with loss and gradient each, make up all that are tried."""
+def rule_of(look: Callable[[slice], Looked], weigh: Callable[[slice], Tensor], slack: float = 0.0) -> str:
+    """The first rule by which the pieces, with loss and gradient each, make up all that are tried, within rounding or
+    ``slack`` of their size."""
     whole, parts = look(slice(0, TRIED)), [look(piece) for piece in PIECES]
     count: dict[str, Callable[[slice], Tensor | int]] = {
         "mean": lambda rows: rows.stop - rows.start,
@@ -189,14 +190,14 @@ def rule_of(look: Callable[[slice], Looked], weigh: Callable[[slice], Tensor]) -
             (total * whole[i], sum(size * part[i] for size, part in zip(sizes, parts, strict=True) if size != 0))
             for i in range(2)
         ]
-        if all(close(torch.as_tensor(right), left) for left, right in pairs):
+        if all(close(torch.as_tensor(right), left, slack) for left, right in pairs):
             return rule
     return "all rows"
 
 
-def close(found: Tensor, true: Tensor) -> bool:
-    """Whether two numbers or vectors agree, but for rounding."""
-    slack = TOLERANCE[true.dtype] * float(true.detach().abs().nan_to_num().max())
+def close(found: Tensor, true: Tensor, slack: float = 0.0) -> bool:
+    """Whether two numbers or vectors agree, but for rounding or ``slack``, relative."""
+    slack = max(slack, TOLERANCE[true.dtype]) * float(true.detach().abs().nan_to_num().max())
     return torch.allclose(found.to(true), true, rtol=0, atol=slack, equal_nan=True)
 
 

@@ -26,6 +26,7 @@ from calclab.network.stateless import Stateless
 
 Parameters = Mapping[str, Tensor]
 PIECE = 32  # rows whose weight is found at once
+SLACK = 1e-4  # relative: many models compute parts in float32, whatever they are given
 CHECKED = 256  # rows, at most, that are looked at for whether all weigh the same
 
 
@@ -97,7 +98,7 @@ class Reference:
         """What rows weigh, in the weight of this one; 0 where it is left as it is by them."""
         joint = self.look(torch.cat([self.inputs, inputs]), torch.cat([self.targets, targets]))[1]
         own, others = self.found[1], alone[1]
-        if close(joint, own):
+        if close(joint, own, SLACK):
             return 0.0
         apart = (own - others).double()
         share = float((joint - others).double() @ apart / apart.square().sum())
@@ -142,12 +143,12 @@ def own_loss(call: Stateless, name: str, parameters: Parameters, data: Data) -> 
         amount = weighted.weigh(inputs, targets) if weighted.references else torch.nan
         return x.new_tensor(amount, dtype=torch.float64)
 
-    rule = rule_of(lambda rows: look(x[rows], t[rows]), lambda rows: weigh(x[rows], t[rows]))
+    rule = rule_of(lambda rows: look(x[rows], t[rows]), lambda rows: weigh(x[rows], t[rows]), SLACK)
     if rule in ("mean", "weighted mean") and weighted.references:
         some = data.some(CHECKED)
         few_left_out = not data.targets.is_floating_point() and negative(data.targets)  # tokens: such rows may be rare
         amount, count = float(weigh(some.inputs, some.targets)), len(some.inputs)
-        even = abs(amount - count) <= TOLERANCE.get(alone[0][1].dtype, 1e-3) * count and not few_left_out
+        even = abs(amount - count) <= max(SLACK, TOLERANCE[alone[0][1].dtype]) * count and not few_left_out
         rule = "mean" if rule == "mean" and even else "weighted mean"
         weighted = replace(weighted, unit=count / amount)
     sentence = f"the loss is the model's own, {SENTENCES[rule]}"

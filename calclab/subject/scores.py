@@ -61,7 +61,7 @@ def in_windows(network: Network, outputs: Tensor, data: Data) -> dict[str, Tenso
 
     numbers = data.targets.is_floating_point() and data.targets.shape == outputs.shape
     loss = total(network.loss.total)
-    found = {"loss": loss / count if network.loss.mean else loss}
+    found = {"loss": loss / network.amount(data.inputs, data.targets) if network.loss.mean else loss}
     if network.loss_name == "sum":
         return found
     if data.classification:

@@ -59,6 +59,7 @@ def network(
         seen = probe(own, data, dtype, output)
         adapted(own, seen)
         outputs = seen.shape.numel()
+        data = with_classes(data, outputs)
         if weights is not None:
             weight_files.load(own, weights)
         if parameters:
@@ -91,6 +92,16 @@ def network(
         note = f"the weights are given and are looked at as they are: train={train} is left out"
         return replace(result, notes=(*result.notes, note))
     return trained(result, train) if train else result
+
+
+def with_classes(data: Data, outputs: int) -> Data:
+    """Classes for as many ``outputs``, where nobody named them: the rows at hand need not hold the last ones."""
+    count = len(data.classes)
+    if not data.classification or outputs <= count or data.classes != tuple(f"class{k}" for k in range(count)):
+        return data
+    note = f"the network has {outputs} outputs, and no row is of a class beyond {count - 1}"
+    held = None if data.held_out is None else with_classes(data.held_out, outputs)
+    return replace(data, classes=tuple(f"class{k}" for k in range(outputs)), held_out=held, notes=(*data.notes, note))
 
 
 def numbers(data: Data) -> Data:
