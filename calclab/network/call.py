@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Layout
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 
 Which = str | int | Callable[[Any], Tensor] | None  # of the things a model gives: by name, by place, by a function
 TARGETS = ("labels", "label", "targets", "target", "y")  # what a forward calls what is to be predicted
@@ -95,7 +95,8 @@ def chosen(output: Any, which: Which) -> tuple[Any, str]:
         try:
             return which(output), "what the function takes of it"
         except Exception as error:
-            raise UserError(f"output: the function does not take a {type(output).__name__}: {told(error)}") from error
+            kind = type(output).__name__
+            raise UserError(f"output: the function does not take a {kind}: {error_line(error)}") from error
     if which is not None:
         found = member(output, which)
         if found is None:
