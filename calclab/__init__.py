@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from calclab.library.questions import importance as importance
     from calclab.library.questions import jacobian as jacobian
     from calclab.library.questions import partial as partial
+    from calclab.library.result import Interrupted as Interrupted
     from calclab.library.result import RefutedError as RefutedError
     from calclab.library.result import Result as Result
+    from calclab.library.result import last as last
     from calclab.library.subjects import formula as formula
     from calclab.library.subjects import function as function
     from calclab.library.subjects import links as links
@@ -46,7 +48,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.library.questions": (
         "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
     ),
-    "calclab.library.result": ("RefutedError", "Result"),
+    "calclab.library.result": ("Interrupted", "RefutedError", "Result", "last"),
     "calclab.library.subjects": ("formula", "function", "links", "loss", "outputs"),
 }  # fmt: skip
 WHERE = {name: module for module, names in PUBLIC.items() for name in names}

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Scan, Sink, State, Status, Topic, Values
+from calclab.core import Column, Columns, Evidence, Scan, Sink, State, Status, Topic, Values
 
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
@@ -60,6 +60,13 @@ def drive(
     except KeyboardInterrupt:
         return scan
     return scan
+
+
+def evidence_of_interrupted(topic: Topic, scan: Scan) -> list[Evidence]:
+    """Evidence for the last step of a scan that was interrupted there; empty where it has it already."""
+    if scan.status is not Status.INTERRUPTED or scan.step < 0 or due(topic, scan.step):
+        return []
+    return topic.verify(scan.state, scan.step)
 
 
 def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: Callable[[Any], Any] = same) -> Scan:

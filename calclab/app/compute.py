@@ -21,9 +21,10 @@ from calclab.app.request import Request
 from calclab.app.signals import RUN, signals
 from calclab.archive.folder import RECORD, Ledger, blocked, own, read_record, say_moved, show
 from calclab.core import Run, Scan, Sink, Status
-from calclab.drive import drive
+from calclab.drive import drive, evidence_of_interrupted
 from calclab.errors import UserError, origin
 from calclab.sink.memory import MemorySink
+from calclab.subject import distributed
 from calclab.subject.distributed import alone
 from calclab.text import warn
 
@@ -89,6 +90,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         scan = drive(job.topic, sinks, ranks.agree(scan), pause, ranks.agree)
         if scan.status is Status.INTERRUPTED and scan.step >= 0:
             pause.save(scan)
+            scan = with_evidence(job, scan, sinks)
         if scan.status is Status.INTERRUPTED and not interrupted():  # by no signal
             raise UserError(f"{whose(config)} raised KeyboardInterrupt, and a run ends by itself. Take it out there")
         outcome = record.concluded(job, scan, pause.seconds, memory)
@@ -114,6 +116,16 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         show(folder, job.run.folder)
         return made
     return made | {"lines": [*made["lines"], ["note", KEPT, "yellow"]]}
+
+
+def with_evidence(job: Job, scan: Scan, sinks: Sequence[Sink]) -> Scan:
+    """An interrupted scan with evidence for where it stands, which a run that goes on from its checkpoint forgets. Of
+    several ranks the others are gone by then."""
+    rows = evidence_of_interrupted(job.topic, scan) if distributed.ranks() == 1 else []
+    for sink in sinks:
+        sink.evidence(rows)
+        sink.flush()
+    return replace(scan, evidence=[*scan.evidence, *rows])
 
 
 def workplace(job: Job) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from math import isfinite
-from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +27,7 @@ CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 RULE = "border-top:1px solid rgba(128,128,128,.35)"
 HEADS = ("number", "value", "±", "how that is known")
 CHECK = ("step", "quantity", "method", "value", "reference", "gap", "tolerance", "verdict", "note")
+WIDE = ("value", "note")  # columns whose content may be broken into lines
 Row = tuple[str, str, str, str]  # name, value, bound, how that is known
 
 
@@ -99,7 +99,7 @@ def page(run: Run, outcome: Outcome, bounds: dict[str, Bound], pictures: str) ->
     for heading, found in groups.items():
         parts += [f"<div><i>{html.escape(heading)}</i>&ensp;{html.escape(line)}</div>" for line in found]
     if pictures:
-        parts.append(f"<div style='display:flex;flex-wrap:wrap;margin-top:8px'>{pictures}</div>")
+        parts.append(f"<div style='display:flex;flex-wrap:wrap;align-items:flex-start;margin-top:8px'>{pictures}</div>")
     return f"<div style='line-height:1.45;max-width:1100px'>{''.join(parts)}</div>"
 
 
@@ -124,10 +124,16 @@ def evidence(checks: Sequence[Evidence], lines: Sequence[str]) -> str:
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain table in the colours of the page."""
     head = "".join(f"<th style='{CELL};font-weight:500;opacity:.75'>{html.escape(name)}</th>" for name in heads)
-    body = "".join(f"<tr style='{RULE};background:none'>{''.join(map(cell, row))}</tr>" for row in rows)
+    wide = {heads.index(name) for name in WIDE if name in heads}
+    body = "".join(
+        f"<tr style='{RULE};background:none'>{''.join(cell(c, i in wide) for i, c in enumerate(row))}</tr>"
+        for row in rows
+    )
     style = "border-collapse:collapse;margin:6px 0;font-variant-numeric:tabular-nums;font-size:.95em"
     return f"<table style='{style}'><thead><tr style='background:none'>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def cell(content: Any) -> str:
-    return f"<td style='{CELL};overflow-wrap:anywhere'>{html.escape(str(content))}</td>"
+def cell(content: str, wide: bool) -> str:
+    """Of the narrow columns none is broken into two lines."""
+    wrap = "overflow-wrap:anywhere" if wide else "white-space:nowrap"
+    return f"<td style='{CELL};{wrap}'>{html.escape(content)}</td>"

@@ -103,7 +103,7 @@ class Figures(Mapping[str, Any]):
         buffer = io.BytesIO()
         try:
             figure = self[name]
-            figure.savefig(buffer, format="png", dpi=2 * DPI)
+            figure.savefig(buffer, format="png", dpi=1.25 * DPI)
         except Exception as error:
             said = f"{name} could not be drawn: {type(error).__name__}: {error}"
             return f"<p>{html.escape(said)}</p>"

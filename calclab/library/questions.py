@@ -19,11 +19,11 @@ from calclab import schema
 from calclab.app import build
 from calclab.app.request import filled
 from calclab.app.tree import resolved
-from calclab.core import Function, Outcome, Rule, Topic
-from calclab.drive import drive
+from calclab.core import Function, Outcome, Rule, Status, Topic
+from calclab.drive import drive, evidence_of_interrupted
 from calclab.errors import UserError
 from calclab.library import knobs as typed
-from calclab.library.result import Result
+from calclab.library.result import Interrupted, Result, keep
 from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network
@@ -122,13 +122,15 @@ def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
         scan = drive(method, [memory])
         if scan.step < 0:
             raise KeyboardInterrupt
+        rows = [*scan.evidence, *evidence_of_interrupted(method, scan)]
         answer = method.answer(scan.state)
     notes = [text for text in (*getattr(subject, "notes", ()), *method.notes()) if text]
-    outcome = Outcome(
-        scan.status, scan.step, time.perf_counter() - began, scan.last, answer, scan.evidence, notes=notes
-    )
-    run = build.described(topic, subject, method, config)
-    return Result(run, outcome, memory.columns, artifacts(method, scan.state))
+    outcome = Outcome(scan.status, scan.step, time.perf_counter() - began, scan.last, answer, rows, notes=notes)
+    files = {} if scan.status is Status.INTERRUPTED else artifacts(method, scan.state)
+    result = keep(Result(build.described(topic, subject, method, config), outcome, memory.columns, files))
+    if scan.status is Status.INTERRUPTED:
+        raise Interrupted(result)
+    return result
 
 
 def artifacts(method: Topic, state: Any) -> dict[str, bytes]:

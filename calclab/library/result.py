@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from calclab.core import Column, Columns, Evidence, Outcome, Run
+from calclab.errors import UserError
 from calclab.library import display
 from calclab.library.bounds import Bound, bounds
 from calclab.library.figures import Figures
@@ -27,6 +28,21 @@ WALKS = ("descent", "comparison")  # topics whose answer is about the last step
 
 class RefutedError(Exception):
     """Independent evidence contradicts a number."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A question was interrupted: ``result`` is what it had found by then, and `last` gives it, too."""
+
+    def __init__(self, result: Result) -> None:
+        outcome = result.outcome
+        super().__init__(
+            f"{result.run.title} was interrupted after step {outcome.steps}: what was found by then is in "
+            "calclab.last(), or in this exception's .result"
+        )
+        self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Interrupted, (self.result,)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,6 +204,25 @@ class Result:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+
+_last: list[Result] = []
+
+
+def keep(result: Result) -> Result:
+    """Remember the result as the last one."""
+    _last[:] = [result]
+    return result
+
+
+def last() -> Result:
+    """The result of the last question asked in this process, also of one that was interrupted.
+
+    Raises UserError where there is none.
+    """
+    if not _last:
+        raise UserError("no question has been asked yet. Ask one: calclab.derivative(calclab.formula('x**2', at=3))")
+    return _last[0]
 
 
 def plain(value: Any) -> Any:

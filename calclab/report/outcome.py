@@ -107,7 +107,7 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
             yield "numbers" if i == 0 else "", f"{name} = {quantity(value)}", ""
     failed = outcome.status in (Status.FAILED, Status.INTERRUPTED)
     style = "bold red" if failed else "" if outcome.status in (Status.COMPLETED, Status.CONVERGED) else "yellow"
-    yield "status", f"{outcome.status.value} (step {outcome.steps}, {seconds(outcome.seconds)})", style
+    yield "status", ended(run, outcome), style
     if outcome.error:
         yield "error", outcome.error, "bold red"
     verdict = worst(outcome.evidence)
@@ -128,6 +128,16 @@ def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
         yield "note", note, "yellow"
     yield "folder", str(run.folder), ""
     yield "see it", command(["tensorboard", "--logdir", str(run.folder)]), "dim"
+
+
+def ended(run: Run, outcome: Outcome) -> str:
+    """How it ended, and where."""
+    spent = seconds(outcome.seconds)
+    if outcome.status is not Status.INTERRUPTED:
+        return f"{outcome.status.value} (step {outcome.steps}, {spent})"
+    where = f"after step {outcome.steps} and {spent}" if outcome.steps >= 0 else f"before its first step, after {spent}"
+    more = "; the same command goes on from there" if run.folder.name else ""
+    return f"{outcome.status.value} {where}{more}"
 
 
 def clauses(sentence: str) -> list[str]:

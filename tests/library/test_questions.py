@@ -232,6 +232,30 @@ def test_a_result_is_kept_shown_and_compared(tmp_path: Path) -> None:
         result.save(folder)
 
 
+def test_an_interrupted_question_raises_with_what_it_has_found() -> None:
+    calls: list[int] = []
+
+    def slow(x: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3000:
+            raise KeyboardInterrupt
+        return (x**4).sum()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        calclab.descent(function(slow, at=[1.0, 2.0]), lr=1e-5, steps=1_000_000, tol=0)
+    assert isinstance(caught.value, calclab.Interrupted)
+    result = caught.value.result
+    assert calclab.last() is result
+    assert result.outcome.status.word == "interrupted"
+    assert 0 < result.outcome.steps < 3000
+    assert result.loss < 17
+    assert result.verdict in ("consistent", "certified")
+    assert f"was interrupted after step {result.outcome.steps}" in repr(result)
+    assert pickle.loads(pickle.dumps(caught.value)).result == result
+    other = calclab.derivative(calclab.formula("x**2", at=3))
+    assert calclab.last() is other
+
+
 def test_what_is_refuted_raises_on_request() -> None:
     class Wrong(torch.autograd.Function):
         @staticmethod

@@ -14,9 +14,12 @@ from calclab.topic.comparison.tables import COLUMNS
 from calclab.topic.comparison.tuning import Tuned
 
 
-def answer(names: Sequence[str], keys: Sequence[str], tuned: Tuned, table: Tensor, budget: int, rates: int) -> Answer:
-    """``table`` has a row for each of ``names``; ``keys`` are the names as parts of others, ``rates`` how many each
-    has tried."""
+def answer(
+    names: Sequence[str], keys: Sequence[str], tuned: Tuned, table: Tensor, spent: tuple[int, int], rates: int
+) -> Answer:
+    """``table`` has a row for each of ``names``; ``keys`` are the names as parts of others, ``spent`` the gradient
+    evaluations of a walk and the budget, ``rates`` how many each has tried."""
+    clock, budget = spent
     order = [names[i] for i in tuned.order]
     values: dict[str, Tensor | str] = {"winner": order[0], "ranking": " ".join(order)}
     for key, row in zip(keys, table, strict=True):
@@ -26,7 +29,8 @@ def answer(names: Sequence[str], keys: Sequence[str], tuned: Tuned, table: Tenso
         if bool(found["theory"].isfinite()):
             values[f"theory_{key}"] = found["theory"]
     parts = [part(names[i], table[i]) for i in tuned.order]
-    sentence = f"median lowest loss after {budget} gradient evaluations: {', '.join(parts)}"
+    after = f"{budget}" if clock == budget else f"{clock} of {budget}"
+    sentence = f"median lowest loss after {after} gradient evaluations: {', '.join(parts)}"
     if len(order) > 1:
         said, p = told_apart(names, tuned)
         sentence += f"; {said}"

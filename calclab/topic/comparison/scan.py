@@ -155,10 +155,11 @@ class Comparison(schema.topic.Comparison, Method):
 
     def init(self) -> State:
         state = self.walks.init()
-        return {**state, "history": state["best"].expand(len(self.marks), -1, -1).clone()}
+        history = state["best"].expand(len(self.marks), -1, -1).clone()
+        return {**state, "history": history, "clock": torch.tensor(0)}
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
-        new = self.walks.advance(state, k)
+        new = {**self.walks.advance(state, k), "clock": torch.tensor(k)}
         if k in self.marks:
             new["history"] = state["history"].clone()
             new["history"][self.marks.index(k)] = counted(new)
@@ -213,7 +214,8 @@ class Comparison(schema.topic.Comparison, Method):
 
     def answer(self, state: State) -> Answer:
         tuned = self.tuned(state)
-        return answer(self.names, self.keys, tuned, self.table(state, tuned), self.budget, len(self.sweeps[0]))
+        spent = int(state["clock"]), self.budget
+        return answer(self.names, self.keys, tuned, self.table(state, tuned), spent, len(self.sweeps[0]))
 
     def labels(self) -> Labels:
         return labels(self.names, self.keys, self.sweeps, self.marks)

@@ -33,6 +33,15 @@ from calclab.topic.hessian.stages import Stage, unpacked, unpacked_mean
 from calclab.topic.proven import Proven, proven
 
 SHOWN = 5  # eigenvalues in the sentence
+SOUGHT = {  # by the name of the stage
+    "point": "the loss and its gradient",
+    "edges": "all eigenvalues",
+    "bulk": "the density",
+    "trace": "the trace",
+    "against": "the distance to the other operator",
+    "layers": "all layers",
+    "slices": "the cuts through the loss",
+}
 Entries = dict[str, Tensor | str]
 
 
@@ -151,13 +160,13 @@ def outliers_text(values: dict[str, Tensor], classes: int) -> str:
 def answer_of_products(
     problem: CurvatureProblem, knobs: Knobs, stages: Sequence[Stage], state: State, layers: Sequence[str]
 ) -> Answer:
-    """What the stages that have ended found."""
-    found = state["found"]
+    """What the stages have found; the one that was cut short, by its name "cut" in the state, so far."""
+    found, cut = state["found"], state.get("cut")
     values: Entries = {}
     if "point" in found:
         values["value"] = found["point"]["value"]
     if "edges" not in found:
-        return Answer(f"{problem.title} of {problem.function.name}: ended before anything was found", values)
+        return Answer(f"{problem.title} of {problem.function.name}: interrupted before anything was found", values)
     pairs, every = unpacked(found["edges"]["pairs"]), unpacked(found["edges"]["every"])
     least = min(float(found[stage]["least"]) for stage in ("edges", "bulk") if stage in found)
     edges = ends(pairs, every, least, positive=problem.kind != "hessian")
@@ -174,11 +183,11 @@ def answer_of_products(
     values |= {"eigenvalues": pairs.values, "residuals": pairs.residuals}
     values |= {"curvature": edges.sign, "beyond_top": pairs.upper, "below_bottom": pairs.lower}
     parts = [f"{problem.function.name}: {values['kind']}", extremes(problem, pairs)]
-    parts += short_of(problem, knobs, found, pairs)
+    parts += converged(pairs, knobs.tol) if cut == "edges" else short_of(problem, knobs, found, pairs)
     if "trace" in found:
         trace = unpacked_mean(found["trace"]["trace"])
         values |= {"trace": trace.value, "trace_error": trace.error, "trace_within": trace.half}
-        parts.append(traced(knobs, found, trace))
+        parts.append(traced(knobs, found, trace, cut=cut == "trace"))
         if "square" in found["trace"]:
             values |= norm(unpacked_mean(found["trace"]["square"]))
     bulk = next((stage for stage in stages if isinstance(stage, Bulk)), None)
@@ -187,7 +196,7 @@ def answer_of_products(
         parts.append(f"{values['inertia']}")
         if "frobenius" not in values:
             values |= norm(unpacked_mean(found["bulk"]["square"]))
-    apart = outlier_values(pairs.values[: pairs.top], problem.classes)
+    apart = {} if cut == "edges" else outlier_values(pairs.values[: pairs.top], problem.classes)
     values |= apart
     parts += [outliers_text(apart, problem.classes).removeprefix("; ")] if apart else []
     if "against" in found:
@@ -204,12 +213,20 @@ def answer_of_products(
         }
     if "layers" in found:
         values |= columns(found["layers"]["table"])
-        values["sharpest_layer"] = layers[int(found["layers"]["table"][:, 0].argmax())]
+        values["sharpest_layer"] = layers[int(found["layers"]["table"][:, 0].nan_to_num(nan=-torch.inf).argmax())]
     values |= {"gradient_norm": found["point"]["gradient"].norm(), "products": state["products"]}
     values["products_for_eigenvalues"] = pairs.products
     parts.append(conditions(edges, condition.value))
-    parts.append(f"{int(state['products'])} products")
+    parts.append(f"{int(state['products'])} product{'s' * (int(state['products']) != 1)}")
+    if cut is not None:
+        parts.append(f"interrupted before it had {SOUGHT[cut]}")
     return Answer("; ".join(parts), values)
+
+
+def converged(pairs: Pairs, tol: float) -> list[str]:
+    """How many of the pairs are as near as was asked for."""
+    count = int(pairs.converged.sum())
+    return [f"{count} of {len(pairs.values)} to tol={tol:g} when it was interrupted"]
 
 
 def short_of(problem: CurvatureProblem, knobs: Knobs, found: State, pairs: Pairs) -> list[str]:
@@ -225,7 +242,7 @@ def short_of(problem: CurvatureProblem, knobs: Knobs, found: State, pairs: Pairs
     return []
 
 
-def traced(knobs: Knobs, found: State, trace: Mean) -> str:
+def traced(knobs: Knobs, found: State, trace: Mean, *, cut: bool = False) -> str:
     """The trace, how sure it is, and what that is held against."""
     text = f"trace {words.number(trace.value)}"
     if not trace.samples:
@@ -237,7 +254,7 @@ def traced(knobs: Knobs, found: State, trace: Mean) -> str:
         text += f"; {float(trace.half) / (2 * least):.1%} of Σ|λ|, about {2 * least:.3g}"
     text += ")"
     if float(trace.half) > 1.001 * tol * max(size, least):
-        text += f", not within trace_tol={tol:g}: type products={4 * knobs.products}"
+        text += f", not within trace_tol={tol:g}" + (" yet" if cut else f": type products={4 * knobs.products}")
     return text
 
 

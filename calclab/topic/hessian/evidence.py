@@ -47,13 +47,18 @@ def check_matrix(problem: CurvatureProblem, state: State, k: int) -> list[Eviden
     return evidence if problem.gaps(raw) else evidence + check_eigenvalues(f, x, λ, k)
 
 
-def check_products(problem: CurvatureProblem, found: State, names: Sequence[str], seed: int, k: int) -> list[Evidence]:
-    """Of what all stages have ``found``; ``names`` are those of the eigenvalues looked for."""
+def check_products(
+    problem: CurvatureProblem, found: State, names: Sequence[str], seed: int, k: int, *, whole: bool = True
+) -> list[Evidence]:
+    """Of what the stages have ``found``; ``names`` are those of the eigenvalues looked for. Unless ``whole``, of a scan
+    that was interrupted: by few products, and a pair may be near another eigenvalue than the one wanted."""
     f, A, pairs = problem.function, problem.A, unpacked(found["edges"]["pairs"])
     if not bool(pairs.values.isfinite().all()) or not len(pairs.values):
         return []
     dtype = f.start.dtype
     rows = [symmetry(A, dtype, seed, k), orthonormal(pairs, k), residual(A, pairs, dtype, k)]
+    if not whole:
+        return rows
     if problem.kind == "hessian":
         for i in sorted({0, len(pairs.values) - 1}):
             at = (pairs.values[i], pairs.vectors[:, i], pairs.residuals[i])

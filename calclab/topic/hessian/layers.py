@@ -109,6 +109,9 @@ class Layers:
     def finish(self, state: State, found: State) -> State:
         return {"table": state["table"], "products": state["products"]}
 
+    def tells(self, state: State) -> bool:
+        return int(state["at"]) > 0
+
 
 def columns(table: Tensor) -> dict[str, Tensor]:
     """The columns (L,) of a table (L, 4) by name."""

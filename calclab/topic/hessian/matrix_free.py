@@ -129,12 +129,23 @@ class MatrixFree(Method):
         f, found = self.problem.function, state["found"]
         if k == 0:
             return check_gradient(f, f.start, found["point"]["gradient"], k)
-        if "edges" not in found or int(state["stage"]) < len(self.stages):
-            return []
-        return check_products(self.problem, found, self.names, self.seed, k)
+        whole = int(state["stage"]) == len(self.stages)
+        found = self.so_far(state)["found"]
+        return check_products(self.problem, found, self.names, self.seed, k, whole=whole) if "edges" in found else []
 
     def answer(self, state: State) -> Answer:
-        return answer_of_products(self.problem, self.knobs, self.stages, state, self.layers)
+        return answer_of_products(self.problem, self.knobs, self.stages, self.so_far(state), self.layers)
+
+    def so_far(self, state: State) -> State:
+        """The state with what the stage in hand has found, where the scan was interrupted in it; "cut" names it."""
+        place, own, found = int(state["stage"]), state["own"], state["found"]
+        if place == len(self.stages):
+            return state
+        stage = self.stages[place]
+        if own and stage.tells(own):
+            found = {**found, stage.name: stage.finish(own, found)}
+        spent = state["products"] + own["products"] if own else state["products"]
+        return {**state, "found": found, "products": spent, "cut": stage.name}
 
     def notes(self) -> Sequence[str]:
         top, bottom = self.ends

@@ -60,6 +60,9 @@ class Bulk:
         kept |= {"least": self.least(state, found), "size": probes.density(state).size().value}
         return {**kept, "trace": packed_mean(probes.trace(state)), "square": packed_mean(probes.square(state))}
 
+    def tells(self, state: State) -> bool:
+        return False
+
     def least(self, state: State, found: State) -> Tensor:
         """min ‖A v‖ () over unit vectors that the probes have made, where these are orthonormal; else infinite.
 
@@ -118,6 +121,9 @@ class Exact:
     def finish(self, state: State, found: State) -> State:
         left = {"trace": packed_mean(certain(state["diagonal"].sum())), "products": state["products"]}
         return {**left, "diagonal": packed_mean(certain(state["diagonal"]))} if self.diagonal else left
+
+    def tells(self, state: State) -> bool:
+        return False
 
 
 def half_size(every: Pairs, size: float = 0.0) -> float:
@@ -211,6 +217,10 @@ class Trace:
             left["diagonal"] = packed_mean(probes.estimate_diagonal(own))
         return left
 
+    def tells(self, state: State) -> bool:
+        own = state["other"] if int(state["way"]) == OTHER else state["plain"]
+        return len(own["trace"]) > 1
+
 
 @dataclass(frozen=True)
 class Against:
@@ -236,3 +246,6 @@ class Against:
 
     def finish(self, state: State, found: State) -> State:
         return {"square": packed_mean(self.probes(found).square(state)), "products": state["products"]}
+
+    def tells(self, state: State) -> bool:
+        return len(state["square"]) > 1

@@ -125,6 +125,9 @@ class Slices:
     def finish(self, state: State, found: State) -> State:
         return {"curvatures": state["curvatures"], "products": state["products"]}
 
+    def tells(self, state: State) -> bool:
+        return False
+
     def pictures(self) -> list[Picture]:
         first = Multiples("along_eigenvectors", ("loss_along", "quadratic_model"), "offset", "offset")
         over = ("along_the_first_eigenvector", "along_the_second_eigenvector")

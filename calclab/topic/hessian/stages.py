@@ -40,6 +40,10 @@ class Stage(Protocol):
         """What it leaves."""
         ...
 
+    def tells(self, state: State) -> bool:
+        """Whether what it would leave is of use before it is done: to a scan that is interrupted."""
+        ...
+
 
 def packed(pairs: Pairs) -> State:
     """Pairs as a state."""
@@ -93,6 +97,9 @@ class Point:
     def finish(self, state: State, found: State) -> State:
         return {"value": state["value"], "gradient": state["gradient"]}
 
+    def tells(self, state: State) -> bool:
+        return False
+
 
 @dataclass(frozen=True)
 class Edges:
@@ -130,6 +137,14 @@ class Edges:
                 values["outliers"] = counted(λ[: self.search.top], self.classes)
         return values
 
+    def pairs(self, state: State) -> Pairs:
+        """Those wanted; of a search that ended with too small a basis for all of them, each pair once."""
+        m, top, bottom = len(state["table"]), self.search.top, self.search.bottom
+        if bool(state["settled"]) or m >= top + bottom:
+            return self.search.pairs(state)
+        bottom = min(bottom, max(m - top, m // 2))
+        return self.search.collect(state, min(top, m - bottom), bottom)
+
     def honest(self, pairs: Pairs) -> Pairs:
         """With what the products round, where they are computed in a smaller type than they are added in."""
         if self.rounding <= torch.finfo(self.search.A.dtype).eps or not len(pairs.values):
@@ -147,9 +162,12 @@ class Edges:
 
     def finish(self, state: State, found: State) -> State:
         return {
-            "pairs": packed(self.honest(self.search.pairs(state))),
+            "pairs": packed(self.honest(self.pairs(state))),
             "every": packed(self.honest(self.search.subspace(state))),
             "settled": state["settled"],
             "least": self.least(state),
             "products": state["products"],
         }
+
+    def tells(self, state: State) -> bool:
+        return len(state["table"]) > 0

@@ -123,7 +123,9 @@ def of_largest(problem: JacobianProblem, state: State, way: str, stretch: Bound 
 
 def of_points(problem: JacobianProblem, state: State, way: str, threshold: float, stretch: Bound | None) -> Answer:
     """Over all points."""
-    σ, count = state["all.spectral_norm"], problem.count
+    σ = state["all.spectral_norm"]
+    count = len(σ)  # an interrupted scan has not looked at all
+    looked_at = f" of {problem.count:,}" if count < problem.count else ""
     at, m_n = int(σ.nan_to_num(nan=-1.0).argmax()) + problem.first, problem.shape
     rows = measures.quantiles(σ)
     unit = "row" if not problem.function(0).exact and " at row " in problem.function(0).name else "point"
@@ -138,8 +140,9 @@ def of_points(problem: JacobianProblem, state: State, way: str, threshold: float
         "spectral_norms": rows,
     }
     text = (
-        f"{count:,} Jacobians of {title(problem)}, each {m_n[0]} × {m_n[1]}: spectral norm {words.number(rows[0])} to "
-        f"{words.number(rows[-1])}, median {words.number(rows[3])}, the largest at {unit} {at}"
+        f"{count:,}{looked_at} Jacobians of {title(problem)}, each {m_n[0]} × {m_n[1]}: spectral norm "
+        f"{words.number(rows[0])} to {words.number(rows[-1])}, median {words.number(rows[3])}, the largest at {unit} "
+        f"{at}"
     )
     if "all.condition" in state:
         κ, r = state["all.condition"], state["all.rank"]
@@ -215,7 +218,7 @@ def exists(f: Function) -> bool:
 
 def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, threshold: float, *, ends: bool) -> Answer:
     """Of all layers; ``ends``: the last of them gives the outputs."""
-    tails = state["seen.gradient_norm"]
+    tails = torch.stack([tail.median() for tail in state["tails"]])
     word, factor = word_of(weighted, tails)
     values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
     text = f"{len(names)} layer{'s' * (len(names) > 1)}: the gradient is {word}"
@@ -245,6 +248,10 @@ def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, thres
             f"({verdict(float(κ[-1]), threshold, σ)}), most of it lost at {names[at]} (a factor of "
             f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
         )
+    elif "head" in state:
+        κ = state["seen.condition"]
+        text += f"; condition number from the input to {names[len(κ) - 1]}, the last looked at, {words.number(κ[-1])}"
+        values["conditions"] = κ
     else:
         text += "; the way from the input is too large to be formed"
     return Answer(text, values)
