@@ -100,6 +100,10 @@ def points_of(given: Given, model: Model, what: str) -> Tensor:
 
     A number stands for a point of that number everywhere. ``what`` is given names what is wrong in the UserError for
     tensors of other shapes.
+
+    >>> model = Model(torch.nn.Identity(), (torch.zeros(4, 2),))
+    >>> points_of(torch.tensor(1.0), model, "baseline"), points_of(torch.zeros(4, 2), model, "baseline").shape
+    (tensor([[1., 1.]]), torch.Size([4, 2]))
     """
     rows = model.rows
     parts = (given,) if isinstance(given, Tensor) else tuple(given)

@@ -176,7 +176,11 @@ def members(groups: Tensor | Sequence[int], q: Question) -> Tensor:
 
 
 def shared(found: Found, member: Tensor) -> Found:
-    """Values of groups (B, G) as values of features (B, d), shared out evenly."""
+    """Values of groups (B, G) as values of features (B, d), shared out evenly.
+
+    >>> shared(Found(torch.tensor([[6.0, 1.0]])), torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])).values
+    tensor([[3., 3., 1.]])
+    """
     even = member / member.sum(1, keepdim=True)
     error = None if found.error is None else found.error @ even
     return Found(found.values @ even, error, found.error_kind, found.gap, found.reference_score)

@@ -173,6 +173,11 @@ def widths(f: Map, way: str) -> list[int]:
 
 
 def mib(size: float) -> str:
+    """Bytes in words.
+
+    >>> mib(3 * 2**20), mib(2**31)
+    ('3 MB', '2,048 MB')
+    """
     return f"{size / 2**20:,.3g} MB" if size < 2**30 else f"{size / 2**20:,.0f} MB"
 
 

@@ -38,8 +38,13 @@ Reach = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # step, first,
 
 @dataclass(frozen=True)
 class Window:
-    """What an output pixel sees along each axis: inputs o ``step`` + ``first`` + 0, 1, ..., ``reach`` - 1,
-    of the channels and pixels ``before`` (C, H, W), itself one of ``after``."""
+    """What an output pixel sees along each axis: inputs o ``step`` + ``first`` + 0, 1, ..., ``reach`` - 1, of the
+    channels and pixels ``before`` (C, H, W), itself one of ``after``.
+
+    >>> seen = Window((1,), (-1,), (3,), before=(1, 10), after=(1, 10))  # three neighbours
+    >>> seen.colours, seen.places(torch.device("cpu"))[4].tolist()  # output 4 sees 3, 4 and 5, one of each colour
+    (3, [3, 4, 5])
+    """
 
     step: tuple[int, ...]
     first: tuple[int, ...]

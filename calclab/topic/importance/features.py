@@ -1,4 +1,18 @@
-"""What importance is given to: the columns of a table, the inputs themselves, or the units of a layer."""
+"""What importance is given to: the columns of a table, the inputs themselves, or the units of a layer.
+
+A column that is a category is several inputs of the network, of which exactly one is 1. Shares add up, a_C = Σ_{j in C}
+a_j, since they are parts of one sum. Slopes do not: the inputs of one column only change together, and how far t moves
+when the category is drawn anew is, to first order,
+
+    √Var(Σ_{j in C} g_j x_j) = √(gᵀ Σ g),    Σ the covariance of these inputs over the rows
+
+which of a single input of deviation 1 is |g|. Of a layer's maps (channels, h, w) a channel is one unit.
+
+>>> units = Units("conv", (2, 1, 3), torch.device("cpu"))
+>>> values = torch.tensor([[1.0, 2.0, 3.0, 4.0, 4.0, 4.0]])
+>>> units.names, units.by_feature(values, "conductance"), units.by_feature(values, "layer_activation")
+(('conv[0]', 'conv[1]'), tensor([[ 6., 12.]]), tensor([[2., 4.]]))
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,14 @@ RANDOMISED = 64  # rows that the randomisation test looks at
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Rows (b, d) and the baseline ``origin`` (1, d); ``values`` takes points (b, d), row by row, to F (b,)."""
+    """Rows (b, d) and the baseline ``origin`` (1, d); ``values`` takes points (b, d), row by row, to F (b,); ``spread``
+    takes what holds of the C ``columns`` (b, C) to their inputs (b, d).
+
+    >>> way = Course(torch.ones(1, 2), torch.zeros(1, 2), lambda x: x @ torch.tensor([3.0, 1.0]), lambda c: c, 2)
+    >>> order = way.order(torch.tensor([[3.0, 1.0]]), signed=True)
+    >>> [tuple(float(part) for part in way.at(order, count)) for count in (0, 1, 2)]
+    [(1.0, 0.0), (0.25, 0.75), (0.0, 1.0)]
+    """
 
     rows: Tensor
     origin: Tensor
@@ -119,7 +126,11 @@ def curve_point(course: Course, orders: Sequence[Sequence[Tensor]], count: int) 
 
 
 def area(x: Tensor, y: Tensor) -> Tensor:
-    """Under a curve (P,), by the trapezoid rule."""
+    """Under a curve (P,), by the trapezoid rule.
+
+    >>> area(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([1.0, 0.5, 0.0]))
+    tensor(0.5000)
+    """
     return torch.trapezoid(y, x)
 
 

@@ -1,4 +1,16 @@
-"""What a Jacobian tells at one point: singular values, rank, condition, volume, orientation; and over many points."""
+"""What a Jacobian tells at one point: singular values, rank, condition, volume, orientation; and over many points.
+
+    J = U diag(σ) Vᵀ      σ_1 = ‖J‖_2 the most that a small step is stretched, σ_r the least
+    κ = σ_1 / σ_r         how much larger a relative error can come out than it went in
+    log|det J| = Σ log σ  how a small volume is scaled; its sign tells whether left and right are exchanged
+
+(Golub and Van Loan 2013, sections 2.4 and 2.6.) A singular value below max(m, n) eps σ_1 is rounding: there the rank is
+less than full, and κ and the volume's sign tell nothing.
+
+>>> found = of_matrices(torch.tensor([[[0.0, 2.0], [1.0, 0.0]]]))  # a swap, stretched
+>>> found["singular_values"], found["condition"], found["log_abs_det"].exp(), orientation(found["orientation"])
+(tensor([[2., 1.]]), tensor([2.]), tensor([2.]), 'reversed')
+"""
 
 from __future__ import annotations
 
@@ -45,7 +57,11 @@ def ranks(σ: Tensor, shape: torch.Size) -> Tensor:
 
 
 def quantiles(values: Tensor) -> Tensor:
-    """Of (N, ...) at ``LEVELS``, (7, ...): those of the entries that are not NaN, nearest ones, none made up."""
+    """Of (N, ...) at ``LEVELS``, (7, ...): those of the entries that are not NaN, nearest ones, none made up.
+
+    >>> quantiles(torch.tensor([3.0, float("nan"), 1.0, 2.0]))
+    tensor([1., 1., 1., 2., 3., 3., 3.])
+    """
     order = values.sort(0).values  # NaN last
     known = (~values.isnan()).sum(0, keepdim=True)
     levels = torch.tensor(LEVELS, dtype=torch.float64 if values.device.type != "mps" else values.dtype)
