@@ -30,6 +30,8 @@ HEADINGS = {  # of public names, by module, in the order in which a reader meets
     "calclab.library.subjects": "Subjects",
     "calclab.library.questions": "Questions",
     "calclab.library.result": "Results",
+    "calclab.library.curvature": "Operators of a subject",
+    "calclab.library.operator": "What an operator is",
     "calclab.app.call": "Runs",
     "calclab.archive.read": "Runs that were left",
     "calclab.errors": "Mistakes",

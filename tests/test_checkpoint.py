@@ -119,7 +119,7 @@ def bits(data: torch.Tensor) -> bytes:
 
 
 @pytest.mark.parametrize("dtype", SIZES, ids=str)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_what_is_read_back_has_the_bits_that_were_logged(
     tmp_path_factory: pytest.TempPathFactory, dtype: torch.dtype, seed: int
@@ -162,7 +162,7 @@ def written(folder: Path, late: bool) -> list[Path]:
 
 
 @pytest.mark.parametrize("late", [False, True])
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), which=st.integers(0, 4))
 def test_a_flipped_bit_changes_nothing_or_is_said(
     tmp_path_factory: pytest.TempPathFactory, late: bool, place: float, bit: int, which: int

@@ -265,4 +265,5 @@ def linear_of(node: Node) -> Linear | None:
 
 
 def leaf_of(recorded: Any) -> Tensor | None:
+    """The parameter behind a node that accumulates its gradient; None behind any other node."""
     return getattr(recorded, "variable", None)

@@ -230,6 +230,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def at(*levels: float) -> Callable[..., list[Lines]]:
+    """What an activation bends at: its own input, where that reaches one of the ``levels``."""
     return lambda z, *rest, **more: [(z.clone(), levels)]
 
 

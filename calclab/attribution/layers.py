@@ -86,12 +86,15 @@ def selector(q: Question, layer: str, neuron: Neuron) -> Any:
 
 
 def written(place: Sequence[int]) -> str:
+    """A neuron's place as it is typed: 3, or [0,4,2] in an image."""
     return str(place[0]) if len(place) == 1 else f"[{','.join(map(str, place))}]"
 
 
 def quoted(text: str) -> str:
+    """As a shell takes it: brackets need quotes."""
     return f"'{text}'" if "[" in text else text
 
 
 def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

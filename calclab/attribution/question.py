@@ -106,6 +106,7 @@ class Question:
 
     @cached_property
     def engine(self) -> Engine:
+        """How gradients of all rows are had: by hand of a chain, by autograd of anything else."""
         return self.recording.engine
 
     @property
@@ -123,6 +124,7 @@ class Question:
 
     @property
     def bytes(self) -> float:
+        """The memory limit, which is told in mebibytes."""
         return self.memory * 2**20
 
     @property

@@ -144,6 +144,7 @@ class Recording:
 
     @cached_property
     def nodes(self) -> list[Node]:
+        """The operations between the rows and the outputs, as the recorded graph has them."""
         leaf, y = self.recorded
         return nodes_of(y, leaf)
 

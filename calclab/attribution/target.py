@@ -50,6 +50,7 @@ class Target:
 
     @property
     def linear(self) -> bool:
+        """Whether t = c·y with constant c: then its gradient in the outputs is the same at every point."""
         return self.function is None
 
     @cached_property
@@ -174,6 +175,7 @@ def one(name: str, place: int, outputs: Tensor) -> Target:
 
 
 def selected(name: str, places: Tensor, outputs: Tensor) -> Target:
+    """t_b = y_b[places_b], places (B,): an output of its own for each row, such as the class predicted."""
     return Target(name, outputs, places if places.device == outputs.device else places.to(outputs.device))
 
 
