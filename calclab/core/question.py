@@ -74,7 +74,9 @@ class Function:
     and device; ``variables`` names the n inputs, ``outputs`` the m outputs (empty for a scalar function); ``domain``
     is (n, 2); ``minima`` is (p, n). ``links`` are the parts of a composition, innermost first, where it was given as
     one: each takes the outputs of the one before. ``split`` is (inner, outer) of a scalar f = outer ∘ inner, inner from
-    (n,) to (m,), outer convex: what the Gauss-Newton matrix is made of.
+    (n,) to (m,), outer convex: what the Gauss-Newton matrix is made of. ``held`` (n,) says of which variables autograd
+    gives no derivative on purpose, though ``call`` depends on them; ``inside`` is a smaller type than that of ``start``
+    which the program computes in.
     """
 
     name: str
@@ -88,6 +90,8 @@ class Function:
     exact: Exact | None = None
     links: tuple[Function, ...] = ()
     split: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+    held: Tensor | None = None
+    inside: torch.dtype | None = None
     known: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # see `once`
 
     def once(self, what: str, find: Callable[[Function], Found]) -> Found:

@@ -151,6 +151,22 @@ def with_rows(row: torch.Size, _: nn.Module, args: tuple[Any, ...], output: Tens
     return output.reshape(-1, *row)
 
 
+def padding(module: nn.Module) -> dict[str, int]:
+    """The row of padding in the table of an embedding that can be learned, by the table's name."""
+    names = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    tables = [part for part in module.modules() if isinstance(part, nn.Embedding) and part.padding_idx is not None]
+    return {names[id(part.weight)]: int(part.padding_idx or 0) for part in tables if id(part.weight) in names}
+
+
+def told_of_padding(module: nn.Module, inputs: Tensor) -> list[str]:
+    """A note on the rows of padding that some of the inputs ask for."""
+    return [
+        f"{name}[{row}], the row of padding (padding_idx={row}), has no derivative by design: it is held fixed"
+        for name, row in padding(module).items()
+        if not inputs.is_meta and bool((inputs == row).any())
+    ]
+
+
 def name_outputs(data: Data, outputs: int) -> tuple[str, ...]:
     if outputs == len(data.classes):
         return data.classes

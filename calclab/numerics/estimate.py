@@ -55,7 +55,7 @@ def value(function: Function, x: Tensor, number: Tensor, step: int) -> list[Evid
 def gradient(function: Function, x: Tensor, g: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
     """Taylor order, reverse against forward mode, and Richardson, for ∇f (n,): a row each, of the worst direction."""
     call = function.call
-    ds = taylor.directions(x, DIRECTIONS, SEED)
+    ds = moving(function, taylor.directions(x, DIRECTIONS, SEED))
     size, slopes = max(size_of(g, x), scale), [dot(g, d) for d in ds]
     seen = [taylor.sample(call, x, d) for d in ds]
     lost = [s.rounding(float(slope)) for s, slope in zip(seen, slopes, strict=True)]
@@ -96,6 +96,7 @@ def hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[Evidenc
         return operators.value_and_gradient(function.call, p)[1]
 
     us, ds = pairs(H, x)
+    ds = moving(function, ds)
     size, gammas = size_of(H.norm(dim=0), x), [H.T @ u for u in us]
     slopes = [dot(gamma, d) for gamma, d in zip(gammas, ds, strict=True)]
     seen = [taylor.sample(weighted(slope, u), x, d) for u, d in zip(us, ds, strict=True)]
@@ -157,6 +158,11 @@ def pairs(matrix: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     if len(us) == len(ds) == DIRECTIONS:
         return us, ds
     return us.repeat_interleave(len(ds), 0), ds.repeat(len(us), 1)
+
+
+def moving(function: Function, ds: Tensor) -> Tensor:
+    """Directions (p, n) without the variables by which autograd gives no derivative on purpose."""
+    return ds if function.held is None else ds.masked_fill(function.held.to(ds.device), 0)
 
 
 def weighted(call: Phi, u: Tensor) -> Phi:

@@ -30,13 +30,16 @@ from calclab.core import Evidence, Function, Verdict
 from calclab.numerics import certify, estimate, kinks, measured
 from calclab.numerics.agreement import identity
 from calclab.numerics.kinks import Gap
+from calclab.numerics.tolerance import tolerance_of
+
+QUOTIENTS = ("Taylor order", "Richardson", "differences of gradients along v")  # these measure the noise they meet
 
 
 def check_value(function: Function, x: Tensor, value: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
     """Evidence for f(x), () or (m,); gaps are relative to a formula's own value, or to a stated ``scale`` if larger."""
     if function.exact is not None:
         return certify.derivative(function, x, value, step, order=0, scale=scale)
-    return estimate.value(function, x, value, step)
+    return rounded(function, estimate.value(function, x, value, step))
 
 
 def check_gradient(
@@ -54,7 +57,8 @@ def check_gradient(
     """
     if function.exact is not None:
         return certify.derivative(function, x, gradient, step, order=1, scale=scale, each=each)
-    return both_sides(function, x, 1, gradient, estimate.gradient(function, x, gradient, step, scale=scale))
+    rows = both_sides(function, x, 1, gradient, estimate.gradient(function, x, gradient, step, scale=scale))
+    return rounded(function, rows)
 
 
 def check_gradients(
@@ -72,28 +76,47 @@ def check_hessian(function: Function, x: Tensor, H: Tensor, step: int) -> list[E
     if function.exact is not None:
         return certify.derivative(function, x, H, step, order=2)
     symmetry = [identity("hessian", "symmetry: H = Hᵀ", H, H.T, step)] if bool(H.isfinite().all()) else []
-    return symmetry + both_sides(function, x, 2, H, estimate.hessian(function, x, H, step))
+    return rounded(function, symmetry + both_sides(function, x, 2, H, estimate.hessian(function, x, H, step)))
 
 
 def check_jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Evidence]:
     """Evidence for J (m, n) of a vector function."""
     if function.exact is not None:
         return certify.derivative(function, x, J, step, order=1)
-    return estimate.jacobian(function, x, J, step)
+    return rounded(function, estimate.jacobian(function, x, J, step))
 
 
 def check_eigenvalues(function: Function, x: Tensor, eigenvalues: Tensor, step: int) -> list[Evidence]:
     """Evidence for the eigenvalues (n,) of the Hessian, ascending."""
     if function.exact is not None:
         return certify.spectrum(function, "eigenvalues", eigenvalues, function.exact.eigenvalues(x), step)
-    return estimate.eigenvalues(function, x, eigenvalues, step)
+    return rounded(function, estimate.eigenvalues(function, x, eigenvalues, step))
 
 
 def check_singular_values(function: Function, x: Tensor, singular_values: Tensor, step: int) -> list[Evidence]:
     """Evidence for the singular values (min(m, n),) of the Jacobian, descending."""
     if function.exact is not None:
         return certify.spectrum(function, "singular values", singular_values, function.exact.singular_values(x), step)
-    return estimate.singular_values(function, x, singular_values, step)
+    return rounded(function, estimate.singular_values(function, x, singular_values, step))
+
+
+def rounded(function: Function, rows: Sequence[Evidence]) -> list[Evidence]:
+    """Rows about a function that computes in a smaller type inside: what that type's rounding explains is suspect.
+
+    An identity holds to 2^13 of its roundings, a difference quotient to what its own kind can tell (`tolerance`).
+    """
+    own, inside = function.start.dtype, function.inside
+    if inside is None:
+        return list(rows)
+    kind, ratio = str(inside).removeprefix("torch."), tolerance_of(inside).eps / tolerance_of(own).eps
+    reason = f"the network computes in {kind} inside: its rounding explains this"
+    found = []
+    for row in rows:
+        size = max(abs(row.value), abs(row.reference))
+        explained = tolerance_of(inside).refute * size if row.method in QUOTIENTS else row.tolerance * ratio
+        doubted = row.verdict in (Verdict.SUSPECT, Verdict.REFUTED) and row.gap <= explained
+        found.append(replace(row, verdict=Verdict.SUSPECT, note=reason) if doubted else row)
+    return found
 
 
 def both_sides(function: Function, x: Tensor, order: int, number: Tensor, rows: list[Evidence]) -> list[Evidence]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -25,7 +26,7 @@ from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network, network
 from calclab.topic.hessian import hessian, spectrum
 from calclab.topic.hessian.dense import Dense
-from calclab.topic.hessian.evidence import of_trace
+from calclab.topic.hessian.evidence import along, of_trace
 from calclab.topic.hessian.matrix_free import MatrixFree
 
 torch.set_num_threads(1)
@@ -514,3 +515,28 @@ def test_bounds_are_those_of_what_was_found(bound: str) -> None:
     assert found.least == (-torch.inf if bound == "top" else -2.5)
     assert found.low == (-torch.inf if bound == "top" else -2.5)
     assert spectrum.bounds(pairs, nodes.abs(), positive=True).least == 0
+
+
+def sharp_bend(δ: float) -> Function:
+    """δ² log cosh(x/δ) + y²: ∂²/∂x² is 1 within δ of 0, and nothing further out."""
+
+    def call(p: Tensor) -> Tensor:
+        z = p[0] / δ
+        return δ * (torch.logaddexp(z, -z) - math.log(2)) + p[1].square()
+
+    return Function("bend", call, torch.zeros(2, dtype=torch.float64), ("x", "y"))
+
+
+@pytest.mark.parametrize("δ", [1e-9, 1e-5, 1.0])
+def test_a_curvature_is_not_refuted_by_steps_beyond_the_bend_that_it_describes(δ: float) -> None:
+    v, none = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    row = along(sharp_bend(δ), torch.tensor(1 / δ, dtype=torch.float64), v, none, "λ", 0)
+    assert row.verdict is Verdict.CONSISTENT
+    assert row.reference == pytest.approx(1 / δ, rel=1e-4)
+
+
+def test_a_wrong_curvature_is_refuted_by_steps_of_two_sizes() -> None:
+    v, none = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    row = along(sharp_bend(1.0), torch.tensor(2.1, dtype=torch.float64), v, none, "λ", 0)
+    assert row.verdict is Verdict.REFUTED
+    assert row.reference == pytest.approx(2, rel=1e-6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from calclab.network import weights as weight_files
 from calclab.network.codes import listed
 from calclab.network.loss import Loss
 from calclab.network.model_loss import ModelLoss
-from calclab.network.probe import mixes
+from calclab.network.probe import mixes, padding
 from calclab.network.stateless import Stateless
 from calclab.numerics.chunks import windows_of
 from calclab.subject.distributed import Call, Share, over_ranks, ranks, shared
@@ -34,7 +34,7 @@ class Network:
 
     The module is in eval mode and is never changed: every call hands it the parameters, and copies of its buffers.
     ``outputs`` names its m outputs; ``notes`` are sentences for the user, those on the data among them. Rows are flat
-    here: (d,), d = Π shape.
+    here: (d,), d = Π shape. ``inside`` is a smaller type than its own that it computes in.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Network:
     notes: tuple[str, ...] = ()
     pure: bool = True  # whether a call leaves the module's buffers and attributes as they are, by itself
     training: int = 0  # steps of Adam from the seed's weights to the parameters; 0 where these are as given or drawn
+    inside: torch.dtype | None = None
 
     # --- parameters ---
 
@@ -81,6 +82,17 @@ class Network:
     def variables(self) -> tuple[str, ...]:
         """A name for each entry of θ: hidden.0.weight[1,2]."""
         return tuple(entry for name, shape in self.shapes.items() for entry in entries(name, shape))
+
+    @cached_property
+    def held(self) -> Tensor | None:
+        """Which entries of θ (n,) are rows of padding, which an embedding keeps fixed; None where none is."""
+        rows = padding(self.module)
+        if not rows:
+            return None
+        found = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in self.shapes.items()}
+        for name, row in rows.items():
+            found[name][row] = True
+        return self.flatten(found)
 
     # --- calls ---
 
@@ -158,7 +170,7 @@ class Network:
             call = over_ranks(self.name, *self.calls(inputs, targets), start, len(inputs), mean=self.loss.mean)
         title = f"{self.loss_name} of {self.name} on {self.data.name}"
         split = self.split(inputs, targets)
-        return Function(name=title, call=call, start=start, variables=self.variables, split=split)
+        return Function(title, call, start, self.variables, split=split, held=self.held, inside=self.inside)
 
     def calls(self, inputs: Tensor, targets: Tensor) -> tuple[Call, Share]:
         """θ (n,) to the loss () of these rows; θ and which of them to the loss of each."""
@@ -228,7 +240,7 @@ class Network:
             x, t = inputs[rows], targets[rows]
             mean = shared(*self.calls(x, t), len(x), mean=self.loss.mean)
             call = mean if self.loss.mean else lambda θ: len(inputs) / len(x) * mean(θ)
-            return Function(whole.name, call, whole.start, whole.variables, split=self.split(x, t))
+            return replace(whole, call=call, split=self.split(x, t))
 
         return Minibatches(pick, len(inputs), batch, seed, inputs.device)
 
@@ -252,6 +264,7 @@ class Network:
             start=self._row(row),
             variables=self.data.features,
             outputs=self.outputs,
+            inside=self.inside,
         )
 
     def layer_response(self, layer: str, row: int) -> Function:
@@ -273,6 +286,7 @@ class Network:
             start=self._row(row),
             variables=self.data.features,
             outputs=tuple(entries(layer, found[layer].shape[1:])),
+            inside=self.inside,
         )
 
     def _row(self, row: int) -> Tensor:

@@ -19,7 +19,8 @@ from calclab.network.criterion import own as own_loss
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import Loss, choose
 from calclab.network.model_loss import own_loss as model_loss
-from calclab.network.probe import adapted, check, name_outputs, probe, told_of
+from calclab.network.precision import inner_precision, told_of_precision
+from calclab.network.probe import adapted, check, name_outputs, probe, told_of, told_of_padding
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
 from calclab.subject.network.functions import Network
@@ -84,7 +85,10 @@ def network(
             told_of_loss = (rule,)
         names = name_outputs(data, outputs)
         result = Network(name, own, data, chosen, chosen.name, names, pure=not seen.changed)
-        notes = (*taken_off, *told_of_loss, *told_of(name, seen), *check(name, own, result.evaluate, data))
+        inner = inner_precision(own, lambda: result.evaluate(data.inputs[:2], dict(own.named_parameters())))
+        result = replace(result, inside=None if inner is None else inner[0])
+        told = [*told_of(name, seen), *told_of_precision(name, inner), *told_of_padding(own, data.inputs)]
+        notes = (*taken_off, *told_of_loss, *told, *check(name, own, result.evaluate, data))
     if weights is None and not parameters and (frozen := frozen_statistics(own)):
         notes = (*notes, frozen)
     result = replace(result, notes=(*data.notes, *notes))

@@ -234,10 +234,11 @@ def short_of(problem: CurvatureProblem, knobs: Knobs, found: State, pairs: Pairs
     if not bool(found["edges"]["settled"]):
         more = f"type products={4 * knobs.products}"
         return [f"not all to tol={knobs.tol:g} within products={knobs.products}: {more}"]
-    own = problem.function.start.dtype
+    inside = problem.function.inside
+    own = inside or problem.function.start.dtype
     least = 100 * torch.finfo(own).eps
     if knobs.tol < least and bool(pairs.residuals.max() > knobs.tol * pairs.values.abs().max()):
-        wider = "" if own == torch.float64 else ": type dtype=float64"
+        wider = "" if own == torch.float64 or inside else ": type dtype=float64"
         return [f"as near as the rounding of {str(own).removeprefix('torch.')} allows, not to tol={knobs.tol:g}{wider}"]
     return []
 

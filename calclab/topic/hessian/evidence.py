@@ -4,6 +4,7 @@ differences of gradients, symmetry, residuals, and the truth where it can be had
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 import torch
@@ -11,13 +12,13 @@ from torch import Tensor
 
 from calclab.core import Evidence, Function, State, Verdict
 from calclab.numerics.agreement import identity
-from calclab.numerics.differences import richardson
+from calclab.numerics.differences import Call, richardson
 from calclab.numerics.krylov import Mean, Pairs, Probes
 from calclab.numerics.krylov.student import quantile
 from calclab.numerics.operators import LinearOperator, value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of, symmetric
 from calclab.numerics.tolerance import RICHARDSON, tolerance_of
-from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian
+from calclab.numerics.verify import check_eigenvalues, check_gradient, check_hessian, rounded
 from calclab.topic.hessian.problem import CurvatureProblem
 from calclab.topic.hessian.stages import unpacked, unpacked_mean
 from calclab.topic.rounding import slack
@@ -25,6 +26,7 @@ from calclab.topic.rounding import slack
 TRUTH = 400  # variables up to which the matrix is formed as evidence
 LEVELS = 6  # steps of the difference quotients: each costs two gradients
 CLOSE = (2.0**-24, 3)  # the first step, and how many, in which hardly a ReLU goes on or off: float64 has the digits
+CLOSER = tuple(2.0**-k for k in (12, 18, 24, 30, 36))  # first steps, where the first of all may have been too large
 
 
 def check_matrix(problem: CurvatureProblem, state: State, k: int) -> list[Evidence]:
@@ -56,20 +58,21 @@ def check_products(
     if not bool(pairs.values.isfinite().all()) or not len(pairs.values):
         return []
     dtype = f.start.dtype
-    rows = [symmetry(A, dtype, seed, k), orthonormal(pairs, k), residual(A, pairs, dtype, k)]
+    smallest = f.inside or dtype
+    rows = [symmetry(A, dtype, seed, k), orthonormal(pairs, k), residual(A, pairs, smallest, k)]
     if not whole:
-        return rows
+        return rounded(f, rows)
     if problem.kind == "hessian":
         for i in sorted({0, len(pairs.values) - 1}):
             at = (pairs.values[i], pairs.vectors[:, i], pairs.residuals[i])
             rows.append(along(f, *at, names[i] if i < len(names) else "λ", k))
     trace = unpacked_mean(found["trace"]["trace"]) if "trace" in found else None
     if problem.n <= TRUTH:
-        rows += truth(A, pairs, dtype, trace, k)
+        rows += truth(A, pairs, smallest, trace, k)
     if trace is not None and trace.samples == 0 and "bulk" in found:
         sampled = unpacked_mean(found["bulk"]["trace"])
         rows.append(of_trace("the exact diagonal against random vectors", float(trace.value), sampled, k))
-    return rows
+    return rounded(f, rows)
 
 
 def symmetry(A: LinearOperator, dtype: torch.dtype, seed: int, k: int) -> Evidence:
@@ -93,7 +96,11 @@ def orthonormal(pairs: Pairs, k: int) -> Evidence:
 
 
 def along(function: Function, λ: Tensor, v: Tensor, bound: Tensor, name: str, k: int) -> Evidence:
-    """λ = vᵀHv against extrapolated differences of v·∇f along v: what the quadratic model says of the loss itself."""
+    """λ = vᵀHv against extrapolated differences of v·∇f along v: what the quadratic model says of the loss itself.
+
+    Where they settle on something else, the steps may have been too large: a norm of almost nothing but zeros bends
+    within 1e-9. So smaller ones are taken. One that confirms λ decides; only two that agree refute it.
+    """
     x, number = function.start, float(λ)
     v = v.to(x)
 
@@ -115,8 +122,29 @@ def along(function: Function, λ: Tensor, v: Tensor, bound: Tensor, name: str, k
     if not isfinite(gap):
         return remark(row, Verdict.UNDEFINED, "not finite")
     if gap > allowed:
-        return remark(row, Verdict.REFUTED if sharp else Verdict.INCONCLUSIVE, "the differences settle elsewhere")
+        return closer(row, slope, x, v, float(bound), sharp=sharp)
     return row if sharp else remark(row, Verdict.INCONCLUSIVE, "the differences do not settle well enough to tell")
+
+
+def closer(row: Evidence, slope: Call, x: Tensor, v: Tensor, bound: float, *, sharp: bool) -> Evidence:
+    """The row of a number that the differences contradict, after a look at smaller steps; ``sharp`` says whether those
+    taken so far have settled well."""
+    rule, size, looks = tolerance_of(x.dtype), max(abs(row.value), bound), [(row.reference, row.bound)]
+    for h in CLOSER:
+        limit, error = (float(part) for part in richardson(slope, x, v, h, levels=CLOSE[1]))
+        off = RICHARDSON * error
+        if not off <= rule.resolve * max(size, abs(limit)):
+            continue
+        gap, allowed = abs(row.value - limit), off + rule.refute * size + bound
+        if gap <= allowed:
+            found = replace(row, reference=limit, gap=gap, bound=off, tolerance=allowed)
+            return remark(found, Verdict.CONSISTENT, f"at steps of {h:.1g}: further out the slope bends away")
+        looks.append((limit, off))
+    (one, one_off), (other, other_off) = looks[-2:] if len(looks) > 1 else looks * 2
+    agree = abs(one - other) <= one_off + other_off + 10 * rule.refute * max(abs(one), abs(other))
+    if agree or not sharp:
+        return remark(row, Verdict.REFUTED if sharp else Verdict.INCONCLUSIVE, "the differences settle elsewhere")
+    return remark(row, Verdict.INCONCLUSIVE, "the differences do not settle: the slope bends within the smallest steps")
 
 
 def remark(row: Evidence, verdict: Verdict, note: str) -> Evidence:

@@ -57,7 +57,7 @@ class MatrixFree(Method):
     def stages(self) -> tuple[Stage, ...]:
         knobs, problem, A = self.knobs, self.problem, self.problem.A
         top, bottom = self.ends
-        rounding = torch.finfo(problem.function.start.dtype).eps
+        rounding = torch.finfo(problem.function.inside or problem.function.start.dtype).eps
         search = Extremes(
             A, top=top, bottom=bottom, tol=knobs.tol, most_basis=knobs.basis, check=knobs.check, seed=self.seed,
             kept=self.kept,

@@ -263,4 +263,5 @@ def restricted(function: Function, at: Tensor) -> Function:
         split = (lambda x: inner(whole(x)), outer)
     names = tuple(function.variables[i] for i in at.tolist())
     name = f"{function.name}, {len(at)} of {len(start)} parameters"
-    return Function(name, call, start[at].clone(), names, split=split)
+    held = None if function.held is None else function.held[at]
+    return Function(name, call, start[at].clone(), names, split=split, held=held, inside=function.inside)
