@@ -50,17 +50,17 @@ def gaps(
         return dict.fromkeys(torch.nonzero(~finite).reshape(-1).tolist(), UNKNOWN)
     first = gaps(call, x, 1, value_and_gradient(call, x)[1], names) if order == 2 else {}
     f = call if order == 1 else (lambda p: value_and_gradient(call, p)[1])
-    looks = [along(f, x, j) for j in range(n)]
-    scale = max(look.steep for look in looks)
+    every = [along(f, x, j) for j in range(n)]
+    scale = max(sides.steep for sides in every)
     found: dict[int, Gap] = {}
-    for j, look in enumerate(looks):
-        for i in range(look.left.numel()):
+    for j, sides in enumerate(every):
+        for i in range(sides.left.numel()):
             k, of = i * n + j, f"slope in {names[j]}" if order == 1 else f"slope of ∂f/∂{names[i]}"
             none = next((first[at] for at in (i, j) if at in first and first[at].exists is False), None)
-            here = none or judged(look, i, scale, names[j], of, x.dtype)
+            here = none or judged(sides, i, scale, names[j], of, x.dtype)
             if order == 2 and here.exists and not bool(finite[k]) and not agrees(call, x, i, j, here.value, scale):
                 here = Gap(None, nan, "", f"{of} as autograd has it is not what the values of f say")
-            if none is None and here.reason in BENT and not stays(f, x, j, i, float(look.right[i] - look.left[i])):
+            if none is None and here.reason in BENT and not stays(f, x, j, i, float(sides.right[i] - sides.left[i])):
                 here = Gap(None, nan, "", f"what looks like a kink in {names[j]} is none at smaller steps")
             if here.exists is False or not bool(finite[k]):
                 found[k] = here
@@ -70,7 +70,7 @@ def gaps(
 UNKNOWN = Gap(None, nan, "", "autograd gives no finite number, and there are too many variables to measure it")
 
 
-class Look(NamedTuple):
+class Sides(NamedTuple):
     """The slopes of a map to (m,) in one variable, from the left and from the right, with their errors, all (m,): NaN
     where the map has no value on that side, infinite where quotients grow without end. ``steep`` is the steepest that
     it is on the way, and at least what rounding cannot be told from."""
@@ -83,7 +83,7 @@ class Look(NamedTuple):
 
 
 @torch.no_grad()
-def along(f: Callable[[Tensor], Tensor], x: Tensor, j: int) -> Look:
+def along(f: Callable[[Tensor], Tensor], x: Tensor, j: int) -> Sides:
     """f (n,) to () or (m,) looked at from both sides of x_j."""
     d = torch.zeros_like(x)
     d[j] = x[j].abs().clamp(min=1)
@@ -110,7 +110,7 @@ def along(f: Callable[[Tensor], Tensor], x: Tensor, j: int) -> Look:
         limit = torch.where(grows, torch.copysign(torch.full_like(limit, inf), slopes[-1]), limit)
         limits += [limit.masked_fill((~side[-GROWING:].isfinite()).all(0), nan), error.masked_fill(grows, 0.0)]
         steep = max(steep, float(slopes.abs().nan_to_num(0, 0).max()))
-    return Look(limits[0], limits[1], limits[2], limits[3], steep)
+    return Sides(limits[0], limits[1], limits[2], limits[3], steep)
 
 
 @torch.no_grad()
@@ -154,9 +154,9 @@ def agrees(call: Callable[[Tensor], Tensor], x: Tensor, i: int, j: int, value: f
     return abs(float(limit) - value) <= RICHARDSON * float(error) + 10 * ROUND * max(scale, abs(value))
 
 
-def judged(look: Look, i: int, scale: float, name: str, of: str, dtype: torch.dtype) -> Gap:
+def judged(sides: Sides, i: int, scale: float, name: str, of: str, dtype: torch.dtype) -> Gap:
     """What the slopes of entry i say; they must be known well beside how steep things are nearby, ``scale``."""
-    one, one_error, other, other_error = (float(part[i]) for part in look[:4])
+    one, one_error, other, other_error = (float(part[i]) for part in sides[:4])
     rule, bound = tolerance_of(dtype), RICHARDSON * (one_error + other_error)
     ends = isnan(one) != isnan(other)
     if not ends and not bound <= rule.resolve * max(abs(one), abs(other), scale):

@@ -16,7 +16,7 @@ from calclab.numerics.verify import best_known, known
 ULPS = 8  # a point this near to a stationary one, in units in the last place of its coordinates, is called stationary
 
 
-class Look(NamedTuple):
+class LocalModel(NamedTuple):
     """The gradient (n,) at a point, the Hessian's eigenvalues (n,), ascending, and eigenvectors (n, n); ``ball`` where
     the eigenvalues are proven."""
 
@@ -26,7 +26,7 @@ class Look(NamedTuple):
     ball: Ball | None
 
 
-def look(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = None) -> Look:
+def local_model(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = None) -> LocalModel:
     """Proven where it can be, and an eigenvalue is zero where zero is within its bound; elsewhere from the float
     program's ``gradient`` and ``H`` (n, n), which is formed where it is not given, and what is measured from both sides
     where it gives no numbers."""
@@ -34,16 +34,16 @@ def look(function: Function, x: Tensor, gradient: Tensor, H: Tensor | None = Non
         ball, slope = function.exact.eigenvalues(x), function.exact.enclose(x, 1)
         if all(bool((b.mid.isfinite() & b.rad.isfinite()).all()) for b in (ball, slope)):
             V = eigen(symmetric(function.exact.enclose(x, 2).mid))[1]
-            return Look(slope.mid, torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid), V, ball)
+            return LocalModel(slope.mid, torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid), V, ball)
     H = hessian_where_known(function.call, x) if H is None else H
     lost = not bool(H.isfinite().all() & gradient.isfinite().all())
     if function.exact is not None or (lost and len(x) <= MOST):
         gradient = best_known(function, x, 1, gradient, known(function, x, 1, gradient))
         H = best_known(function, x, 2, H, known(function, x, 2, H))
-    return Look(gradient, *eigen(symmetric(H)), None)
+    return LocalModel(gradient, *eigen(symmetric(H)), None)
 
 
-def stationary(function: Function, x: Tensor, seen: Look) -> bool:
+def stationary(function: Function, x: Tensor, seen: LocalModel) -> bool:
     """Whether a stationary point lies within rounding of x (n,).
 
     Along each eigenvector v the slope must be one that a move of x by ``ULPS`` units in the last place can undo:

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from calclab.core import Function
 from calclab.numerics.operators import value_and_gradient
-from calclab.numerics.stationary import ULPS, look, stationary
+from calclab.numerics.stationary import ULPS, local_model, stationary
 from calclab.subject.formula import formula
 
 EPS = torch.finfo(torch.float64).eps
 
 
 def at(f: Function, x: Tensor) -> bool:
-    return stationary(f, x, look(f, x, value_and_gradient(f.call, x)[1]))
+    return stationary(f, x, local_model(f, x, value_and_gradient(f.call, x)[1]))
 
 
 def both(expr: str, x: list[float], call) -> set[bool]:
@@ -54,11 +54,14 @@ def test_waves_shorter_than_an_ulp_have_no_stationary_point_there() -> None:
 @pytest.mark.parametrize(("expr", "x"), [("x0**2*x1 - x1**3 + x0*x1", [0.4, -1.2]), ("exp(x0) + x0*x1**2", [0.1, 2.0])])
 def test_the_look_diagonalises_the_hessian(expr: str, x: list[float]) -> None:
     f = formula(expr=expr, at=x)
-    for seen in (look(f, f.start, f.start), look(Function("f", f.call, f.start, f.variables), f.start, f.start)):
+    for seen in (
+        local_model(f, f.start, f.start),
+        local_model(Function("f", f.call, f.start, f.variables), f.start, f.start),
+    ):
         H = torch.func.hessian(f.call)(f.start)
         torch.testing.assert_close((seen.V * seen.λ) @ seen.V.T, H)
         assert bool((seen.λ.diff() >= 0).all())
-    assert look(f, f.start, f.start).ball is not None
+    assert local_model(f, f.start, f.start).ball is not None
 
 
 @pytest.mark.parametrize("exponent", [-300, -200, -160, 0, 153, 160, 200, 270])

@@ -32,7 +32,7 @@ def answer(
     after = f"{budget}" if clock == budget else f"{clock} of {budget}"
     sentence = f"median lowest loss after {after} gradient evaluations: {', '.join(parts)}"
     if len(order) > 1:
-        said, p = told_apart(names, tuned)
+        said, p = sign_test_of_first_two(names, tuned)
         sentence += f"; {said}"
         values |= {"p_value": table.new_tensor(p), "distinguishable": "yes" if p < tuning.LEVEL else "no"}
     return Answer(sentence + edges(names, tuned, rates), values)
@@ -48,7 +48,7 @@ def part(name: str, row: Tensor) -> str:
     return f"{name} {words.number(found['loss'])} (lr={found['lr']:.3g}, after {found['evaluations']:.0f}{some})"
 
 
-def told_apart(names: Sequence[str], tuned: Tuned) -> tuple[str, float]:
+def sign_test_of_first_two(names: Sequence[str], tuned: Tuned) -> tuple[str, float]:
     """Whether the first is better than the second, in words; and the p-value of the sign test."""
     first, second = tuned.order[:2]
     signs = tuned.better[first, second]

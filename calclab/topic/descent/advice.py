@@ -28,12 +28,12 @@ def overshoots(walk: Walk) -> str:
     assert walk.beyond is not None
     assert walk.limit_here is not None
     lr, limit = words.number(walk.lr * walk.last), words.number(walk.limit_here)
-    told = f"λmax·lr/2 = {walk.beyond:.3g}" if gradient_descent(walk) else f"lr is {walk.beyond:.3g} times that limit"
+    share = f"λmax·lr/2 = {walk.beyond:.3g}" if gradient_descent(walk) else f"lr is {walk.beyond:.3g} times that limit"
     falls = float(walk.loss) < walk.start[0]
     ended = f"{walk.fell}, at the edge of stability" if falls else walk.fell
     return (
-        f"it overshoots along the sharpest direction: lr={lr} is beyond {limit}, the largest stable one here ({told}); "
-        f"{ended}; {smaller(walk)}"
+        f"it overshoots along the sharpest direction: lr={lr} is beyond {limit}, the largest stable one here ({share})"
+        f"; {ended}; {smaller(walk)}"
     )
 
 
@@ -45,18 +45,18 @@ def smaller(walk: Walk) -> str:
         return f"try a smaller lr, such as lr={words.number(walk.lr * TENTH)}"
     where = min(limits, key=lambda where: limits[where])
     limit, share = limits[where], 2 if walk.batch is None else 4
-    told = f"the largest stable lr{where} is {words.number(limit)}"
+    reason = f"the largest stable lr{where} is {words.number(limit)}"
     if walk.forecast is not None and walk.forecast.quadratic:
-        told = f"the largest stable lr is {words.number(limit)}"
+        reason = f"the largest stable lr is {words.number(limit)}"
     elif walk.forecast is not None and walk.forecast.smallest < 0:
-        told = f"at the start f also curves downwards, and steps overshoot beyond lr={words.number(limit)}"
+        reason = f"at the start f also curves downwards, and steps overshoot beyond lr={words.number(limit)}"
     if walk.scheduled and walk.peak not in (0, 1):
-        told += f", since the schedule multiplies it by up to {words.number(walk.peak)}"
+        reason += f", since the schedule multiplies it by up to {words.number(walk.peak)}"
     if walk.batch is not None:
-        told += f" with all rows, and batches of {walk.batch} stand less"
+        reason += f" with all rows, and batches of {walk.batch} stand less"
     if walk.lr > limit / share:
-        return f"{told}: try lr={words.number(limit / share)}"
-    return f"{told}, and lr was below: it left where that holds. Try lr={words.number(walk.lr * TENTH)}"
+        return f"{reason}: try lr={words.number(limit / share)}"
+    return f"{reason}, and lr was below: it left where that holds. Try lr={words.number(walk.lr * TENTH)}"
 
 
 def learn(walk: Walk) -> str:

@@ -28,13 +28,13 @@ def chance(network: Network, θ: Tensor) -> str:
         entropy = float(torch.special.entr(p).sum())
         if network.loss_name in ("cross_entropy", "bce") and float(found["train_loss"]) < (1 - LITTLE) * entropy:
             return ""
-        told = f"{float(found['train_accuracy']):.1%} of the rows are right, and {most:.1%} would be by always saying "
-        told += data.classes[int(p.argmax())]
+        score = f"{float(found['train_accuracy']):.1%} of the rows are right, and {most:.1%} would be by always saying "
+        score += data.classes[int(p.argmax())]
     elif "train_r2" in found and float(found["train_r2"]) <= 0:  # NaN where the targets are constant
-        told = f"r² is {float(found['train_r2']):.3g}, no better than always saying the mean"
+        score = f"r² is {float(found['train_r2']):.3g}, no better than always saying the mean"
     else:
         return ""
-    return f"it is at chance: {told}{', ' + same if (same := sameness(network, θ)) else ''}"
+    return f"it is at chance: {score}{', ' + same if (same := sameness(network, θ)) else ''}"
 
 
 def sameness(network: Network, θ: Tensor) -> str:

@@ -15,7 +15,7 @@ from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import inertia
-from calclab.numerics.stationary import Look, look, stationary
+from calclab.numerics.stationary import LocalModel, local_model, stationary
 from calclab.numerics.verify import known
 from calclab.topic import words
 from calclab.topic.descent.advice import bottomless, further, learn, overshoots, smaller
@@ -73,12 +73,12 @@ def kind_of_point(walk: Walk) -> Ending | None:
     if not vanished and bool(size > FAR * max(walk.start[1], 1.0)):
         return None
     if len(x) > DENSE:
-        told = "the gradient has vanished; topic=hessian on the saved weights tells what it is"
-        return Ending("stationary", told) if vanished else None
-    seen = look(function, x, walk.gradient)
+        sentence = "the gradient has vanished; topic=hessian on the saved weights tells what it is"
+        return Ending("stationary", sentence) if vanished else None
+    seen = local_model(function, x, walk.gradient)
     if not bool(seen.λ.isfinite().all()):
-        told = f"the gradient has vanished where the second derivative {unknown(function, x)}"
-        return Ending("stationary", told) if vanished else None
+        sentence = f"the gradient has vanished where the second derivative {unknown(function, x)}"
+        return Ending("stationary", sentence) if vanished else None
     if not stationary(function, x, seen):
         if not vanished:
             return None
@@ -86,8 +86,8 @@ def kind_of_point(walk: Walk) -> Ending | None:
             true = words.number(seen.gradient.norm())
             return Ending("moving", f"the float program's gradient has vanished, and the proven one has norm {true}")
         if not near(function, x, seen):
-            told = "the gradient is below tol, and no stationary point is near: type a smaller tol"
-            return Ending("stationary", told)
+            sentence = "the gradient is below tol, and no stationary point is near: type a smaller tol"
+            return Ending("stationary", sentence)
     found = inertia(seen.λ, seen.ball)
     listed = f"Hessian eigenvalues {words.ends(seen.λ)}"
     away = bottomless(walk) or UPHILL
@@ -123,7 +123,7 @@ def moving(walk: Walk) -> Ending:
 UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves saddles (optimizer=damped_newton)"
 
 
-def near(function: Function, x: Tensor, seen: Look) -> bool:
+def near(function: Function, x: Tensor, seen: LocalModel) -> bool:
     """Whether Newton's step is short and does what it promises: g falls by half at least, as towards t^k by
     (1 - 1/(k-1))^(k-1) < 1/2, and the next step is shorter, as towards t^k by (k-2)/(k-1). Where f only dies out, as
     exp(-t) does, g falls as much, and the next step is as long.
@@ -135,12 +135,12 @@ def near(function: Function, x: Tensor, seen: Look) -> bool:
     g = value_and_gradient(function.call, there)[1]
     if not bool(g.abs().max() <= seen.gradient.abs().max() / 2):  # the norm squares: of 1e-200 it knows nothing
         return False
-    again = look(function, there, g)
+    again = local_model(function, there, g)
     closer = newton(there, again).abs().max() <= SHORTER * move.abs().max()
     return bool(closer) or stationary(function, there, again)
 
 
-def newton(x: Tensor, seen: Look) -> Tensor:
+def newton(x: Tensor, seen: LocalModel) -> Tensor:
     """Newton's step from x along the directions that curve."""
     λ, V = seen.λ.to(x), seen.V.to(x)
     zero = 0.0 if seen.ball is not None else len(x) * torch.finfo(x.dtype).eps * λ.abs().max()

@@ -95,25 +95,25 @@ def forecast(function: Function, rule: Rule, lr: float, tol: float) -> Forecast 
     if largest <= 0:
         return Forecast(name, lr, quadratic, smallest, largest)
     flat = smallest <= ZERO * largest
-    told = theory(largest if flat else smallest, largest)
-    if told is None:
+    known = theory(largest if flat else smallest, largest)
+    if known is None:
         return None
-    doomed = quadratic and steep and lr > told.limit
+    doomed = quadratic and steep and lr > known.limit
     if flat:
-        return Forecast(name, lr, quadratic, smallest, largest, told.limit, doomed=doomed)
-    factor = float(told.factor(lr))
-    stable = lr < told.limit and 0 < factor < 1 and 0 < tol < float(g.norm())
+        return Forecast(name, lr, quadratic, smallest, largest, known.limit, doomed=doomed)
+    factor = float(known.factor(lr))
+    stable = lr < known.limit and 0 < factor < 1 and 0 < tol < float(g.norm())
     return Forecast(
         name,
         lr,
         quadratic,
         smallest,
         largest,
-        float(told.limit),
-        float(told.best_lr),
-        float(told.best_factor),
+        float(known.limit),
+        float(known.best_lr),
+        float(known.best_factor),
         factor,
-        float(told.count(lr, tol / float(g.norm()))) if stable else None,
+        float(known.count(lr, tol / float(g.norm()))) if stable else None,
         doomed,
     )
 

@@ -76,11 +76,11 @@ def culprit(network: Network, θ: Tensor) -> str:
         return f"the weights hold numbers that are not finite, such as {network.variables[first(~θ.isfinite())]}"
     for name, part in (("inputs", data.inputs), ("targets", data.targets)):
         if (rows := bad(part)) is not None:
-            return f"the {name} of {told(rows)} are not finite; leave them out"
+            return f"the {name} of {named(rows)} are not finite; leave them out"
     outputs = predictions(network, θ, data.inputs)
     if (rows := bad(outputs)) is not None:
         return (
-            f"the outputs of {told(rows)} are not finite, though the weights and inputs are: something overflows, or "
+            f"the outputs of {named(rows)} are not finite, though the weights and inputs are: something overflows, or "
             "takes a logarithm or a root, inside the network (large inputs: data.standardize=true)"
         )
     with torch.no_grad():
@@ -89,7 +89,7 @@ def culprit(network: Network, θ: Tensor) -> str:
         losses = torch.cat([network.row_losses(parameters, data.inputs[w], data.targets[w]) for w in pieces])
     if (rows := bad(losses)) is not None:
         return (
-            f"the outputs are numbers and the loss of {told(rows)} is not: {network.loss_name} does not take such "
+            f"the outputs are numbers and the loss of {named(rows)} is not: {network.loss_name} does not take such "
             "outputs (a logarithm of what is not positive, an overflow). Take another loss, or outputs that stay in "
             "its domain"
         )
@@ -107,6 +107,6 @@ def first(mask: Tensor) -> int:
     return int(mask.nonzero()[0])
 
 
-def told(rows: Tensor) -> str:
+def named(rows: Tensor) -> str:
     listed = words.listing([str(int(row)) for row in rows[:5]])
     return f"{len(rows)} rows ({listed}{', ...' if len(rows) > 5 else ''})" if len(rows) > 1 else f"row {listed}"

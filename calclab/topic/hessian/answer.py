@@ -12,7 +12,7 @@ from calclab.core import Answer, Ball, State
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.krylov import Mean, Pairs
 from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigenvalues_of, inertia, symmetric
-from calclab.numerics.stationary import ULPS, look, stationary
+from calclab.numerics.stationary import ULPS, local_model, stationary
 from calclab.numerics.verify import best_known
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
@@ -126,7 +126,7 @@ def kind_of_point(problem: CurvatureProblem, state: State, H: Tensor, found: Ine
     if problem.kind != "hessian":
         return f"{problem.title}, {found.curvature}"
     x, g = problem.function.start, state["gradient"]
-    here = stationary(problem.function, x, look(problem.function, x, g, H))
+    here = stationary(problem.function, x, local_model(problem.function, x, g, H))
     return found.word if here else f"not stationary, curvature {found.curvature}"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from calclab import schema
 from calclab.core import Answer
-from calclab.subject import again
+from calclab.subject import retraining
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.importance import trust
@@ -84,7 +84,7 @@ def tested(network: Network, found: Findings, retrains: int) -> tuple[Tensor, Te
         return None
     if network.data.held_out is not None:
         held = network.data.held_out
-        return again.errors(network, held), again.guesses(network.data, held), "the network's own"
+        return retraining.errors(network, held), retraining.guesses(network.data, held), "the network's own"
     first = found.trainings[: parts_of(network.data, retrains)]  # further ones hold out the same rows again
     trained = [entry for entry in first if bool(entry["wrong"].isfinite().all())]
     if not trained:

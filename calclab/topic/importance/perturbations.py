@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data, Function
-from calclab.subject import again
+from calclab.subject import retraining
 from calclab.subject.network import Network
 from calclab.topic.importance.attributions import attributions
 from calclab.topic.importance.methods import OF_ONE_TRAINING
@@ -147,7 +147,7 @@ def no_retraining(subject: Function | Network) -> str:
         return "there are no targets to learn"
     if len(subject.rows) < 2 * FEW:
         return f"{len(subject.rows)} rows are too few to hold some out"
-    if stubborn := again.stubborn(subject):
+    if stubborn := retraining.stubborn(subject):
         return f"{stubborn[0]} has parameters and no reset_parameters() that draws them"
     return ""
 
@@ -156,14 +156,14 @@ def parted(network: Network, i: int, count: int, seed: int) -> tuple[Data, Data]
     """The rows outside the i-th fold, and those within."""
     data = network.data
     parts = parts_of(data, count)
-    fold = again.folds(data, parts, seed)
+    fold = retraining.folds(data, parts, seed)
     within = fold == i % parts
     return data.take((~within).nonzero()[:, 0]), data.take(within.nonzero()[:, 0])
 
 
 def parts_of(data: Data, count: int) -> int:
     """How many folds the rows are parted into, where the network is trained ``count`` times."""
-    return min(count if count > 2 else again.FOLDS, len(data.inputs) // 2)
+    return min(count if count > 2 else retraining.FOLDS, len(data.inputs) // 2)
 
 
 def retrained(problem: ImportanceProblem, i: int, count: int) -> dict[str, Tensor]:
@@ -173,12 +173,12 @@ def retrained(problem: ImportanceProblem, i: int, count: int) -> dict[str, Tenso
     assert isinstance(problem.subject, Network)
     network, method, part = problem.subject, problem.head, problem.part
     learned, held = parted(network, i, count, problem.seed)
-    other = again.train(network, learned, network.training, again.drawn(problem.seed, 4, i))
-    guess = again.guesses(learned, held)
+    other = retraining.train(network, learned, network.training, retraining.drawn(problem.seed, 4, i))
+    guess = retraining.guesses(learned, held)
     nothing = torch.full((len(problem.features.names),), torch.nan, dtype=guess.dtype, device=guess.device)
     if other is None:
         return {"importance": nothing, "wrong": torch.full_like(guess, torch.nan), "guess": guess}
-    wrong = again.errors(other, held)
+    wrong = retraining.errors(other, held)
     if method in OF_ONE_TRAINING:
         return {"importance": nothing, "wrong": wrong, "guess": guess}
     x, labels = problem.inputs[part], problem.labels_of(part)
@@ -193,8 +193,8 @@ def randomised(problem: ImportanceProblem, rows: Tensor, count: int) -> Tensor:
     rows. ``rows`` (M, N, C) are the attributions of the network as it is."""
     assert isinstance(problem.subject, Network)
     chosen = problem.part[evenly(len(problem.part), RANDOMISED)]
-    layers = again.resettable(problem.subject)[:count]
-    network = again.with_new(problem.subject, layers, again.drawn(problem.seed, 2))
+    layers = retraining.resettable(problem.subject)[:count]
+    network = retraining.with_new(problem.subject, layers, retraining.drawn(problem.seed, 2))
     x, labels = problem.inputs[chosen], problem.labels_of(chosen)
     fixed = problem.predicted(x)
     found = []
@@ -215,15 +215,15 @@ def without(problem: ImportanceProblem, rows: Tensor, part: float, i: int) -> tu
     way = course(problem, problem.reference, problem.labels)
     by_size = way.order(rows, signed=False)
     mean, found = problem.whole_codes("mean"), []
-    for order in (by_size, way.at_random(again.drawn(problem.seed, 5, i))[0]):
+    for order in (by_size, way.at_random(retraining.drawn(problem.seed, 5, i))[0]):
         first = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
         first.scatter_(-1, order[:, :count], True)
         inputs = torch.where(problem.columns.spread(first), mean, problem.reference).reshape(network.data.inputs.shape)
         changed = replace(network, data=replace(network.data, inputs=inputs))
-        learned, held = parted(changed, 0, again.FOLDS, problem.seed)
-        other = again.train(changed, learned, network.training, again.drawn(problem.seed, 6, i))
-        wrong = again.guesses(learned, held) * torch.nan if other is None else again.errors(other, held)
-        found.append(score(network, wrong, again.guesses(learned, held)))
+        learned, held = parted(changed, 0, retraining.FOLDS, problem.seed)
+        other = retraining.train(changed, learned, network.training, retraining.drawn(problem.seed, 6, i))
+        wrong = retraining.guesses(learned, held) * torch.nan if other is None else retraining.errors(other, held)
+        found.append(score(network, wrong, retraining.guesses(learned, held)))
     return found[0], found[1]
 
 

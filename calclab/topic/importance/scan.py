@@ -20,7 +20,7 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
-from calclab.subject import again
+from calclab.subject import retraining
 from calclab.subject.network import Network
 from calclab.topic.base import Method
 from calclab.topic.importance import answer, attributions, evidence, perturbations, pictures, table
@@ -87,7 +87,7 @@ class Importance(schema.topic.Importance, Method):
         if isinstance(network, Network) and self.trust and len(problem.inputs) > 1:
             sizes["training"] = 0 if perturbations.no_retraining(network) else self.retrains
             sizes["deletion"] = len(self.counts) if problem.ordering else 0
-            sizes["randomised"] = len(again.resettable(network)) + 1 if problem.by_row else 0
+            sizes["randomised"] = len(retraining.resettable(network)) + 1 if problem.by_row else 0
             sizes["removed"] = len(self.roar)
         return tuple((kind, i) for kind, size in sizes.items() for i in range(size))
 
@@ -168,7 +168,7 @@ class Importance(schema.topic.Importance, Method):
         count, way, names = self.counts[i], self.course, self.problem.ordering
         of = dict(zip(self.problem.by_row, rows[:, self.problem.part], strict=True))
         orders = [[way.order(of[name], name not in SIZES)] for name in names]
-        parts = curve_point(way, [*orders, way.at_random(again.drawn(self.seed, 1))], count)
+        parts = curve_point(way, [*orders, way.at_random(retraining.drawn(self.seed, 1))], count)
         values = {"part_of_columns": parts.new_tensor(count / way.columns)}
         for m, name in enumerate((*names, "random")):
             values |= {f"deletion_{name}": parts[m, 0], f"insertion_{name}": parts[m, 1]}
@@ -224,7 +224,7 @@ class Importance(schema.topic.Importance, Method):
         """Which ranks can be told apart; None where there is too little, or it is not asked for."""
         if not self.bootstrap or not found.rankable or found.sizes is None:
             return None
-        return ranks(found.sizes, found.by_training, self.bootstrap, again.drawn(self.seed, 3))
+        return ranks(found.sizes, found.by_training, self.bootstrap, retraining.drawn(self.seed, 3))
 
     # --- evidence, answer, what is shown and left ---
 
