@@ -35,6 +35,7 @@ from calclab.errors import UserError
 FIRST = 256  # rows of the pass that is recorded
 # Chains met before, with the parameters that they were made of: each is tried against the module's outputs before it
 # is used again, so that to recognise it anew is all that is saved (0.2 ms, of 0.4 for the gradient of a small network).
+# They hang on no module of the user's, which is left as it was found, and go when it goes.
 Place = list[tuple[Any, int]]  # parameters and where they lie, modules' types and who they are
 CHAINS: WeakKeyDictionary[nn.Module, tuple[Place, Chain]] = WeakKeyDictionary()
 ADDS = {  # affine in all their arguments together

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from calclab.subject.network import Network
+
+FACTOR, RANGE = 2.0, 10.0  # a signal vanishes or explodes by FACTOR a layer and RANGE in all,
+FAR = 1e3  # or by so much in all
 
 
 @dataclass
@@ -118,3 +121,22 @@ def untouched(tensor: Tensor, before: Tensor, version: int) -> bool:
         return False
     same = tensor.numel() == before.numel() and tensor.data_ptr() == before.data_ptr() and not tensor.is_meta
     return same and tensor.is_contiguous() and before.is_contiguous() and tensor._version == version
+
+
+def trend(weighted: Sequence[int], signals: Tensor) -> tuple[str, Tensor | None]:
+    """Whether the norms of a signal at the layers, (L,), vanish, explode or are steady towards the input; and the
+    geometric mean of their factors between the ``weighted`` layers, those that count.
+
+    >>> trend([0, 1, 2], torch.tensor([1e-2, 1e-1, 1.0]))
+    ('vanishing', tensor(0.1000))
+    """
+    if len(weighted) < 2:
+        return "that of one layer: nothing to compare", None
+    total = signals[weighted[0]] / signals[weighted[-1]]
+    factor = total ** (1 / (len(weighted) - 1))
+    if not bool(total.isfinite()):
+        return "zero or not finite at the last layer", None
+    for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
+        if bool(t > FAR) or (bool(f > FACTOR) and bool(t > RANGE)):
+            return word, factor
+    return "steady", factor

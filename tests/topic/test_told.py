@@ -24,9 +24,10 @@ from calclab.topic.hessian.evidence import along as curvature_along
 from calclab.topic.hessian.sampling import Against
 from calclab.topic.hessian.slices import along, aside, model, plane, reach
 from calclab.topic.importance.features import Columns
-from calclab.topic.jacobian.answer import FAR, of_points, verdict, word_of
+from calclab.topic.jacobian.answer import of_points, verdict
 from calclab.topic.jacobian.measures import LEVELS, conditions, of_matrices, orientation, quantiles
 from calclab.topic.jacobian.point_scan import ENTRIES, PointScan
+from calclab.topic.tape import FAR, trend
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -100,18 +101,18 @@ def test_a_gradient_explodes_and_vanishes_by_the_same_rule(factor: float, layers
     """By 1000 in all, or by 2 a layer and 10 in all; seen the other way round it vanishes."""
     tails = factor ** torch.arange(layers - 1, -1, -1, dtype=torch.float64)
     weighted = list(range(layers))
-    found, told = word_of(weighted, 3 * tails)
+    found, told = trend(weighted, 3 * tails)
     assert found == word
     assert float(told) == pytest.approx(factor)
-    other, told = word_of(weighted, 3 / tails)
+    other, told = trend(weighted, 3 / tails)
     assert other == {"exploding": "vanishing"}.get(word, word)
     assert float(told) == pytest.approx(1 / factor)
 
 
 def test_a_gradient_of_one_layer_or_none_has_no_word() -> None:
-    assert word_of([2], torch.ones(3)) == ("that of one layer: nothing to compare", None)
-    assert word_of([0, 2], torch.tensor([1.0, 1.0, 0.0])) == ("zero or not finite at the last layer", None)
-    assert word_of([1, 2], torch.tensor([9.0, 1.0, 4.0]))[1] == pytest.approx(0.25)  # layers without weights left out
+    assert trend([2], torch.ones(3)) == ("that of one layer: nothing to compare", None)
+    assert trend([0, 2], torch.tensor([1.0, 1.0, 0.0])) == ("zero or not finite at the last layer", None)
+    assert trend([1, 2], torch.tensor([9.0, 1.0, 4.0]))[1] == pytest.approx(0.25)  # layers without weights left out
 
 
 @pytest.mark.parametrize("threshold", [10.0, 1e3])

@@ -17,12 +17,10 @@ from calclab.numerics.verify import check_gradient
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
-from calclab.topic.tape import Tape, record
+from calclab.topic.tape import Tape, record, trend
 
 SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
 ENTRIES = 10_000  # a gradient with more entries is told by its norm only
-FACTOR, RANGE = 2.0, 10.0  # a signal vanishes or explodes by FACTOR a layer and RANGE in all,
-FAR = 1e3  # or by so much in all
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Layers(Method):
 
     def answer(self, state: State) -> Answer:
         names, b = self.tape.names, state["backward"]
-        word, factor = self.word(b)
+        word, factor = trend(self.weighted, b)
         values: dict[str, Tensor | str] = {"loss": state["loss"], "word": word}
         if factor is not None:
             values["factor"] = factor
@@ -172,20 +170,6 @@ class Layers(Method):
                 f"to {words.number(b[first])} at {names[first]})"
             )
         return Answer(f"{len(names)} layers, loss {words.number(state['loss'])}: {signal}; {by_hand}", values)
-
-    def word(self, b: Tensor) -> tuple[str, Tensor | None]:
-        """Vanishing, exploding or steady, and the geometric mean of the factors between weighted layers."""
-        if len(self.weighted) < 2:
-            return "that of one layer: nothing to compare", None
-        first, last = b[self.weighted[0]], b[self.weighted[-1]]
-        total = first / last
-        factor = total ** (1 / (len(self.weighted) - 1))
-        if not bool(total.isfinite()):
-            return "zero or not finite at the last layer", None
-        for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
-            if bool(t > FAR) or (bool(f > FACTOR) and bool(t > RANGE)):
-                return word, factor
-        return "steady", factor
 
     def labels(self) -> Labels:
         names = tuple(self.tape.names)

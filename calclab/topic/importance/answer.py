@@ -19,7 +19,7 @@ from calclab.topic.importance.methods import OF_ONE_TRAINING, SLOPES
 from calclab.topic.importance.perturbations import counts, no_retraining, parts_of
 from calclab.topic.importance.problem import ImportanceProblem
 from calclab.topic.importance.ranks import Ranks
-from calclab.topic.importance.refusals import first_look
+from calclab.topic.importance.refusals import trial
 
 LARGE = 100  # inputs beyond it saturate a tanh
 Z = 1.645  # one-sided, 5 %
@@ -190,7 +190,7 @@ def notes(problem: ImportanceProblem, knobs: schema.topic.Importance) -> Sequenc
     network, slopes = problem.subject, any(name in SLOPES for name in problem.methods)
     if not isinstance(network, Network):
         return []
-    found = first_look(problem)
+    found = trial(problem)
     units = network.data.units
     if problem.compared == "zeros" and units is not None and bool((units.shift != 0).any()):
         also = "for zeros in your own units type data.standardize=false, or all numbers as baseline='[...]'"

@@ -92,10 +92,10 @@ def refuse_target(problem: ImportanceProblem) -> None:
         )
     problem.origin  # noqa: B018  (a wrong baseline is refused)
     if network is not None:
-        first_look(problem)
+        trial(problem)
 
 
-def first_look(problem: ImportanceProblem) -> list[str]:
+def trial(problem: ImportanceProblem) -> list[str]:
     """Every method on a row or two: UserError for what it refuses, notes for what it says of the network."""
     notes: list[str] = []
     for name in problem.methods:

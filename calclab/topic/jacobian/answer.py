@@ -22,10 +22,10 @@ from calclab.topic.jacobian.lipschitz import Bound
 from calclab.topic.jacobian.problem import ByInput, JacobianProblem
 from calclab.topic.proven import Proven
 from calclab.topic.proven import proven as proven_numbers
+from calclab.topic.tape import trend
 
 Found = dict[str, Tensor | str]
 
-FAR = 1e3  # a gradient vanishes or explodes when it changes by this much in all, or by 2 a layer and 10 in all
 ENCLOSED = 1000  # points at which kinks are looked for, at most
 
 
@@ -219,7 +219,7 @@ def exists(f: Function) -> bool:
 def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, threshold: float, *, ends: bool) -> Answer:
     """Of all layers; ``ends``: the last of them gives the outputs."""
     tails = torch.stack([tail.median() for tail in state["tails"]])
-    word, factor = word_of(weighted, tails)
+    word, factor = trend(weighted, tails)
     values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
     text = f"{len(names)} layer{'s' * (len(names) > 1)}: the gradient is {word}"
     if factor is not None:
@@ -255,20 +255,6 @@ def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, thres
     else:
         text += "; the way from the input is too large to be formed"
     return Answer(text, values)
-
-
-def word_of(weighted: Sequence[int], tails: Tensor) -> tuple[str, Tensor | None]:
-    """Vanishing, exploding or steady, towards the input; and the geometric mean of the factors per layer."""
-    if len(weighted) < 2:
-        return "that of one layer: nothing to compare", None
-    total = tails[weighted[0]] / tails[weighted[-1]]
-    factor = total ** (1 / (len(weighted) - 1))
-    if not bool(total.isfinite()):
-        return "zero or not finite at the last layer", None
-    for word, f, t in (("vanishing", 1 / factor, 1 / total), ("exploding", factor, total)):
-        if bool(t > FAR) or (bool(f > 2) and bool(t > 10)):
-            return word, factor
-    return "steady", factor
 
 
 def verdict(κ: float, threshold: float, σ: Tensor) -> str:

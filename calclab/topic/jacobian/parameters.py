@@ -72,7 +72,7 @@ class ByParameters:
             return replace(made, way="chain", why=why, split=chain.order(self.layers or ())[0])
         return made
 
-    def look(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
+    def values_and_jacobians(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
         if made.way == "chain":
             x = self.network.rows[self.first + first : self.first + last]
             return chain.by_parameters(self.layers or (), x, self.wanted, made.split)

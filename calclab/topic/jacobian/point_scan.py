@@ -114,7 +114,7 @@ class PointScan(Method):
     def step(self, state: State, k: int) -> tuple[State, Values]:
         new = dict(state)
         if k % self.block == 0:
-            new |= self.look(state, k)
+            new |= self.block_from(state, k)
         i = k % self.block
         names = [name for name in new if name.startswith("own.")]
         values = {name.removeprefix("own."): new[name][i] for name in names}
@@ -133,11 +133,11 @@ class PointScan(Method):
             values |= {"spectrum_25": σ, "spectrum": σ, "spectrum_75": σ, "order": counted(σ)}
         return new, values
 
-    def look(self, state: State, k: int) -> State:
+    def block_from(self, state: State, k: int) -> State:
         """The block of points that begins with k, and all that was seen so far."""
         last = min(k + self.block, self.problem.count)
         if self.forms:
-            value, J = self.problem.look(k, last, self.plan)
+            value, J = self.problem.values_and_jacobians(k, last, self.plan)
             J = J.masked_fill_(value.isnan().unsqueeze(-1), torch.nan)  # where f is undefined, so is its derivative
             found = measures.of_matrices(J)
             new: State = {"value": value, "jacobian": J}

@@ -66,7 +66,7 @@ class JacobianProblem(Protocol):
         """The way to all Jacobians."""
         ...
 
-    def look(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
+    def values_and_jacobians(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
         """f (b, m) and J (b, m, n) at points ``first`` to ``last`` - 1."""
         ...
 
@@ -100,7 +100,7 @@ class ByInput:
     def plan(self, *, way: str, memory: float, spectrum: bool) -> Plan:
         return plan(self.map, self.count, way=way, memory=memory, spectrum=spectrum)
 
-    def look(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
+    def values_and_jacobians(self, first: int, last: int, made: Plan) -> tuple[Tensor, Tensor]:
         x = self.points[first:last]
         return self.values(x), jacobians(self.map, x, made)
 
