@@ -20,12 +20,13 @@ from calclab.app import ranks
 from calclab.app.blame import blame
 from calclab.app.provenance import provenance
 from calclab.app.request import LABELS, Request
-from calclab.core import Function, Rule, Run, Topic
+from calclab.core import Data, Function, Rule, Run, Topic
 from calclab.errors import UserError
 from calclab.subject.network import Network, network
 
 THREADS = torch.get_num_threads()
 LARGE = 10**8  # parameters × rows at once from which on threads pay
+CUSTOM = ("target", "features", "classes", "memory", "standardize", "held_out")  # of own rows, what the lab reads
 FORMULAS = ("calclab.subject.formula.formula", "calclab.subject.links.links")
 
 
@@ -112,11 +113,22 @@ def subject(config: Mapping[str, Any], choices: Mapping[str, str | None], where:
     if not config.get("data"):
         raise UserError(f"network={choices['network']} needs data: name some, for example data=digits.")
     seed = config["seed"]
-    data = maker(config["data"])(**place, seed=seed)
+    data = rows(config["data"], **place, seed=seed)
     node = dict(config["network"])
     common = {key: node.pop(key) for key in ("name", "weights", "parameters", "loss") if key in node}
     common["loss"] = own_function(common.get("loss"), "network.loss")
     return network(maker(node), data, **common, train=config["train"], seed=seed, **place)
+
+
+def rows(node: Mapping[str, Any], **place: Any) -> Data:
+    """The data that a node names: a builder of the lab's, or a function of the user's that gives rows in any form."""
+    if str(node.get("_target_")).startswith("calclab."):
+        made: Data = maker(node)(**place)
+        return made
+    from calclab.data.custom import custom
+
+    knobs = {key: value for key, value in node.items() if key not in CUSTOM}
+    return custom(maker(knobs), **{key: node[key] for key in CUSTOM if key in node}, **place)
 
 
 @functools.lru_cache(maxsize=256)

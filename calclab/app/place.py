@@ -8,6 +8,7 @@ finished run is shown again within the time that Hydra needs.
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -36,7 +37,8 @@ WITHOUT_EFFECT = (
     "checkpoint_every",
     "oc.env",
 )  # knobs that do not change what is computed
-FILES = (("data", "path"), ("network", "weights"))  # knobs that name a file
+FILES = (("data", "path"), ("data", "target"), ("network", "weights"))  # knobs that name a file
+MUCH = 2**30  # bytes of a folder whose content is not read for its digest
 CODE = ("_target_", "callable", "loss")  # knobs that may hold a dotted path
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
 CHECKPOINT = "checkpoint.pt"
@@ -195,20 +197,25 @@ def name(words: Sequence[str]) -> str:
 
 
 def contents(config: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of every file that the configuration names, by its knob."""
+    """The digest of every file that the configuration names, by its knob; of a folder or a pattern, that of all files
+    in it."""
     found = {}
     for group, key in FILES:
         value = (config.get(group) or {}).get(key)
         path = os.path.expanduser(value) if isinstance(value, str) else ""
-        if os.path.isfile(path):
-            try:
+        if (group, key) == ("data", "target") and not path.endswith(".npy"):  # the name of a column
+            continue
+        try:
+            if os.path.isfile(path):
                 with open(path, "rb") as file:
                     found[f"{group}.{key}"] = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise UserError(
-                    f"{group}.{key}={value}: the file cannot be read ({error.strerror}; {owner(path)}). "
-                    "Make it readable, or name another"
-                ) from None
+            elif os.path.isdir(path) or glob.has_magic(path):
+                found[f"{group}.{key}"] = many(path)
+        except OSError as error:
+            raise UserError(
+                f"{group}.{key}={value}: the file cannot be read ({error.strerror}; {owner(path)}). "
+                "Make it readable, or name another"
+            ) from None
     return found
 
 
@@ -222,6 +229,23 @@ def code_paths(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from code_paths(value)
+
+
+def many(path: str) -> str:
+    """One digest of the files in a folder, or of those that a pattern matches, with their names: of what is in them, or
+    where that is much, of their sizes and times."""
+    pattern = os.path.join(glob.escape(path), "**") if os.path.isdir(path) else path
+    files = sorted(name for name in glob.iglob(pattern, recursive=True) if os.path.isfile(name))
+    stats = [os.stat(name) for name in files]
+    much, all_ = sum(each.st_size for each in stats) > MUCH, hashlib.sha256()
+    for name, stat in zip(files, stats, strict=True):
+        all_.update(os.path.relpath(name, path if os.path.isdir(path) else None).encode() + b"\0")
+        if much:
+            all_.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        else:
+            with open(name, "rb") as file:
+                all_.update(hashlib.file_digest(file, "sha256").digest())
+    return all_.hexdigest()
 
 
 def this_process() -> dict[str, Any]:

@@ -31,10 +31,15 @@ IMPLIED = {
     "function.links": "function=links",
     "function._target_": "function=custom",
     "network._target_": "network=custom",
+    "data._target_": "data=custom",
     "optimizer._target_": "optimizer=custom",
 }
 # options that are the user's own, and the knobs that the lab itself knows of them; all others go to what is built
-OWN = {"network": ("_target_", "weights", "parameters", "loss"), "optimizer": ("_target_", "lr")}
+OWN = {
+    "network": ("_target_", "weights", "parameters", "loss"),
+    "data": ("_target_", "name", "target", "features", "classes", "memory", "standardize", "held_out"),
+    "optimizer": ("_target_", "lr"),
+}
 MOST = 1_000_000  # jobs of a sweep
 SEVERAL = ("experiment",)  # groups of which a list may be chosen: studies put together
 

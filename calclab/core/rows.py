@@ -16,6 +16,7 @@ from calclab.errors import UserError
 
 Read = Callable[[Tensor], Tensor]  # the numbers of rows (b,), on the CPU, to these rows (b, ...)
 SHARE = 8  # of the memory, for the rows of one window: they are read, converted, and go through a network
+LEAST = 16  # rows of a window, however little memory is named: so many are looked at before anything is asked
 ASKED = 2  # windows, at most, that are read together for who asks for so many
 
 
@@ -55,7 +56,7 @@ class Rows(Tensor):
     @property
     def most(self) -> int:
         """How many rows a window has, at most."""
-        return max(1, int(self.memory / SHARE / self.each))
+        return max(LEAST, int(self.memory / SHARE / self.each))
 
     def at(self, index: Tensor) -> Tensor:
         """The rows numbered ``index`` (b,), read; as ``Rows`` where they are too many."""

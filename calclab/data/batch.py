@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ def batch(given: Any, target: str | None = None) -> Batch:
     Raises UserError where it is none of these, and where its tensors disagree in their number of rows.
     """
     if array(given):
-        return Batch({"": tensor(given, "inputs")}, None)
+        return checked(Batch({"": tensor(given, "inputs")}, None))
     if isinstance(given, Mapping):
         return checked(of_mapping(given, target))
     if isinstance(given, tuple | list) and given:
@@ -105,7 +106,9 @@ def tensor(value: Any, name: str) -> Tensor:
                 raise UserError(f"{name}: the rows have different shapes, {shapes_told(shapes)}. Pad or crop them")
             value = torch.stack(list(value))
         try:
-            found = torch.as_tensor(value)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
+                found = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
             text = next(iter(texts(value)), None)
             why = f"texts such as {text!r}: encode them as numbers" if text is not None else str(error).splitlines()[0]

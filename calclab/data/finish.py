@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data, Units
+from calclab.core.rows import row_wise, windows
 from calclab.data.missing import Gap, filled
 from calclab.data.split import split
 from calclab.errors import UserError
@@ -66,27 +67,29 @@ def finish(
             f"{len(parts[1])} of {len(inputs)} rows held out, chosen by the seed"
             + ", of each class alike" * classification
         )
-    inputs = filled(inputs, parts[0], gaps)
-    if not bool(inputs.isfinite().all()):
+    inputs = filled(inputs, parts[0], gaps) if gaps else inputs
+    if not all(bool(inputs[window].isfinite().all()) for window in windows(inputs)):
         raise UserError(f"data={name} holds inputs that are not finite numbers. Leave these rows out")
     x, y = inputs[parts[0]], targets[parts[0]]
     if constant := [feature for feature, same in zip(features, _constant(x), strict=True) if same]:
         shown = ", ".join(constant[:5]) + (" and others" if len(constant) > 5 else "")
         notes.append(f"{len(constant)} of {len(features)} inputs are constant: {shown}")
     units, target_units = None, None
+    if standardize and not inputs.is_floating_point():
+        raise UserError(f"data.standardize=true: the inputs of {name} are codes, and no quantities. Leave it out")
     if standardize:
         inputs, units = standardized(inputs, x), units_of(x, dtype, device)
         notes.append("inputs standardised to mean 0 and variance 1")
         if not classification and targets.shape[1] and not bool(_constant(y).any()):
             told = ", ".join(
                 f"{name} had mean {float(mean):.4g} and deviation {float(deviation):.4g}"
-                for name, mean, deviation in zip(classes, y.mean(0), y.std(0, correction=0), strict=True)
+                for name, mean, deviation in zip(classes, *moments(y), strict=True)
             )
             targets, target_units = standardized(targets, y), units_of(y, dtype, device)
             notes.append(f"targets standardised as well: {told}")
     whole = Data(
         name=name,
-        inputs=inputs.to(dtype=dtype, device=device),
+        inputs=inputs.to(dtype=dtype if inputs.is_floating_point() else inputs.dtype, device=device),
         targets=targets.to(device=device) if classification else targets.to(dtype=dtype, device=device),
         features=tuple(features),
         classes=tuple(classes),
@@ -105,14 +108,15 @@ def finish(
 
 def _constant(x: Tensor) -> Tensor:
     flat = x.flatten(1)
-    return (flat == flat[0]).all(dim=0)
+    first = flat[0]
+    return torch.stack([(flat[window] == first).all(dim=0) for window in windows(flat)]).all(dim=0)
 
 
 def moments(by: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation (d,) of each entry over the rows; the deviation of what never varies is 0."""
     flat, constant = by.flatten(1), _constant(by)
     mean = torch.where(constant, flat[0], flat.mean(dim=0))
-    return mean, (flat - mean).square().mean(dim=0).sqrt()
+    return mean, row_wise(flat, lambda part: (part - mean).square()).mean(dim=0).sqrt()
 
 
 def standardized(x: Tensor, by: Tensor | None = None) -> Tensor:
@@ -120,8 +124,11 @@ def standardized(x: Tensor, by: Tensor | None = None) -> Tensor:
     by = x if by is None else by
     mean, deviation = moments(by)
     nothing = torch.zeros((), dtype=x.dtype)
-    centred = (x.flatten(1) - mean).where(~_constant(by), nothing)
-    return (centred / deviation.where(deviation > 0, torch.ones_like(deviation))).reshape(x.shape)
+    varies, scale = ~_constant(by), deviation.where(deviation > 0, torch.ones_like(deviation))
+    shape = x.shape[1:]
+    return row_wise(
+        x, lambda part: ((part.flatten(1) - mean).where(varies, nothing) / scale).reshape(len(part), *shape)
+    )
 
 
 def units_of(by: Tensor, dtype: torch.dtype, device: torch.device | str) -> Units:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calclab.data.kinds import ALWAYS
+from calclab.data.parts import SUFFIXES, dataset, parts_of
 from calclab.errors import UserError
 from calclab.text import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARQUET = {".parquet", ".pq"}
 CSV = {".csv", ".tsv", ".txt", ".tab", ".dat", ".data"}
 PACKED = {".gz", ".bz2", ".xz", ".zip"}
 SEPARATORS = ",;\t|"
@@ -31,19 +31,22 @@ def read(path: str, na: str | None = None, separator: str | None = None, header:
     numbers where it has no ``header``. A ``separator`` of blanks stands for any number of them."""
     import pandas as pd
 
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise UserError(f"data.path={path} is a folder. Type the path of a CSV or Parquet file in it")
-    if not file.is_file():
+    file, parts = Path(path).expanduser(), parts_of(path)
+    if file.is_dir() and not parts:
+        raise UserError(
+            f"data.path={path} is a folder, and holds no parts of a Parquet table. Type the path of a CSV or Parquet "
+            "file in it"
+        )
+    if not file.is_file() and not parts:
         raise UserError(f"data.path={path}: there is no such file (looked in {Path.cwd()}). Type the path of a table")
     inner = Path(file.stem) if file.suffix in PACKED else file
-    parquet = inner.suffix.lower() in PARQUET
+    parquet = bool(parts) or inner.suffix.lower() in SUFFIXES
     if not parquet and inner.suffix.lower() not in CSV:
         raise UserError(f"data.path={path}: a CSV or Parquet file is needed, whose name ends in .csv or .parquet")
     lines: list[str] = []
     try:
         if parquet:
-            frame = pd.read_parquet(file)
+            frame = dataset(path).to_table().to_pandas() if parts else pd.read_parquet(file)
             names = [str(name).strip() for name in frame.columns]
         else:
             encoding = encoding_of(file)

@@ -85,12 +85,7 @@ def data(
     count = int(wanted.max()) + 1 if classification else wanted.shape[1]
     if classes and len(classes) < count:
         raise UserError(f"{len(classes)} classes are named, and the targets have {count}")
-    if isinstance(inputs, Rows):
-        size = inputs.numel() * inputs.dtype.itemsize
-        notes.append(
-            f"the {len(inputs)} rows take {size / 1e9:.2g} gigabytes, more than a quarter of the memory named "
-            f"({room / 1e9:.2g}): {found.place}, {inputs.most} at a time"
-        )
+    notes += windowed(inputs, found.place)
     return Data(
         name=name,
         inputs=inputs,
@@ -110,7 +105,7 @@ class Taken:
     inputs: Tensor
     targets: Tensor | None
     notes: tuple[str, ...] = ()
-    place: str = "they are converted"
+    place: str = ""
     layout: Layout | None = None
 
 
@@ -158,7 +153,7 @@ def gone_through(given: Iterable[Any], target: str | None, room: float, dtype: t
             targets.add(made.targets)
     if first is None:
         raise UserError(f"the data hold no rows: {FORMS}")
-    place = "they are read from a temporary file" + (f" in {inputs.store.folder}" if inputs.store else "")
+    place = f" from a temporary file in {inputs.store.folder}" if inputs.store else ""
     notes = tuple(said(given, target, first, inputs.count))
     return Taken(inputs.whole(room), targets.whole(room) if targets.count else None, notes, place, layout)
 
@@ -223,6 +218,15 @@ def drawn(given: Any, seed: int) -> Iterator[None]:
                 generator.set_state(state)
 
 
+def windowed(rows: Tensor, place: str = "") -> list[str]:
+    """A note on rows that do not fit; none where they do."""
+    if not isinstance(rows, Rows):
+        return []
+    size, room = rows.numel() * rows.dtype.itemsize / 1e9, rows.memory / 1e9
+    said = f"the {len(rows)} rows take {size:.2g} gigabytes, more than a quarter of the memory named ({room:.2g})"
+    return [f"{said}: they are read{place}, {rows.most} at a time"]
+
+
 def mapped(given: Any, rows: Tensor, room: float) -> Tensor:
     """The rows of a file that is mapped into memory (numpy.memmap), window by window where they are many."""
     first = given if array(given) else next(iter(given.values() if isinstance(given, Mapping) else given))
@@ -248,14 +252,23 @@ def fitting(rows: Tensor, kind: torch.dtype, room: float) -> Tensor:
 
 
 def as_targets(targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, bool]:
-    """Targets as ``Data`` has them, and whether they are classes. Several whole numbers a row stay such: tokens."""
-    if not targets.is_floating_point() and targets.dtype is not torch.bool:
-        return targets.long(), targets.ndim == 1
+    """Targets as ``Data`` has them, and whether they are classes. Several whole numbers a row stay such, tokens, unless
+    each row has a single 1 among zeros."""
+    if targets.ndim == 1:  # a number a row is kept, whatever the memory
+        targets = torch.cat([targets[window] for window in windows(targets)])
+    if not targets.is_floating_point() and not one_hot(targets) and (targets.ndim == 1 or targets.dtype != torch.bool):
+        return row_wise(targets, lambda part: part.long()), targets.ndim == 1
 
     def numbers(part: Tensor) -> Tensor:
         return part.to(dtype).reshape(len(part), -1) if part.ndim == 1 else part.to(dtype)
 
     return row_wise(targets, numbers), False
+
+
+def one_hot(targets: Tensor) -> bool:
+    """Whether whole numbers (B, m) are classes written as a 1 in their place."""
+    few = targets[: targets.most] if isinstance(targets, Rows) else targets
+    return few.ndim == 2 and few.shape[1] > 1 and bool(((few == 0) | (few == 1)).all() and (few.sum(1) == 1).all())
 
 
 def frame(given: Any, target: str | None, names: Sequence[str]) -> tuple[Any, tuple[str, ...]]:

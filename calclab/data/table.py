@@ -15,7 +15,9 @@ from calclab.data import columns
 from calclab.data import missing as missing_values
 from calclab.data.finish import Common, finish
 from calclab.data.kinds import FEW, are_classes, kind_of, settled
+from calclab.data.parts import bytes_of, dataset, streamed
 from calclab.data.read import HEADERLESS, headerless, read
+from calclab.data.rows import KEPT, MEMORY
 from calclab.errors import UserError
 from calclab.text import is_number, quoted
 
@@ -37,6 +39,7 @@ def table(
     task: str,
     rows: int | None,
     header: bool,
+    memory: float = MEMORY,
     **common: Unpack[Common],
 ) -> Data:
     """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).
@@ -48,6 +51,10 @@ def table(
     """
     if path is None:
         raise UserError("data=table needs a file. Type data.path=my.csv data.target=<the column to predict>")
+    if target is not None and bytes_of(path) > memory * 1e9 / KEPT:
+        names = dataset(path).schema.names
+        wanted = choose(names, target, features, nameless=False)
+        return streamed(path, target, wanted, missing=missing, task=task, rows=rows, memory=memory, **common)
     frame = read(path, na, separator, header).reset_index(drop=True)
     names = [str(name) for name in frame.columns]
     nameless = header and headerless(names)

@@ -106,7 +106,10 @@ class Inline(Standard):
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Bundled):
-    path: str | None = knob("the table: a CSV or Parquet file", "patients.csv")
+    path: str | None = knob("the table: a CSV or Parquet file, or a folder of parts", "patients.csv")
+    memory: float = knob(
+        "a Parquet table that takes more than a quarter of so many gigabytes is read a window at a time", 2, above=0
+    )
     target: str | None = knob("the column to predict", "price")
     features: list[str] | None = knob("the columns to predict it from; null takes all others", "[age, colour]")
     categories: list[str] | None = knob(
@@ -132,3 +135,42 @@ class Table(Bundled):
         "regression",
         choices=("auto", "classification", "regression"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed(Standard):
+    memory: float = knob(
+        "rows that take more than a quarter of so many gigabytes are read a window at a time", 2, above=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Custom(Streamed):
+    """Rows of the user's own function; the knobs here are those that the lab itself reads."""
+
+    target: str | None = knob("the name of the target, where the function gives a table or batches by name", "price")
+    features: list[str] | None = knob("names of the inputs; null numbers them", "[age, height]")
+    classes: list[str] | None = knob("names of the classes or outputs; null numbers them", "[no, yes]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays(Custom):
+    path: str | None = knob("the file: .npz, .npy, .pt or .safetensors", "rows.npz")
+    inputs: str | list[str] | None = knob(
+        "the name of the array of inputs, or a list of those that the model takes by name; null finds X, x, inputs", "X"
+    )
+    target: str | None = knob("the name of the array to predict, of .npy another file; null finds y, labels", "y")
+    rows: int | None = knob("how many rows to use, chosen by the seed; null takes all", 100, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Streamed):
+    path: str | None = knob("the folder, in which there is a folder of images for each class", "photos")
+    size: int | None = knob(
+        "the side in pixels: images are scaled so that the shorter is this long, and their middle is taken; null takes "
+        "them as they are",
+        64,
+        at_least=1,
+    )
+    colours: str = knob("rgb makes three channels of any image, grey one", "grey", choices=("rgb", "grey"))
+    rows: int | None = knob("how many images to use, chosen by the seed; null takes all", 100, at_least=1)

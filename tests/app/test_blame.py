@@ -71,7 +71,7 @@ def one_line(result, phrase: str, folder: Path) -> None:
         ("network._target_=net.Net data=iris", "make"),
         ("network._target_=net.Net data=iris", "call"),
         ("function._target_=net.f function.at=[1,2]", "call"),
-        ("network=mlp data._target_=net.rows data=table", "make"),
+        ("network=mlp data._target_=net.rows", "make"),
     ],
 )
 def test_code_that_raises(lab, tmp_path, monkeypatch, code, phrase, line, place) -> None:

@@ -19,11 +19,11 @@ CLASSES, NUMBERS = torch.randint(0, 3, (83,), generator=G), torch.randn(83, 3, g
 
 
 def pair(criterion: object, targets: torch.Tensor) -> tuple[Network, Network]:
-    """One network on the same rows, in memory and read ten at a time."""
+    """One network on the same rows, in memory and read twenty at a time."""
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     whole = calclab.loss(model, criterion, (X, targets))  # type: ignore[arg-type]
-    read = Rows(lambda index: X[index], X.shape, memory=8 * 48 * 10, dtype=X.dtype)
+    read = Rows(lambda index: X[index], X.shape, memory=8 * 48 * 20, dtype=X.dtype)
     return whole, calclab.loss(model, criterion, replace(whole.data, inputs=read))  # type: ignore[arg-type]
 
 
@@ -70,7 +70,7 @@ def test_curvature_of_all_kinds_and_scores_do_not_depend_on_the_windows() -> Non
 
 def test_rows_that_depend_on_each_other_are_refused() -> None:
     model = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3, track_running_stats=False)).double()
-    read = Rows(lambda index: X[index], X.shape, memory=8 * 48 * 10, dtype=X.dtype)
+    read = Rows(lambda index: X[index], X.shape, memory=8 * 48 * 20, dtype=X.dtype)
     data = replace(calclab.loss(nn.Linear(6, 3).double(), None, (X, CLASSES)).data, inputs=read)
     with pytest.raises(calclab.UserError, match="mixes rows"):
         calclab.loss(model, None, data).objective()
