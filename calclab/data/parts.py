@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from calclab.core import Data
-from calclab.data.finish import Common, finish
-from calclab.data.rows import KEPT
+from calclab.data.rows import KEPT, windowed
 from calclab.data.store import Growing
 from calclab.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = {".parquet", ".pq"}
 TOGETHER = 4096  # rows of a batch
@@ -40,35 +43,36 @@ def dataset(path: str) -> Any:
 
 
 def bytes_of(path: str) -> float:
-    """What a Parquet table takes as numbers in float64; 0 of what is none."""
-    if not parts_of(path) and Path(path).suffix.lower() not in SUFFIXES:
+    """What a Parquet table takes as numbers in float64; 0 of what is none, or cannot be read."""
+    if not parts_of(path) and not (Path(path).suffix.lower() in SUFFIXES and Path(path).expanduser().is_file()):
         return 0.0
-    table = dataset(path)
-    return 8.0 * table.count_rows() * len(table.schema)
+    try:
+        table = dataset(path)
+        return 8.0 * table.count_rows() * len(table.schema)
+    except (OSError, ValueError, TypeError):  # told of by who reads it
+        return 0.0
 
 
-def streamed(
-    path: str,
-    target: str,
-    wanted: Sequence[str],
-    *,
-    missing: str,
-    task: str,
-    rows: int | None,
-    memory: float,
-    **common: Unpack[Common],
-) -> Data:
-    """Data from the columns ``wanted`` of a large Parquet table. Rows with a missing value are dropped, or refused.
+@dataclass(frozen=True)
+class Read:
+    """Rows (B, d) of a large table, the column to predict of each, which row each one is, and notes."""
+
+    inputs: Tensor
+    target: pd.Series
+    places: Tensor
+    notes: list[str]
+
+
+def read_batches(path: str, target: str, wanted: Sequence[str], *, missing: str, memory: float) -> Read:
+    """The columns ``wanted`` of a large Parquet table, and ``target``. Rows with a missing value are dropped, or refused.
 
     Raises UserError for columns of texts, which would have to be known whole, and where means are to be put in.
     """
     import pandas as pd
 
-    from calclab.data.table import to_targets
-
     table, room = dataset(path), memory * 1e9
     texts = [name for name in wanted if not number(table.schema.field(name).type)]
-    big = f"the table takes {bytes_of(path) / 1e9:.2g} gigabytes, and data.memory={memory:g} is read row by row"
+    big = f"the table takes {bytes_of(path) / 1e9:.2g} gigabytes, and with data.memory={memory:g} it is read row by row"
     if texts:
         usable = [name for name in wanted if name not in texts]
         raise UserError(
@@ -93,22 +97,11 @@ def streamed(
         first += len(frame)
     if not labels:
         raise UserError(f"data.path={path}: no row of the table is without a missing value")
-    targets, classes, classification = to_targets(pd.concat(labels, ignore_index=True), target, task)
-    notes = [f"{big}: it is read from a temporary file"]
+    inputs = column.whole(room)
+    notes = windowed(inputs)
     if column.count < first:
         notes.append(f"missing values: {first - column.count} of {first} rows dropped")
-    return finish(
-        "table",
-        column.whole(room),
-        targets,
-        features=list(wanted),
-        classes=classes,
-        classification=classification,
-        rows=rows,
-        notes=notes,
-        places=torch.from_numpy(np.concatenate(kept)),
-        **common,
-    )
+    return Read(inputs, pd.concat(labels, ignore_index=True), torch.from_numpy(np.concatenate(kept)), notes)
 
 
 def number(kind: Any) -> bool:

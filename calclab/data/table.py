@@ -15,7 +15,7 @@ from calclab.data import columns
 from calclab.data import missing as missing_values
 from calclab.data.finish import Common, finish
 from calclab.data.kinds import FEW, are_classes, kind_of, settled
-from calclab.data.parts import bytes_of, dataset, streamed
+from calclab.data.parts import bytes_of, dataset, read_batches
 from calclab.data.read import HEADERLESS, headerless, read
 from calclab.data.rows import KEPT, MEMORY
 from calclab.errors import UserError
@@ -54,7 +54,20 @@ def table(
     if target is not None and bytes_of(path) > memory * 1e9 / KEPT:
         names = dataset(path).schema.names
         wanted = choose(names, target, features, nameless=False)
-        return streamed(path, target, wanted, missing=missing, task=task, rows=rows, memory=memory, **common)
+        large = read_batches(path, target, wanted, missing=missing, memory=memory)
+        targets, classes, classification = to_targets(large.target, target, task)
+        return finish(
+            "table",
+            large.inputs,
+            targets,
+            features=wanted,
+            classes=classes,
+            classification=classification,
+            rows=rows,
+            notes=large.notes,
+            places=large.places,
+            **common,
+        )
     frame = read(path, na, separator, header).reset_index(drop=True)
     names = [str(name) for name in frame.columns]
     nameless = header and headerless(names)
