@@ -11,7 +11,7 @@ import torch
 from calclab.core import Data
 from calclab.data.finish import Common, finish
 from calclab.data.rows import data, drawn
-from calclab.errors import UserError, told
+from calclab.errors import UserError, error_line
 
 
 def custom(
@@ -34,7 +34,7 @@ def custom(
         except UserError:
             raise
         except Exception as error:
-            raise UserError(f"data._target_: {name} could not be called: {told(error)}") from error
+            raise UserError(f"data._target_: {name} could not be called: {error_line(error)}") from error
     if given is None:
         raise UserError(
             f"data._target_: {name} returns nothing, and rows are needed: (inputs, targets), a DataFrame, a Dataset or "

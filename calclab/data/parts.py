@@ -64,7 +64,7 @@ class Read:
 
 
 def read_batches(path: str, target: str, wanted: Sequence[str], *, missing: str, memory: float) -> Read:
-    """The columns ``wanted`` of a large Parquet table, and ``target``. Rows with a missing value are dropped, or refused.
+    """The columns ``wanted`` of a large Parquet table, and ``target``. Rows with missing values are dropped or refused.
 
     Raises UserError for columns of texts, which would have to be known whole, and where means are to be put in.
     """

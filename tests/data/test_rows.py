@@ -179,7 +179,6 @@ def test_a_pass_draws_from_the_seed_and_leaves_random_state_alone() -> None:
         ((X, Y[:-1]), "as many"),
         ((torch.where(X[7, 1] == X, torch.nan, X), Y), "row 7 are not finite"),
         ([(X[:40], Y[:40]), (torch.where(X[2, 1] == X, torch.inf, X), Y)], "row 42 are not finite"),
-        ((X, Y - 1), "whole number from 0"),
         (3, "the data are a int"),
         (None, "the data are a NoneType"),
         (((k for k in ())), "no rows"),
