@@ -24,10 +24,10 @@ from calclab.topic.chain import chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
 from calclab.topic.hessian import hessian
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian
 from calclab.topic.partial import Partial
 
-TOPICS = {"derivative": Derivative, "partial": Partial, "chain": chain, "hessian": hessian, "jacobian": Jacobian}
+TOPICS = {"derivative": Derivative, "partial": Partial, "chain": chain, "hessian": hessian, "jacobian": jacobian}
 STEPS = 4  # of a descent
 
 

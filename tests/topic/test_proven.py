@@ -23,7 +23,9 @@ from calclab.topic.descent import Descent
 from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.hessian.dense import Dense
 from calclab.topic.hessian.matrix_free import MatrixFree
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian as jacobian_of
+from calclab.topic.jacobian.layer_scan import LayerScan
+from calclab.topic.jacobian.point_scan import PointScan
 from calclab.topic.partial import Partial
 
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
@@ -41,8 +43,8 @@ def hessian(subject: Function) -> Dense | MatrixFree:
     return curvature_of(subject=subject, **knobs("hessian"))
 
 
-def jacobian(subject: Function) -> Jacobian:
-    return Jacobian(subject=subject, **knobs("jacobian"))
+def jacobian(subject: Function) -> PointScan | LayerScan:
+    return jacobian_of(subject=subject, **knobs("jacobian"))
 
 
 def descent(subject: Function, steps: int = 3) -> Descent:

@@ -17,7 +17,7 @@ from calclab.schema import catalogue
 from calclab.topic.chain import chain
 from calclab.topic.hessian import hessian as curvature_of
 from calclab.topic.importance import Importance
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian as jacobian_of
 from calclab.topic.partial import Partial
 
 NETWORKS = {
@@ -35,7 +35,7 @@ TOPICS = {
         **{name: catalogue.values("topic", "hessian")[name] for name in catalogue.knobs("topic", "hessian")},
     ),
     "jacobian": partial(
-        Jacobian,
+        jacobian_of,
         **{"by": "input", "row": 1, "rows": 1, "batch": None, "layer": None, "points": None},
         **{"way": "auto", "memory": 256, "limit": 1000, "threshold": 100},
     ),

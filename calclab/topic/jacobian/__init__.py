@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from calclab.topic.jacobian.scan import Jacobian
+from calclab.topic.jacobian.scan import jacobian
 
-__all__ = ["Jacobian"]
+__all__ = ["jacobian"]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from calclab import schema
 from calclab.core import Function
 from calclab.errors import UserError
 from calclab.numerics.jacobian import maps
+from calclab.schema.topic import Jacobian as Knobs
 from calclab.subject.network import Network
 from calclab.topic import words
-from calclab.topic.base import Choice
 from calclab.topic.chain.layers import Layers
 from calclab.topic.jacobian.layer_scan import LayerScan
 from calclab.topic.jacobian.parameters import ByParameters
@@ -31,78 +28,71 @@ from calclab.topic.jacobian.problem import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Jacobian(schema.topic.Jacobian, Choice):
-    """J_ij = ∂f_i/∂x_j, (m, n), with singular values σ descending and κ = σ_1 / σ_min(m, n).
+def jacobian(subject: Function | Network, *, seed: int = 0, **knobs: Any) -> PointScan | LayerScan:
+    """J_ij = ∂f_i/∂x_j, (m, n), with singular values σ descending and κ = σ_1 / σ_min(m, n); ``knobs`` are the topic's.
 
     Of a function: at its start or at ``points``. Of a network: the outputs (or what ``layer`` gives) ``by`` its input
     or its parameters, for ``rows`` rows from ``row`` on, each by itself; or ``by`` = layers, each layer by its own
     input. With ``batch`` = B rows at once the array is (B, m, B, n), written as a (B m, B n) matrix: rows do not mix,
-    so it is block-diagonal.
+    so it is block-diagonal. Raises UserError for knobs that do not go together.
     """
+    asked = Knobs(seed=seed, **knobs)
+    scan = by_layers(subject, asked, seed) if asked.by == "layers" else by_points(subject, asked, seed)
+    scan.refuse()  # now, and not at the first step
+    return scan
 
-    subject: Function | Network
-    seed: int = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.scan.refuse()  # now, and not at the first step
+def by_points(subject: Function | Network, asked: Knobs, seed: int) -> PointScan:
+    problem = problem_of(
+        subject,
+        by=asked.by,
+        row=asked.row,
+        rows=asked.rows,
+        batch=asked.batch,
+        layer=asked.layer,
+        points=asked.points,
+        seed=seed,
+    )
+    return PointScan(
+        problem=problem,
+        threshold=asked.threshold,
+        limit=asked.limit,
+        memory=asked.memory * 2**20,
+        way=asked.way,
+        batch=asked.batch,
+        weight=only_weight(subject) if asked.layer is None and asked.by == "input" else None,
+        seed=seed,
+    )
 
-    @cached_property
-    def scan(self) -> PointScan | LayerScan:
-        if self.by == "layers":
-            return self.by_layers()
-        found = problem_of(
-            self.subject,
-            by=self.by,
-            row=self.row,
-            rows=self.rows,
-            batch=self.batch,
-            layer=self.layer,
-            points=self.points,
-            seed=self.seed,
+
+def by_layers(subject: Function | Network, asked: Knobs, seed: int) -> LayerScan:
+    if not isinstance(subject, Network):
+        raise UserError(f"by=layers is for networks, and {subject.name} is a function. Leave it out")
+    given = {"layer": asked.layer, "batch": asked.batch, "points": asked.points}
+    if wrong := [key for key, value in given.items() if value is not None]:
+        raise UserError(f"by=layers and {', '.join(wrong)} do not go together: every layer is looked at. Leave it out")
+    if asked.way != "auto":
+        raise UserError(f"by=layers way={asked.way}: every layer has a way of its own. Leave way out")
+    count = check_rows(subject, asked.row, asked.rows, None)
+    if count > 1 and not maps.apart(subject.batch_outputs, subject.rows[:2]):
+        raise UserError(
+            f"by=layers rows={asked.rows}: {subject.name} mixes rows (batch statistics?), and no row is by "
+            "itself. Leave rows out"
         )
-        return PointScan(
-            problem=found,
-            threshold=self.threshold,
-            limit=self.limit,
-            memory=self.memory * 2**20,
-            way=self.way,
-            batch=self.batch,
-            weight=self.weight,
-            seed=self.seed,
-        )
+    return LayerScan(subject, asked.row, count, asked.threshold, seed)
 
-    def by_layers(self) -> LayerScan:
-        if not isinstance(self.subject, Network):
-            raise UserError(f"by=layers is for networks, and {self.subject.name} is a function. Leave it out")
-        given = {"layer": self.layer, "batch": self.batch, "points": self.points}
-        if wrong := [key for key, value in given.items() if value is not None]:
-            raise UserError(
-                f"by=layers and {', '.join(wrong)} do not go together: every layer is looked at. Leave it out"
-            )
-        if self.way != "auto":
-            raise UserError(f"by=layers way={self.way}: every layer has a way of its own. Leave way out")
-        count = check_rows(self.subject, self.row, self.rows, None)
-        if count > 1 and not maps.apart(self.subject.batch_outputs, self.subject.rows[:2]):
-            raise UserError(
-                f"by=layers rows={self.rows}: {self.subject.name} mixes rows (batch statistics?), and no row is by "
-                "itself. Leave rows out"
-            )
-        return LayerScan(self.subject, self.row, count, self.threshold, self.seed)
 
-    @cached_property
-    def weight(self) -> Tensor | None:
-        """The weight of a network that is one linear layer: there the Jacobian by the input is known."""
-        if not isinstance(self.subject, Network) or self.layer is not None or self.by != "input":
-            return None
-        scan = Layers(self.subject)
-        tape = scan.tape
-        real = [i for i, m in enumerate(tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
-        if not tape.sequential or len(real) != 1 or not isinstance(tape.modules[real[0]], nn.Linear):
-            return None
-        own = self.subject.parameters()
-        return next((own[name] for name in scan.own[real[0]] if name.rpartition(".")[2] == "weight"), None)
+def only_weight(subject: Function | Network) -> Tensor | None:
+    """The weight of a network that is one linear layer: there the Jacobian by the input is known."""
+    if not isinstance(subject, Network):
+        return None
+    scan = Layers(subject)
+    tape = scan.tape
+    real = [i for i, m in enumerate(tape.modules) if not isinstance(m, nn.Flatten | nn.Identity)]
+    if not tape.sequential or len(real) != 1 or not isinstance(tape.modules[real[0]], nn.Linear):
+        return None
+    own = subject.parameters()
+    return next((own[name] for name in scan.own[real[0]] if name.rpartition(".")[2] == "weight"), None)
 
 
 def problem_of(

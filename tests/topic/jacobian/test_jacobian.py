@@ -12,10 +12,10 @@ from torch import nn
 from calclab.core import Verdict
 from calclab.errors import UserError
 from calclab.subject.formula import formula
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian as jacobian_of
 
 jacobian = partial(
-    Jacobian,
+    jacobian_of,
     by="input",
     row=0,
     rows=1,

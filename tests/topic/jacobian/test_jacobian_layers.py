@@ -15,10 +15,10 @@ from calclab.network.cnn import Cnn
 from calclab.network.deep import deep
 from calclab.network.mlp import Mlp
 from calclab.network.resnet import Resnet
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian as jacobian_of
 
 KNOBS = {"row": 0, "rows": 1, "batch": None, "layer": None, "points": None}
-layers = partial(Jacobian, by="layers", **KNOBS, way="auto", memory=256, limit=1000, threshold=100)
+layers = partial(jacobian_of, by="layers", **KNOBS, way="auto", memory=256, limit=1000, threshold=100)
 
 
 @pytest.mark.parametrize(

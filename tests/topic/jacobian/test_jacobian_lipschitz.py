@@ -11,11 +11,11 @@ from torch import nn
 from calclab.network.resnet import Resnet
 from calclab.network.transformer import Transformer
 from calclab.numerics.jacobian import of_module
-from calclab.topic.jacobian import Jacobian
+from calclab.topic.jacobian import jacobian as jacobian_of
 from calclab.topic.jacobian.lipschitz import bound
 
 KNOBS = {"by": "input", "row": 0, "batch": None, "layer": None, "points": None}
-jacobian = partial(Jacobian, **KNOBS, rows=None, way="auto", memory=256, limit=1000, threshold=100)
+jacobian = partial(jacobian_of, **KNOBS, rows=None, way="auto", memory=256, limit=1000, threshold=100)
 
 
 class Residual(nn.Module):

@@ -14,10 +14,11 @@ from calclab.errors import UserError
 from calclab.network.cnn import Cnn
 from calclab.subject.custom import custom
 from calclab.subject.formula import formula
-from calclab.topic.jacobian import Jacobian, measures
+from calclab.topic.jacobian import jacobian as jacobian_of
+from calclab.topic.jacobian import measures
 
 KNOBS = {"by": "input", "row": 0, "rows": 1, "batch": None, "layer": None, "points": None}
-jacobian = partial(Jacobian, **KNOBS, way="auto", memory=256, limit=1000, threshold=100)
+jacobian = partial(jacobian_of, **KNOBS, way="auto", memory=256, limit=1000, threshold=100)
 
 
 def perceptron() -> nn.Module:
@@ -143,10 +144,10 @@ def test_points_given_and_points_drawn(walk) -> None:
     assert float(found.values[1]["log_abs_det"]) == pytest.approx(torch.tensor(19.0).log().item())
     assert Verdict.CERTIFIED in found.verdicts
     topic = jacobian(subject=f, points=50, seed=4)
-    x = topic.scan.problem.points
+    x = topic.problem.points
     assert bool(((x >= -2) & (x <= 3)).all())
-    assert torch.equal(x, jacobian(subject=f, points=50, seed=4).scan.problem.points)
-    assert not torch.equal(x, jacobian(subject=f, points=50, seed=5).scan.problem.points)
+    assert torch.equal(x, jacobian(subject=f, points=50, seed=4).problem.points)
+    assert not torch.equal(x, jacobian(subject=f, points=50, seed=5).problem.points)
 
 
 def test_rows_do_not_depend_on_where_a_block_begins(net) -> None:
@@ -205,7 +206,7 @@ class Branching(nn.Module):
 @pytest.mark.parametrize("module", [perceptron, Branching])
 def test_products_by_parameters_take_every_row_with_a_vector_of_its_own(make_data, make_network, module) -> None:
     net = make_network(module, make_data(6, (3,), 3))
-    scan = jacobian(subject=net, rows=5, row=1, by="parameters", way="matrix_free").scan
+    scan = jacobian(subject=net, rows=5, row=1, by="parameters", way="matrix_free")
     made, θ = scan.problem.products(0, 5), net.flatten(net.parameters())
     V, U = torch.randn(5, len(θ), dtype=θ.dtype), torch.randn(5, scan.shape[0], dtype=θ.dtype)
     pushed, pulled = made.push(V), made.pull(U)
@@ -220,7 +221,7 @@ def test_products_by_parameters_take_every_row_with_a_vector_of_its_own(make_dat
 def test_points_where_the_function_is_undefined_have_no_jacobian(walk) -> None:
     f = formula(name="f", expr=["log(x)", "sqrt(y)"], at=[1, 1], dtype=torch.float64, device="cpu")
     for way in ("auto", "matrix_free"):
-        found = walk(Jacobian(subject=f, **{**jacobian.keywords, "points": [[-1, 2], [1, 1], [4, 1]], "way": way}))
+        found = walk(jacobian_of(subject=f, **{**jacobian.keywords, "points": [[-1, 2], [1, 1], [4, 1]], "way": way}))
         assert float(found.values[0]["spectral_norm"]) != float(found.values[0]["spectral_norm"])
         assert "not finite at 1" in found.answer.sentence
         assert int(found.answer.values["largest_at"]) == 1
