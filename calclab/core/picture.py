@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from calclab.core.question import Function
+
+
+class Picture(Protocol):
+    """What every kind has; how each is recorded and drawn is told in `calclab.figure.kinds`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        """Names of the values that the picture is made of."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,6 @@ class Curves:
 
     @property
     def shows(self) -> tuple[str, ...]:
-        """Names of the values that the picture is made of; every kind of picture has this."""
         guides = (name for guide in self.guides for name in (guide.of, guide.factor) if isinstance(name, str))
         return (*self.columns, self.against, *guides)
 
@@ -185,6 +196,3 @@ class Drawn:
     @property
     def shows(self) -> tuple[str, ...]:
         return ()
-
-
-Picture = Curves | Contours | PrincipalPlane | Heatmap | Bars | Spread | Tracks | Multiples | Surface | Spectrum | Drawn

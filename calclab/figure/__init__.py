@@ -1,1 +1,3 @@
-"""Pictures: `panels` turns columns into small frozen records of what is to be seen, `draw` records into PNG bytes."""
+"""Pictures: `record` turns columns into small frozen records of what is to be seen, `draw` records into figures;
+`kinds` has every kind.
+"""

@@ -55,8 +55,8 @@ class Figures(Mapping[str, Any]):
         return tuple(Drawn(name, self.record(name)) for name in self if name != FORMULA)
 
     def __getitem__(self, name: str) -> Any:
-        from calclab.figure.draw import figure
-        from calclab.figure.formula import draw_formulas
+        from calclab.figure.draw.formula import draw_formulas
+        from calclab.figure.kinds import figure
 
         if name == FORMULA and self._latex:
             return draw_formulas(self._latex)
@@ -98,7 +98,7 @@ class Figures(Mapping[str, Any]):
 
     def _embedded(self, name: str) -> str:
         """A figure as an image within HTML, on white whatever the theme; one that cannot be drawn as words."""
-        from calclab.figure.canvas import DPI
+        from calclab.figure.draw.canvas import DPI
 
         buffer = io.BytesIO()
         try:

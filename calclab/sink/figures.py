@@ -13,19 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Contours, Curves, Evidence, Outcome, Picture, PrincipalPlane, Run, Tracks
+from calclab.core import Column, Columns, Evidence, Outcome, Picture, Run
 from calclab.sink.csv import filename
 
 if TYPE_CHECKING:
     from calclab.figure.records import Panel
-
-POINTS = 2000
-KEPT: dict[type[Picture], int] = {  # rows of a trajectory
-    Curves: POINTS,
-    Tracks: POINTS,
-    Contours: POINTS,
-    PrincipalPlane: 300,
-}
 
 
 class Gallery(Protocol):
@@ -48,12 +40,13 @@ class FiguresSink:
         self._tracks: dict[str, Track] = {}
 
     def open(self, run: Run) -> None:
+        from calclab.figure.kinds import points
+
         self._run = run
         for picture in run.pictures:
-            points = KEPT.get(type(picture), 1)
             for name in picture.shows:
                 track = self._tracks.setdefault(name, Track())
-                track.points = max(points, track.points)
+                track.points = max(points(picture), track.points)
 
     def write(self, columns: Columns) -> None:
         for name, track in self._tracks.items():
@@ -69,9 +62,9 @@ class FiguresSink:
     def close(self, outcome: Outcome) -> None:
         if self._run is None:
             return
-        from calclab.figure.canvas import png
-        from calclab.figure.draw import draw
-        from calclab.figure.formula import draw_formulas
+        from calclab.figure.draw.canvas import png
+        from calclab.figure.draw.formula import draw_formulas
+        from calclab.figure.kinds import draw
 
         run = self._run
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
@@ -87,7 +80,7 @@ class FiguresSink:
 
     def record(self, picture: Picture) -> Panel | None:
         """What is to be seen in a picture of what has been written so far; None where nothing is."""
-        from calclab.figure.panels import panel
+        from calclab.figure.kinds import panel
 
         assert self._run is not None, "open comes first"
         kept = {name: track.column() for name, track in self._tracks.items()}

@@ -7,9 +7,9 @@ import math
 import torch
 
 from calclab.core import Bars, Column
-from calclab.figure.bars import draw_bars
-from calclab.figure.canvas import png
-from calclab.figure.panels import bars
+from calclab.figure.draw.bars import draw_bars
+from calclab.figure.draw.canvas import png
+from calclab.figure.record.matrices import bars
 from calclab.figure.records import BarsPanel
 
 PICTURE = Bars("ranking", "middle", ranked=True, low="low", high="high")

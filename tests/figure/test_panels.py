@@ -16,15 +16,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Guide, Heatmap, Picture
-from calclab.figure.canvas import png, power, short
-from calclab.figure.curves import cloud
-from calclab.figure.draw import draw
-from calclab.figure.field import field, levels, values
-from calclab.figure.formula import ENVIRONMENT, draw_formulas, in_line, typeset
-from calclab.figure.lines import words
-from calclab.figure.panels import panel
+from calclab.figure.draw.canvas import png, power, short
+from calclab.figure.draw.curves import cloud
+from calclab.figure.draw.formula import ENVIRONMENT, draw_formulas, in_line, typeset
+from calclab.figure.kinds import draw, panel
+from calclab.figure.record.curves import words
+from calclab.figure.record.field import field, levels, values
+from calclab.figure.record.window import window
 from calclab.figure.records import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Line, Panel
-from calclab.figure.window import window
 
 NAN, INF = math.nan, math.inf
 

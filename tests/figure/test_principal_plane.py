@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from calclab.core import Column, Function, PrincipalPlane
-from calclab.figure.draw import draw
-from calclab.figure.field import saved_bytes
-from calclab.figure.panels import panel
-from calclab.figure.paths import COARSE, FINE, percent, resolution
-from calclab.figure.plane import Plane, principal_plane
+from calclab.figure.kinds import draw, panel
+from calclab.figure.record.field import saved_bytes
+from calclab.figure.record.paths import COARSE, FINE, percent, resolution
+from calclab.figure.record.plane import Plane, principal_plane
 from calclab.figure.records import PlanePanel
 
 NAN, INF = math.nan, math.inf

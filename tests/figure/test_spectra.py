@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Column, Columns, Multiples, Picture, Spectrum, Surface, Tracks
-from calclab.figure.draw import draw
-from calclab.figure.panels import panel
+from calclab.figure.kinds import draw, panel
 from calclab.figure.records import CurvesPanel, MultiplesPanel, SpectrumPanel, SurfacePanel
 
 NAN = math.nan

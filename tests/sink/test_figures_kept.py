@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from calclab.core import Column, Contours, Curves, Function, Guide, Outcome, PrincipalPlane, Run, Status
-from calclab.sink.figures import KEPT, POINTS, FiguresSink
+from calclab.figure.kinds import KINDS, PLANE_POINTS, POINTS
+from calclab.sink.figures import FiguresSink
 
 OUTCOME = Outcome(Status.COMPLETED, 9, 0.0, {})
 BOWL = Function("f", lambda x: (x * x).sum(), torch.ones(4), ("a", "b", "c", "d"))
@@ -27,7 +28,7 @@ def test_a_path_of_many_variables_is_kept_thin(tmp_path: Path) -> None:
     kept = {name: track.column() for name, track in sink._tracks.items()}
     assert kept["x"] is not None
     assert kept["loss"] is not None
-    assert KEPT[PrincipalPlane] // 2 <= len(kept["x"].steps) <= KEPT[PrincipalPlane] + 1
+    assert PLANE_POINTS // 2 <= len(kept["x"].steps) <= PLANE_POINTS + 1
     assert len(kept["loss"].steps) > POINTS // 2
     sink.close(OUTCOME)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loss.png", "plane.png"]
@@ -43,7 +44,7 @@ def test_a_record_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("no plane")
 
-    monkeypatch.setattr("calclab.figure.panels.principal_plane", fail)
+    monkeypatch.setitem(KINDS, PrincipalPlane, KINDS[PrincipalPlane]._replace(record=fail))
     sink = FiguresSink()
     sink.open(a_run(tmp_path, PrincipalPlane("plane", "x", BOWL), Curves("loss", ("loss",))))
     sink.write({"x": Column([0], torch.ones(1, 4)), "loss": Column([0], torch.ones(1))})

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from calclab.core import Column, Curves, Heatmap, Outcome, Run, Status
+from calclab.figure.kinds import POINTS
 from calclab.sink import progress
-from calclab.sink.figures import POINTS, FiguresSink, Track
+from calclab.sink.figures import FiguresSink, Track
 from calclab.sink.memory import MemorySink
 from calclab.sink.progress import ProgressSink, current
 
@@ -84,7 +85,7 @@ def test_a_picture_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.M
     def fail(panel: object) -> bytes:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("calclab.figure.draw.draw", fail)
+    monkeypatch.setattr("calclab.figure.kinds.draw", fail)
     sink = FiguresSink()
     sink.open(a_run(tmp_path, Curves("curves", ("loss",))))
     sink.write({"loss": Column([0], torch.tensor([1.0]))})

@@ -13,8 +13,7 @@ import torch
 from calclab.core import Column, Function, Point, Rule, Spread, State, Verdict
 from calclab.drive import advance, begin, block, drive
 from calclab.errors import UserError
-from calclab.figure.draw import draw
-from calclab.figure.panels import panel
+from calclab.figure.kinds import draw, panel
 from calclab.network.mlp import Mlp
 from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer.adaptive import Adam

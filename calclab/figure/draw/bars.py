@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, INK, blank, clip, log_ticks, minus, say, short
+from calclab.figure.draw.canvas import COLOURS, INK, blank, clip, log_ticks, minus, say, short
 from calclab.figure.records import BarsPanel
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.figure.canvas import DPI, FAINT, INK, plain, sheet
+from calclab.figure.draw.canvas import DPI, FAINT, INK, plain, sheet
 
 WIDTH = 12.0  # inches, at most
 LINES = 24

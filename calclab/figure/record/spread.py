@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from calclab.core import Columns, Labels, Spread
-from calclab.figure.lines import course, numbers, positive
+from calclab.figure.record.curves import course, numbers, positive
 from calclab.figure.records import Band, CurvesPanel, Line, Numbers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import INK, blank, longest_name, minus, name_axis, say, short
+from calclab.figure.draw.canvas import INK, blank, longest_name, minus, name_axis, say, short
 from calclab.figure.records import HeatmapPanel
 
 ANNOTATED = 12  # rows and columns of a matrix up to which its numbers are written into it

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, FAINT, blank, log_ticks, longest_name, name_axis, plain, power, say
+from calclab.figure.draw.canvas import COLOURS, FAINT, blank, log_ticks, longest_name, name_axis, plain, power, say
 from calclab.figure.records import CurvesPanel
 
 STYLES = ("-", "--", "-.", ":")  # a second round of colours differs by its dashes

@@ -1,69 +1,17 @@
-"""Which record a picture becomes, and those of matrices and vectors; `lines` and `paths` have the others.
-
-Every decision is made in these three: which axes can be logarithmic, which window, which levels, which bars, what is
-left out (and says so in ``note``).
-"""
+"""Matrices and vectors: heat maps and bars, of the last step at which they were logged."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from calclab.core import (
-    Bars,
-    Columns,
-    Contours,
-    Curves,
-    Drawn,
-    Heatmap,
-    Labels,
-    Multiples,
-    Picture,
-    PrincipalPlane,
-    Spectrum,
-    Spread,
-    Surface,
-    Tracks,
-)
-from calclab.figure.lines import HUGE, NAMED, curves, numbers, tracks, words
-from calclab.figure.paths import contours, principal_plane
-from calclab.figure.records import BarsPanel, HeatmapPanel, Numbers, Panel
-from calclab.figure.slices import multiples, surface
-from calclab.figure.spectra import spectrum
-from calclab.figure.spread import spread
+from calclab.core import Bars, Columns, Heatmap, Labels
+from calclab.figure.record.curves import HUGE, NAMED, numbers
+from calclab.figure.records import BarsPanel, HeatmapPanel, Numbers
 
 ALL_BARS = 1000
 TINY = 1 / HUGE
 DECADES = 1e3  # a spectrum wider than this is seen on a logarithmic axis only
-
-
-def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -> Panel | None:
-    """The record of ``picture``; None where nothing of it was logged."""
-    heading = f"{title}: {words(picture.name)}" if title else words(picture.name)
-    match picture:
-        case Curves():
-            return curves(picture, columns, labels, heading)
-        case Contours():
-            return contours(picture, columns, heading)
-        case PrincipalPlane():
-            return principal_plane(picture, columns, heading)
-        case Heatmap():
-            return heatmap(picture, columns, labels, heading)
-        case Bars():
-            return bars(picture, columns, labels, heading)
-        case Spread():
-            return spread(picture, columns, labels, heading)
-        case Tracks():
-            return tracks(picture, columns, labels, heading)
-        case Multiples():
-            return multiples(picture, columns, labels, heading)
-        case Surface():
-            return surface(picture, columns, labels, heading)
-        case Drawn():
-            made: Panel = picture.record
-            return made
-        case Spectrum():
-            return spectrum(picture, columns, heading)
 
 
 def heatmap(picture: Heatmap, columns: Columns, labels: Labels, title: str) -> HeatmapPanel | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, INK, blank, plain, power
+from calclab.figure.draw.canvas import COLOURS, INK, blank, plain, power
 from calclab.figure.records import SpectrumPanel
 
 LEAST = 0.3  # of an eigenvalue: what an estimate says less of is not shown

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from calclab.core import Columns, Contours, Function, PrincipalPlane
-from calclab.figure import plane
-from calclab.figure.field import field, saved_bytes, values
-from calclab.figure.lines import course, numbers
+from calclab.core import Columns, Contours, Function, Labels, PrincipalPlane
+from calclab.figure.record import plane
+from calclab.figure.record.curves import course, numbers
+from calclab.figure.record.field import field, saved_bytes, values
+from calclab.figure.record.window import around, beginning, known_minima, near, window
 from calclab.figure.records import ContoursPanel, Line, PlanePanel, Points
-from calclab.figure.window import around, beginning, known_minima, near, window
 
 FAR = 1e150
 COARSE, FINE, FORMULA = 7, 41, 61  # points along an axis of the grid on a plane: from, to, and those of a formula
@@ -22,7 +22,7 @@ ON = 0.01  # of the path's extent: what is closer to the plane is shown as on it
 MUCH, LITTLE = 0.1, 0.9  # a path further off the plane, or with less of its variance on it, is not told by it
 
 
-def contours(picture: Contours, columns: Columns, title: str) -> ContoursPanel | None:
+def contours(picture: Contours, columns: Columns, labels: Labels, title: str) -> ContoursPanel | None:
     function = picture.function
     column = columns.get(picture.path)
     if column is None or column.data.ndim != 2 or column.data.shape[1] != 2 or function.start.shape != (2,):
@@ -52,7 +52,7 @@ def outside(steps: Sequence[int], inside: Tensor) -> str:
     return f"{lost} of {len(steps)} positions are outside{since}"
 
 
-def principal_plane(picture: PrincipalPlane, columns: Columns, title: str) -> PlanePanel | None:
+def principal_plane(picture: PrincipalPlane, columns: Columns, labels: Labels, title: str) -> PlanePanel | None:
     function = picture.function
     column = columns.get(picture.path)
     n = len(function.start)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from calclab.core import Columns, Spectrum
-from calclab.figure.lines import numbers
+from calclab.core import Columns, Labels, Spectrum
+from calclab.figure.record.curves import numbers
 from calclab.figure.records import SpectrumPanel
 
 
-def spectrum(picture: Spectrum, columns: Columns, title: str) -> SpectrumPanel | None:
+def spectrum(picture: Spectrum, columns: Columns, labels: Labels, title: str) -> SpectrumPanel | None:
     """None where there are no bins, or nothing in them."""
     column = columns.get(picture.bins)
     if column is None or not len(column.steps) or not len(column.data[-1]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, FAINT, INK, plain, sheet, short
-from calclab.figure.contours import STAR, fill, legend, walk
-from calclab.figure.curves import plot
+from calclab.figure.draw.canvas import COLOURS, FAINT, INK, plain, sheet, short
+from calclab.figure.draw.contours import STAR, fill, legend, walk
+from calclab.figure.draw.curves import plot
 from calclab.figure.records import CurvesPanel, PlanePanel
 
 PLANE, SCALE = (0.075, 0.125, 0.505, 0.75), (0.59, 0.125, 0.013, 0.75)  # left, bottom, width, height, in the figure

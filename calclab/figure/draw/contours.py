@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import Any
 
-from calclab.figure.canvas import COLOURS, INK, blank, minus, plain, short
+from calclab.figure.draw.canvas import COLOURS, INK, blank, minus, plain, short
 from calclab.figure.records import ContoursPanel, Field, Points
 
 STAR = "#F0E442"

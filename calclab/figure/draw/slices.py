@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.canvas import FAINT, INK, blank, plain, sheet
-from calclab.figure.contours import fill
-from calclab.figure.curves import plot
+from calclab.figure.draw.canvas import FAINT, INK, blank, plain, sheet
+from calclab.figure.draw.contours import fill
+from calclab.figure.draw.curves import plot
 from calclab.figure.records import MultiplesPanel, SurfacePanel
 
 ACROSS = 4  # panels in a row

@@ -1,0 +1,90 @@
+"""Every kind of picture: the record that it becomes, and how that is drawn. A new kind is signed up here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from calclab.core import (
+    Bars,
+    Columns,
+    Contours,
+    Curves,
+    Drawn,
+    Heatmap,
+    Labels,
+    Multiples,
+    Picture,
+    PrincipalPlane,
+    Spectrum,
+    Spread,
+    Surface,
+    Tracks,
+)
+from calclab.figure import records
+from calclab.figure.draw.bars import draw_bars
+from calclab.figure.draw.canvas import png
+from calclab.figure.draw.contours import draw_contours
+from calclab.figure.draw.curves import draw_curves
+from calclab.figure.draw.heatmap import draw_heatmap
+from calclab.figure.draw.principal import draw_plane
+from calclab.figure.draw.slices import draw_multiples, draw_surface
+from calclab.figure.draw.spectrum import draw_spectrum
+from calclab.figure.record.curves import curves, tracks, words
+from calclab.figure.record.matrices import bars, heatmap
+from calclab.figure.record.paths import contours, principal_plane
+from calclab.figure.record.slices import multiples, surface
+from calclab.figure.record.spectrum import spectrum
+from calclab.figure.record.spread import spread
+from calclab.figure.records import Panel
+
+POINTS, PLANE_POINTS = 2000, 300  # of a trajectory, at most, that a picture is made of
+
+
+class Kind(NamedTuple):
+    """What becomes of a picture: its ``record`` (None where nothing of it was logged), of the class ``panel``, and the
+    ``drawing`` of that; ``points`` are the rows of what it shows that are kept, the last among them."""
+
+    record: Callable[[Any, Columns, Labels, str], Panel | None]
+    panel: type[Any]
+    drawing: Callable[[Any], Any]
+    points: int = 1
+
+
+KINDS: dict[type[Any], Kind] = {
+    Curves: Kind(curves, records.CurvesPanel, draw_curves, POINTS),
+    Tracks: Kind(tracks, records.CurvesPanel, draw_curves, POINTS),
+    Contours: Kind(contours, records.ContoursPanel, draw_contours, POINTS),
+    PrincipalPlane: Kind(principal_plane, records.PlanePanel, draw_plane, PLANE_POINTS),
+    Heatmap: Kind(heatmap, records.HeatmapPanel, draw_heatmap),
+    Bars: Kind(bars, records.BarsPanel, draw_bars),
+    Spread: Kind(spread, records.CurvesPanel, draw_curves),
+    Multiples: Kind(multiples, records.MultiplesPanel, draw_multiples),
+    Surface: Kind(surface, records.SurfacePanel, draw_surface),
+    Spectrum: Kind(spectrum, records.SpectrumPanel, draw_spectrum),
+}
+DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()}
+
+
+def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -> Panel | None:
+    """The record of ``picture``; None where nothing of it was logged."""
+    if isinstance(picture, Drawn):
+        made: Panel = picture.record
+        return made
+    heading = f"{title}: {words(picture.name)}" if title else words(picture.name)
+    return KINDS[type(picture)].record(picture, columns, labels, heading)
+
+
+def points(picture: Picture) -> int:
+    """How many rows of each value that the picture shows are kept for it."""
+    return 1 if isinstance(picture, Drawn) else KINDS[type(picture)].points
+
+
+def figure(panel: Panel) -> Any:
+    """The matplotlib figure of any record."""
+    return DRAWINGS[type(panel)](panel)
+
+
+def draw(panel: Panel) -> bytes:
+    """A PNG of any record."""
+    return png(figure(panel))
