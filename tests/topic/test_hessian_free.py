@@ -19,14 +19,14 @@ from calclab.errors import UserError
 from calclab.network.mlp import Mlp
 from calclab.numerics.krylov import Pairs
 from calclab.numerics.krylov.student import mean
-from calclab.numerics.operators import value_and_gradient
+from calclab.numerics.operators import LinearOperator, value_and_gradient
 from calclab.numerics.spectrum import eigenvalues_of
 from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.network import Network, network
 from calclab.topic.hessian import hessian, spectrum
 from calclab.topic.hessian.dense import Dense
-from calclab.topic.hessian.evidence import along, of_trace
+from calclab.topic.hessian.evidence import along, of_trace, truth
 from calclab.topic.hessian.matrix_free import MatrixFree
 
 torch.set_num_threads(1)
@@ -540,3 +540,19 @@ def test_a_wrong_curvature_is_refuted_by_steps_of_two_sizes() -> None:
     row = along(sharp_bend(1.0), torch.tensor(2.1, dtype=torch.float64), v, none, "λ", 0)
     assert row.verdict is Verdict.REFUTED
     assert row.reference == pytest.approx(2, rel=1e-6)
+
+
+def test_eigenvalues_closer_than_the_tolerance_are_not_refuted_for_their_place() -> None:
+    """Of 1, 4e-4, 3e-4, ... the second is sought to 1e-3: any of the others will do, and none beyond the bound."""
+    λ = torch.tensor([1.0, 4e-4, 3e-4, 1e-4], dtype=torch.float64)
+    A = LinearOperator((4, 4), lambda V: λ[:, None] * V, lambda V: λ[:, None] * V, True, λ.dtype, λ.device)
+    none, far = torch.zeros(2, dtype=torch.float64), torch.tensor(1e-3, dtype=torch.float64)
+    vectors = torch.eye(4, dtype=torch.float64)[:, [0, 2]]
+    pairs = Pairs(λ[[0, 2]], vectors, none + 1e-6, none, none == 0, torch.tensor(2), 2, far, -far)
+    assert truth(A, pairs, torch.float64, None, 0)[0].verdict is Verdict.INCONCLUSIVE
+    for wrong in (
+        replace(pairs, upper=torch.tensor(3.5e-4, dtype=torch.float64)),
+        replace(pairs, values=torch.tensor([1.0, 2e-4], dtype=torch.float64)),
+        replace(pairs, upper=torch.tensor(torch.inf, dtype=torch.float64)),
+    ):
+        assert truth(A, wrong, torch.float64, None, 0)[0].verdict is Verdict.REFUTED

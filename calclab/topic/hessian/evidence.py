@@ -167,7 +167,11 @@ def residual(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, k: int) -> Evi
 
 
 def truth(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, trace: Mean | None, k: int) -> list[Evidence]:
-    """Eigenvalues and trace of the matrix, where it is small enough: each within its bound."""
+    """Eigenvalues and trace of the matrix, where it is small enough: each within its bound.
+
+    A residual says how near *an* eigenvalue is. That it is the k-th is only said up to what the search for missed ones
+    left open (``upper``, ``lower``): several closer together than the tolerance asked for are not told apart.
+    """
     H = symmetric(A.dense().double().cpu())
     λ = eigenvalues_of(H)
     exact = torch.cat([λ.flip(0)[: pairs.top], λ[: len(pairs.values) - pairs.top]])
@@ -177,8 +181,27 @@ def truth(A: LinearOperator, pairs: Pairs, dtype: torch.dtype, trace: Mean | Non
     allowed = float(pairs.residuals[i]) + rounding
     verdict = Verdict.CONSISTENT if float(gaps[i]) <= allowed else Verdict.REFUTED
     numbers = (float(pairs.values[i]), float(exact[i]), float(gaps[i]))
-    rows = [Evidence(k, "eigenvalues", "those of the matrix", *numbers, float(pairs.residuals[i]), allowed, verdict)]
+    row = Evidence(k, "eigenvalues", "those of the matrix", *numbers, float(pairs.residuals[i]), allowed, verdict)
+    if verdict is Verdict.REFUTED and in_another_place(pairs, λ, exact, rounding):
+        note = f"{numbers[0]:.6g} is one of them, but not in this place: there is {numbers[1]:.6g}. Type a smaller tol"
+        row = remark(row, Verdict.INCONCLUSIVE, note)
+    rows = [row]
     return rows if trace is None else [*rows, of_trace("the diagonal of the matrix", float(H.trace()), trace, k)]
+
+
+def in_another_place(pairs: Pairs, λ: Tensor, exact: Tensor, rounding: float) -> bool:
+    """Whether every number is within its residual of one of the eigenvalues λ (n,), and those that belong in its place,
+    ``exact``, are no further out than the search left open."""
+    nearest = (pairs.values[:, None] - λ).abs().amin(1)
+    top, bottom = exact[: pairs.top], exact[pairs.top :]
+    reach = pairs.values + pairs.residuals + rounding, pairs.values - pairs.residuals - rounding
+    open_up = pairs.upper if bool(pairs.upper.isfinite()) else -pairs.upper.abs()
+    open_down = pairs.lower if bool(pairs.lower.isfinite()) else pairs.lower.abs()
+    return bool(
+        (nearest <= pairs.residuals + rounding).all()
+        and (top <= torch.maximum(reach[0][: pairs.top], open_up)).all()
+        and (bottom >= torch.minimum(reach[1][pairs.top :], open_down)).all()
+    )
 
 
 def of_trace(method: str, exact: float, trace: Mean, k: int) -> Evidence:

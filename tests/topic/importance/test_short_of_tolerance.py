@@ -1,0 +1,59 @@
+"""Integrated gradients that end above their tolerance are not refuted for it; those of a wrong gradient are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import calclab
+from calclab.attribution import quadrature
+
+
+class Steps(nn.Module):
+    """Σ|sin 40x|: kinks all along the path, which no operation of a piecewise linear network makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.sin(40 * x).abs() * self.scale).sum(1, keepdim=True)
+
+
+class Doubled(torch.autograd.Function):
+    """The identity, whose derivative is said to be two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> Tensor:
+        return 2 * given[0]
+
+
+class Wrong(Steps):
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = Doubled.apply(super().forward(x))
+        return found
+
+
+def verdict(module: nn.Module) -> tuple[str, str]:
+    X = torch.tensor([[0.9, 0.7], [0.31, 1.3]], dtype=torch.float64)
+    subject = calclab.outputs(module.double(), (X, torch.zeros(2, 1, dtype=torch.float64)))
+    known = {"target": "output.0", "trust": False, "retrains": 0, "bootstrap": 0, "baseline": "zeros"}
+    result = calclab.importance(subject, method=["integrated_gradients"], **known)
+    return result.verdict, " ".join(result.evidence["note"])
+
+
+def test_a_quadrature_that_ended_early_has_not_reached_its_tolerance(monkeypatch: Any) -> None:
+    monkeypatch.setattr(quadrature, "INTERVALS", 256)
+    word, note = verdict(Steps())
+    assert word == "inconclusive"
+    assert "tolerance not reached" in note
+
+
+def test_what_a_wrong_gradient_misses_is_refuted() -> None:
+    assert verdict(Wrong())[0] == "refuted"
