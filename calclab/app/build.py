@@ -7,6 +7,7 @@ than many a run, and would turn a dataclass that it is given into a dict.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -115,8 +116,10 @@ def subject(config: Mapping[str, Any], choices: Mapping[str, str | None], where:
     seed = config["seed"]
     data = rows(config["data"], **place, seed=seed)
     node = dict(config["network"])
-    common = {key: node.pop(key) for key in ("name", "weights", "parameters", "loss") if key in node}
+    common: dict[str, Any] = {key: node.pop(key) for key in ("name", "weights", "parameters", "loss") if key in node}
     common["loss"] = own_function(common.get("loss"), "network.loss")
+    if "output" in node and "output" not in inspect.signature(find(node["_target_"])).parameters:  # else it is its own
+        common["output"] = own_function(node.pop("output"), "network.output")
     return network(maker(node), data, **common, train=config["train"], seed=seed, **place)
 
 

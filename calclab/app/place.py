@@ -39,7 +39,7 @@ WITHOUT_EFFECT = (
 )  # knobs that do not change what is computed
 FILES = (("data", "path"), ("data", "target"), ("network", "weights"))  # knobs that name a file
 MUCH = 2**30  # bytes of a folder whose content is not read for its digest
-CODE = ("_target_", "callable", "loss")  # knobs that may hold a dotted path
+CODE = ("_target_", "callable", "loss", "output")  # knobs that may hold a dotted path
 FINISHED = ("completed", "converged", "diverged", "nonfinite")
 CHECKPOINT = "checkpoint.pt"
 
@@ -206,7 +206,9 @@ def contents(config: Mapping[str, Any]) -> dict[str, str]:
         if (group, key) == ("data", "target") and not path.endswith(".npy"):  # the name of a column
             continue
         try:
-            if os.path.isfile(path):
+            if path.endswith(".index.json"):  # of weights in several files, which lie beside it
+                found[f"{group}.{key}"] = many(os.path.dirname(path) or ".")
+            elif os.path.isfile(path):
                 with open(path, "rb") as file:
                     found[f"{group}.{key}"] = hashlib.file_digest(file, "sha256").hexdigest()
             elif os.path.isdir(path) or glob.has_magic(path):

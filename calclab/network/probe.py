@@ -74,6 +74,7 @@ def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = Non
             f"the network gives a {type(result).__name__}, and one tensor (rows, outputs) is needed. {hint}"
         )
     taken = "" if result is whole_result else f"of the {type(whole_result).__name__} that it gives, {place}"
+    taken += " (output= takes another)" if taken and output is None else ""
     if taken or (result.is_floating_point() and result.dtype != dtype):
         gives(module, output, dtype)
     if result.ndim == 0 or len(result) != len(inputs) or not result.is_floating_point() or result.numel() == 0:
@@ -129,7 +130,7 @@ def told_of(name: str, seen: Probed) -> list[str]:
     """Notes on what was done to the module."""
     said = []
     if seen.taken:
-        said.append(f"{name}: {seen.taken} is looked at (output= takes another)")
+        said.append(f"{name}: {seen.taken}, is looked at")
     if seen.changed:
         said.append(
             f"a call of {name} changes {listed(list(seen.changed))}: every look at it finds what was handed over, and "

@@ -15,7 +15,9 @@ LOSSES = ("cross_entropy", "mse", "half_mse", "mae", "huber", "bce", "sum")
 class Custom(Schema):
     """Any torch.nn.Module; the knobs here are those of every network."""
 
-    weights: str | None = knob("a file of weights, saved by torch.save(net.state_dict(), path)", "weights.pt")
+    weights: str | None = knob(
+        "a checkpoint: a file that torch.save wrote (tensors alone), safetensors, or a folder with one", "weights.pt"
+    )
     parameters: dict[str, Any] | None = knob(
         "parameters set by hand: names to nested lists", "'{linear.weight: [[1, 2, 3]]}'"
     )

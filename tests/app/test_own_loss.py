@@ -31,6 +31,17 @@ class Focal(nn.Module):
     def forward(self, outputs, targets):
         return focal(outputs, targets, self.focus)
 
+class Two(nn.Module):
+    def __init__(self, shape, outputs):
+        super().__init__()
+        self.linear = nn.Linear(shape[0], outputs)
+
+    def forward(self, x):
+        return {"rows": x, "scores": self.linear(x)}
+
+def scores(given):
+    return given["scores"]
+
 class Needs(nn.Module):
     def __init__(self, focus):
         super().__init__()
@@ -77,3 +88,14 @@ def test_a_loss_by_its_path_is_that_loss(given: str, focus: float) -> None:
 def test_what_is_no_loss_is_refused(given: str, message: str) -> None:
     with pytest.raises(calclab.UserError, match=message):
         calclab.run(*WORDS, f"network.loss={given}")
+
+
+@pytest.mark.usefixtures("_module")
+def test_what_is_looked_at_of_several_outputs() -> None:
+    words = ("topic=partial", "network._target_=own_losses.Two", "data=iris", "figures=false")
+    found = [
+        calclab.run(*words, f"network.output={each}").outcome["answer"] for each in ("scores", "1", "own_losses.scores")
+    ]
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(calclab.UserError, match="output=absent: the model gives a dict with rows, scores"):
+        calclab.run(*words, "network.output=absent")

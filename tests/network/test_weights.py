@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +204,107 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written there"):
         net.save(net.objective().start, tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+# --- checkpoints of other people's ---
+
+
+def wrapped(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+CHECKPOINTS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
+    "data parallel": (lambda s: wrapped(s, "module."), "module. is taken off"),
+    "compiled": (lambda s: wrapped(s, "_orig_mod."), "_orig_mod. is taken off"),
+    "compiled, parallel": (lambda s: wrapped(s, "module._orig_mod."), "module. is taken off"),
+    "a part compiled": (lambda s: {n.replace("1.", "1._orig_mod."): v for n, v in s.items()}, "_orig_mod. is taken"),
+    "lightning": (
+        lambda s: {"epoch": 3, "state_dict": {**wrapped(s, "net."), "metric.total": torch.ones(1)},
+                   "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}}]},
+        "'state_dict' is taken; net. is taken off the names; left out: metric.total",
+    ),
+    "model": (lambda s: {"model": s, "step": 7}, "'model' is taken"),
+    "averaged too": (lambda s: {"ema": {n: v + 1 for n, v in s.items()}, "model": s}, "'model' is taken"),
+    "averaged alone": (lambda s: {"model_ema": wrapped(s, "module.") | {"n_averaged": torch.ones(())}}, "n_averaged"),
+    "state dict": (lambda s: {"model_state_dict": s, "optimizer_state_dict": {"state": {}}}, "'model_state_dict'"),
+    "within": (lambda s: {"checkpoint": {"net": wrapped(s, "model.")}}, "'checkpoint.net' is taken"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_a_checkpoint_fits_by_its_only_way_and_that_is_said(tmp_path: Path, kind: str) -> None:
+    make, said = CHECKPOINTS[kind]
+    source, target = module(), module()
+    source(torch.randn(5, 3))
+    torch.save(make(source.state_dict()), tmp_path / "w.pt")
+    (note,) = weights.load(target, str(tmp_path / "w.pt"))
+    assert said in note
+    assert note.startswith("network.weights=")
+    for name, tensor in target.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[name])
+
+
+def test_what_fits_as_it_is_is_not_talked_of(tmp_path: Path) -> None:
+    torch.save(module().state_dict(), tmp_path / "w.pt")
+    assert weights.load(module(), str(tmp_path / "w.pt")) == ()
+
+
+def test_a_wrapper_of_the_users_has_more_before_its_names(tmp_path: Path) -> None:
+    source, target = module(), nn.ModuleDict({"backbone": module()})
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    (note,) = weights.load(target, str(tmp_path / "w.pt"))
+    assert "backbone. is put before the names" in note
+    assert torch.equal(target["backbone"][0].weight, source[0].weight)
+
+
+def test_safetensors_alone_in_parts_and_in_a_folder(tmp_path: Path) -> None:
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    source = module()
+    state = {name: value.contiguous() for name, value in source.state_dict().items()}
+    names = sorted(state)
+    for k in range(2):
+        save_file({name: state[name] for name in names[k::2]}, tmp_path / f"part-{k}.safetensors")
+    index = {"weight_map": {name: f"part-{i % 2}.safetensors" for i, name in enumerate(names)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_file(wrapped(state, "module."), tmp_path / "one.safetensors")
+    for given in ("model.safetensors.index.json", "one.safetensors", ""):
+        target = module()
+        weights.load(target, str(tmp_path / given))
+        assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
+    (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read as weights"):
+        weights.load(module(), str(tmp_path / "bad.safetensors"))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"0.weight": "../one.pt"}}))
+    with pytest.raises(UserError, match="which is no file beside it"):
+        weights.load(module(), str(tmp_path))
+
+
+def test_of_tied_weights_one_name_is_enough(tmp_path: Path) -> None:
+    target = nn.ModuleDict({"embedding": nn.Embedding(4, 3), "head": nn.Linear(3, 4, bias=False)})
+    target["head"].weight = target["embedding"].weight
+    torch.save({"embedding.weight": torch.ones(4, 3)}, tmp_path / "w.pt")
+    assert weights.load(target, str(tmp_path / "w.pt")) == ()
+    assert torch.equal(target["head"].weight, torch.ones(4, 3))
+
+
+def test_what_does_not_fit_is_told_in_one_sentence(tmp_path: Path) -> None:
+    net = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
+    state = net.state_dict()
+    state["2.wieght"] = state.pop("2.weight")
+    state["0.bias"] = torch.zeros(5)
+    torch.save({"model": state}, tmp_path / "w.pt")
+    with pytest.raises(UserError) as error:
+        weights.load(net, str(tmp_path / "w.pt"))
+    told = str(error.value)
+    assert "no 2.wieght. It has 0.weight" in told
+    assert "(2.weight is nearest to 2.wieght)" in told
+    assert "0.bias is (5,) and must be (3,)" in told
+    assert "the file lacks 2.weight" in told
+    assert "\n" not in told
+
+
+def test_code_beside_the_weights_is_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": module().state_dict(), "config": Payload(tmp_path / "ran")}, tmp_path / "bad.ckpt")
+    with pytest.raises(UserError, match="not loaded"):
+        weights.load(module(), str(tmp_path / "bad.ckpt"))
+    assert not (tmp_path / "ran").exists()

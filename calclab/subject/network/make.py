@@ -62,7 +62,7 @@ def network(
         outputs = seen.shape.numel()
         data = with_classes(data, outputs)
         if weights is not None:
-            weight_files.load(own, weights)
+            taken_off = (*taken_off, *weight_files.load(own, weights))
         if parameters:
             weight_files.put(own, parameters)
         told_of_loss: tuple[str, ...] = ()
