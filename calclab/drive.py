@@ -20,6 +20,7 @@ from calclab.core import Column, Columns, Evidence, Scan, Sink, State, Status, T
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
 GROWTH = 64  # how much longer than the last a block may be
+Block = tuple[State, dict[int, State], Columns]  # see `block`
 
 
 def begin(topic: Topic) -> Scan:
@@ -42,7 +43,7 @@ def drive(
     """Run ``topic`` from ``scan`` (its beginning) to its end.
 
     ``pause`` is asked after each block, when all sinks have written: it may save the scan, and ends it here by
-    answering True. KeyboardInterrupt ends it at once, with what the blocks before have brought.
+    answering True. KeyboardInterrupt ends it at once, with what the steps before have brought.
 
     Where several processes carry one scan, ``agree`` tells all of them what the first has decided.
     """
@@ -50,8 +51,10 @@ def drive(
     size = 1
     try:
         while scan.step < topic.steps and scan.status is Status.INTERRUPTED:
-            began = time.perf_counter()
+            began, whole = time.perf_counter(), min(scan.step + size, topic.steps)
             scan = advance(topic, scan, size, sinks, agree)
+            if scan.status is Status.INTERRUPTED and scan.step < whole:  # the block was
+                break
             seconds = max(time.perf_counter() - began, 1e-9)
             size = max(1, min(GROWTH * size, BLOCK_STEPS, int(size * BLOCK_SECONDS / seconds)))
             size, paused = agree((size, pause is not None and pause(scan)))
@@ -60,6 +63,14 @@ def drive(
     except KeyboardInterrupt:
         return scan
     return scan
+
+
+class Cut(KeyboardInterrupt):
+    """A block was interrupted in its step ``stop``: ``block`` is what the steps before have given."""
+
+    def __init__(self, block: Block, stop: int) -> None:
+        super().__init__()
+        self.block, self.stop = block, stop
 
 
 def evidence_of_interrupted(topic: Topic, scan: Scan) -> list[Evidence]:
@@ -73,7 +84,10 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
     """One block: at most ``size`` further steps, checked and written."""
     first = scan.step + 1
     stop = min(first + size, topic.steps + 1)
-    state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
+    try:
+        state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
+    except Cut as cut:
+        (state, seen, columns), stop = cut.block, cut.stop
     end = agree(topic.stop(columns))
     if end is None and stop > topic.steps:
         end = (topic.steps, Status.COMPLETED)
@@ -110,15 +124,18 @@ def never(k: int) -> bool:
     return False
 
 
-def block(
-    scan: Steps, state: State, steps: range, keep: Callable[[int], bool] = never
-) -> tuple[State, dict[int, State], Columns]:
+def block(scan: Steps, state: State, steps: range, keep: Callable[[int], bool] = never) -> Block:
     """The state after ``steps``, the states at those of them to ``keep``, and the values in columns."""
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
     seen: dict[int, State] = {}
     before = state
     for k in steps:
-        state, values = scan.step(state, k)
+        try:
+            state, values = scan.step(state, k)
+        except KeyboardInterrupt as signal:
+            if k == steps.start:
+                raise
+            raise Cut((state, seen, scan.derive(before, gather(found))), k) from signal
         for name, value in values.items():
             entry = found.get(name)
             if entry is None:

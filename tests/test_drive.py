@@ -84,10 +84,11 @@ def test_evidence_is_spread_and_right() -> None:
     assert all(row.gap == 0 for row in scan.evidence)
 
 
-def test_an_interrupt_keeps_whole_blocks() -> None:
+@pytest.mark.parametrize("broken", [1, 37, 120])
+def test_an_interrupt_keeps_every_step_before_it(broken: int) -> None:
     memory = MemorySink()
-    scan = loop.drive(Halving(1000, broken=37), [memory])
+    scan = loop.drive(Halving(1000, broken=broken), [memory])
     assert scan.status is Status.INTERRUPTED
-    assert scan.step < 37
+    assert scan.step == broken - 1
     assert memory.columns["x"].steps == list(range(scan.step + 1))
     assert float(scan.state["x"]) == 0.5**scan.step
