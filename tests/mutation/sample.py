@@ -52,7 +52,9 @@ def opened(session: Path, arguments: argparse.Namespace) -> list[code.Mutant]:
     """The session's mutants; of a new one, its copy of the code too."""
     tree = session / "tree"
     if not tree.exists():
-        copied(tree, ("calclab", "conf", "experiments", "tests", "pyproject.toml", "README.md"))
+        copied(
+            tree, ("calclab", "conf", "experiments", "docs", "tests", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+        )
     before, now = (selection.digest(sorted((place / "calclab").rglob("*.py"))) for place in (tree, ROOT))
     if before == now:
         copied(tree, ("tests",))
