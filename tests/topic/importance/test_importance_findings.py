@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from calclab.attribution import METHODS as ENGINES
 from calclab.topic.importance import trust
 from calclab.topic.importance.attributions import Findings, shares, standard_error
+from calclab.topic.importance.methods import BY_ROW, METHODS, OF_CODES, OF_FUNCTIONS, SIZES
 from calclab.topic.importance.perturbations import counts
 from calclab.topic.importance.ranks import ranks
 
@@ -124,3 +126,9 @@ def test_who_leads_over_trainings_is_named_where_it_is_another() -> None:
     assert int(values["distinguishable ranks"]) == 5
     assert "over 200 rows and 3 trainings" in text
     assert trust.known_ranks(known, NAMES, "e", rows=200, trainings=3)[0].startswith("all 5 ranks")
+
+
+def test_what_values_mean_is_known_of_every_method() -> None:
+    assert set(METHODS) == set(ENGINES)
+    assert {*OF_FUNCTIONS, *SIZES} <= set(BY_ROW)
+    assert set(OF_CODES) <= set(METHODS)
