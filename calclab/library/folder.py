@@ -22,8 +22,8 @@ def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, byte
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} is there already and holds something. Give a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = next((str(c.data.dtype).removeprefix("torch.") for c in columns.values()), "float64")
-    made = provenance((), device=torch.device("cpu"), dtype=dtype, seed=run.config["seed"])
+    config = run.config
+    made = provenance((), device=torch.device(config["device"]), dtype=config["dtype"], seed=config["seed"])
     outcome = replace(outcome, provenance={**made, "command": f"calclab.{run.topic}(...)"})
     sinks = record.sinks(run)
     record.log(sinks, run, columns, outcome.evidence)
@@ -31,6 +31,6 @@ def write(run: Run, outcome: Outcome, columns: Columns, files: Mapping[str, byte
         sink.close(outcome)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    identity = {"config": json_value(run.config)}
+    identity = {"config": json_value(config)}
     write_record(folder, record.content(run, outcome, identity, record.exit_status(outcome)))
     return folder

@@ -114,7 +114,7 @@ def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
             f"{topic} is about a subject, not a {type(subject).__name__}. Make one: calclab.formula('x**2', at=1), "
             "calclab.loss(model, criterion, data) or calclab.outputs(model, data)"
         )
-    config = configuration(topic, knobs)
+    config = configuration(topic, knobs) | precision_of(subject)
     began = time.perf_counter()
     with torch.inference_mode(False), torch.enable_grad(), threads(build.work(subject, config.get("batch"))):
         method = build.topic(config, subject)
@@ -131,6 +131,15 @@ def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
     if scan.status is Status.INTERRUPTED:
         raise Interrupted(result)
     return result
+
+
+def precision_of(subject: Subject) -> dict[str, str]:
+    """In which type and where a subject computes, as a configuration names it."""
+    if isinstance(subject, Function):
+        like = subject.start
+    else:
+        like = next(iter(subject.parameters().values()), torch.zeros(0, dtype=torch.float64))
+    return {"dtype": str(like.dtype).removeprefix("torch."), "device": str(like.device)}
 
 
 def artifacts(method: Topic, state: Any) -> dict[str, bytes]:

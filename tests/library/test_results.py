@@ -181,3 +181,25 @@ def test_a_saved_result_gives_the_same_frames(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(frame, read.frames[name], check_names=False, check_column_type=False)
     assert read.verify["bound"].tolist() == result.evidence["bound"].tolist()
     assert isfinite(read.frames["scalars"]["loss"].iloc[-1])
+
+
+def test_save_leaves_what_the_command_leaves(tmp_path: Path) -> None:
+    words = ("topic=hessian", "function.expr='x**2 - 3*y**2'", "function.at=[0.5,0.25]")
+    run = calclab.run(*words, f"outputs={tmp_path / 'outputs'}")
+    folder = calclab.hessian(calclab.formula("x**2 - 3*y**2", at=[0.5, 0.25])).save(tmp_path / "saved")
+    ours, theirs = (
+        {"events" if p.name.startswith("events.out.tfevents") else p.name: p for p in place.iterdir() if p.is_file()}
+        for place in (folder, run.folder)
+    )
+    assert ours.keys() == theirs.keys() - {".files"}  # which a folder has that runs go on in
+    for name, path in ours.items():
+        if path.suffix in (".csv", ".png"):
+            assert path.read_bytes() == theirs[name].read_bytes(), name
+    assert load(folder).record is not None
+
+
+def test_a_saved_result_says_in_which_type_it_was_computed(tmp_path: Path) -> None:
+    f = calclab.formula("x**2", at=3, dtype="float32")
+    outcome = load(calclab.derivative(f, figures=False).save(tmp_path / "run")).outcome
+    assert (outcome["provenance"]["dtype"], outcome["provenance"]["device"]) == ("float32", "cpu")
+    assert outcome["config"]["dtype"] == "float32"
