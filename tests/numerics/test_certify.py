@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Ball, Evidence, Function, Verdict
+from calclab.numerics.agreement import worst
 from calclab.numerics.judge import kept
 from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_gradient
 from calclab.numerics.verify import (
@@ -21,7 +22,6 @@ from calclab.numerics.verify import (
     check_jacobian,
     check_singular_values,
     check_value,
-    worst,
 )
 from calclab.subject.formula import formula
 
