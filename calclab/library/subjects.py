@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from calclab.core import Data, Function, Layout
+from calclab.core import Data, Function
 from calclab.data.rows import data as rows_of
 from calclab.errors import UserError
+from calclab.network.call import with_targets
 from calclab.network.functional import Functional
 from calclab.subject.custom import custom
 from calclab.subject.formula import formula as formula_of
@@ -151,7 +152,7 @@ def loss(
     label = name or str(getattr(model, "__name__", type(model).__name__))
     if parameters is not None:
         if criterion is None:
-            rows = with_targets(rows)
+            rows = with_targets(rows, "", "labels")
         model = Functional(model, parameters, loss=criterion is None)
     return network(model, rows, name=label, loss=criterion, output=output, train=train, seed=seed, **where)
 
@@ -175,30 +176,6 @@ def known_loss(criterion: Any, rows: Data) -> Any:
     if type(criterion) is nn.BCEWithLogitsLoss and criterion.pos_weight is None and numbers:
         return "bce"
     return criterion
-
-
-def with_targets(rows: Data) -> Data:
-    """The same rows with the targets among the inputs, for a callable that takes whole batches."""
-    if not rows.targets.numel():
-        return rows
-    inputs = [rows.inputs] if rows.layout is None else list(rows.layout.unpack(rows.inputs).values())
-    named = rows.layout is not None and rows.layout.named
-    names = [part.name for part in rows.layout.parts] if rows.layout is not None else []
-    targets = rows.targets.squeeze(1) if rows.targets.shape[1:] == (1,) else rows.targets
-    batch: Any = {**dict(zip(names, inputs, strict=True)), "labels": targets} if named else [*inputs, targets]
-    layout = Layout.of(batch)
-    packed = layout.pack(batch, rows.inputs.dtype if rows.inputs.is_floating_point() else torch.float64)
-    held = None if rows.held_out is None else with_targets(rows.held_out)
-    none = rows.targets.new_zeros(len(rows.targets), 0, dtype=packed.dtype)
-    return replace(
-        rows,
-        inputs=packed,
-        targets=none,
-        features=layout.features,
-        layout=layout,
-        classification=False,
-        held_out=held,
-    )
 
 
 def parameter(model: Any) -> Tensor | None:

@@ -12,13 +12,15 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from calclab.core import Layout
+from calclab.core import Data, Layout
 from calclab.errors import UserError, error_line
 
 Which = str | int | Callable[[Any], Tensor] | None  # of the things a model gives: by name, by place, by a function
@@ -45,9 +47,31 @@ def asked_for_loss() -> bool:
 # --- what goes in -----------------------------------------------------------------------------------------------------
 
 
-def takes(module: nn.Module, layout: Layout | None) -> None:
+def takes(module: nn.Module, layout: Layout | None) -> RemovableHandle:
     """From now on ``module`` takes rows (B, d), in which its inputs lie side by side, and then, if any, the targets."""
-    module.register_forward_pre_hook(partial(arranged, layout), with_kwargs=True)
+    return module.register_forward_pre_hook(partial(arranged, layout), with_kwargs=True)
+
+
+def with_targets(data: Data, first: str, name: str) -> Data:
+    """The same rows with the targets, by their ``name``, among the inputs, for what takes whole batches. An input that
+    has no name is ``first``, or where that is empty, all are in their order."""
+    if not data.targets.numel():
+        return data
+    parts: dict[str, Tensor] = {first: data.inputs} if data.layout is None else data.layout.unpack(data.inputs)
+    targets = data.targets.squeeze(1) if data.targets.shape[1:] == (1,) else data.targets
+    named = bool(first) if data.layout is None else data.layout.named
+    batch: Any = {**parts, name: targets} if named else [*parts.values(), targets]
+    layout = Layout.of(batch)
+    packed = layout.pack(batch, data.inputs.dtype if data.inputs.is_floating_point() else torch.float64)
+    return replace(
+        data,
+        inputs=packed,
+        targets=targets.new_zeros(len(targets), 0, dtype=packed.dtype),
+        features=layout.features,
+        layout=layout,
+        classification=False,
+        held_out=None if data.held_out is None else with_targets(data.held_out, first, name),
+    )
 
 
 def arranged(layout: Layout | None, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -56,6 +56,25 @@ class Functional(Tree):
         return torch.stack([self.call(given, part) for part in parts])[:, None]
 
 
+class RowLosses(nn.Module):
+    """A module that gives the loss of a batch and nothing else: by itself this gives the loss of each row, (B, 1).
+
+    It has the parameters and parts of that module, under the same names.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["whole"] = module  # no part: names stay as they are
+        self._parameters, self._buffers, self._modules = module._parameters, module._buffers, module._modules
+        self.training = module.training
+
+    def forward(self, *args: Tensor) -> Tensor:
+        whole: nn.Module = self.__dict__["whole"]
+        if asked_for_loss():
+            return whole(*args)
+        return torch.stack([whole(*(x[i : i + 1] for x in args)) for i in range(len(args[0]))])[:, None]
+
+
 def batch(args: tuple[Tensor, ...]) -> Any:
     """What a loader would give: a tuple, or what is alone in it."""
     return args[0] if len(args) == 1 else args

@@ -17,12 +17,16 @@ from calclab.core import Data
 from calclab.errors import UserError, error_line
 from calclab.network.attention import Watch, inside, plain
 from calclab.network.call import Which, chosen, gives, loss_in
-from calclab.network.functional import Functional
+from calclab.network.functional import Functional, RowLosses
 from calclab.network.recompute import Whole, compiles, eager
 from calclab.network.state import State, kept, kept_alone
 from calclab.network.weights import listed
 
 SEVERAL = 4  # rows that are looked at one by one and together
+
+
+class LossAloneError(UserError):
+    """A module gives one number for several rows: it may be their loss."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = Non
             f"the network writes over its own weights when it is called ({listed(written)}; nn.Embedding with max_norm "
             "does), and is no function of them. Leave max_norm out, or write to copies"
         )
+    if isinstance(result, Tensor) and result.ndim == 0 and result.is_floating_point():
+        raise LossAloneError(f"{len(inputs)} rows give one number, and outputs for each row are needed. {hint}")
     whole_result, (result, place) = result, chosen(result, output)
     if not isinstance(result, Tensor):
         raise UserError(
@@ -82,7 +88,7 @@ def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = Non
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
     row = result.shape[1:]
     own_loss = loss_in(whole_result) is not None or (bool(taken) and hasattr(whole_result, "loss"))
-    own_loss = own_loss or (isinstance(module, Functional) and module.loss)
+    own_loss = own_loss or isinstance(module, RowLosses) or (isinstance(module, Functional) and module.loss)
     writes = inputs._version > 0 or inputs.requires_grad  # to differentiate by it is to mark it
     dropped = drops(module, data, row)
     return Probed(row, watch.fused, writes, dropped, whole.met, tuple(changed), taken, own_loss)

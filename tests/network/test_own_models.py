@@ -295,3 +295,45 @@ def test_parameters_that_are_none_are_refused() -> None:
         calclab.loss(batch_loss, None, (X, Y), parameters={"w": X, "steps": 3})
     with pytest.raises(UserError, match=r"parameters\.k is torch\.int64"):
         calclab.loss(batch_loss, None, (X, Y), parameters={"k": Y})
+
+
+# --- models that give their loss and nothing else ---
+
+
+class Alone(nn.Module):
+    """The loss of a batch, of which the targets are a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return functional.cross_entropy(self.linear(x), y)
+
+
+class Autoencoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.code, self.back = nn.Linear(4, 2), nn.Linear(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.back(torch.tanh(self.code(x))) - x).square().mean()
+
+
+@pytest.mark.parametrize(("model", "batch"), [(Alone(), (X, Y)), (Autoencoder(), (X,))], ids=["targets", "inputs"])
+def test_a_model_that_gives_nothing_but_its_loss(model: nn.Module, batch: tuple[Tensor, ...]) -> None:
+    model.double()
+    found = calclab.loss(model, None, batch if len(batch) > 1 else X)
+    assert [name for name, _ in found.module.named_parameters()] == [name for name, _ in model.named_parameters()]
+
+    def value(θ: Tensor) -> Tensor:
+        loss: Tensor = functional_call(model, found.unflatten(θ), batch)
+        return loss
+
+    θ = found.flatten(found.parameters())
+    torch.testing.assert_close(curvature(found, rows=5).dense(), torch.func.hessian(value)(θ).detach())
+    each = torch.stack([model(*(x[i : i + 1] for x in batch)) for i in range(B)])
+    torch.testing.assert_close(found.evaluate(found.data.inputs)[:, 0], each.detach())
+    torch.testing.assert_close(calclab.hessian(found).value, float(value(θ).detach()))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from calclab.core import Data
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
-from calclab.network.call import Which, takes, target_name
+from calclab.network.call import Which, takes, target_name, with_targets
 from calclab.network.codes import with_codes
 from calclab.network.criterion import TRIED
 from calclab.network.criterion import own as own_loss
+from calclab.network.functional import RowLosses
 from calclab.network.loss import Call as LossCall
 from calclab.network.loss import Loss, choose
 from calclab.network.model_loss import own_loss as model_loss
 from calclab.network.precision import inner_precision, told_of_precision
-from calclab.network.probe import adapted, check, name_outputs, probe, told_of, told_of_padding
+from calclab.network.probe import LossAloneError, Probed, adapted, check, name_outputs, probe, told_of, told_of_padding
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
 from calclab.subject.network.functions import Network
@@ -53,11 +56,7 @@ def network(
         raise UserError(f"network={name} needs data. Type for example data=digits, or data=table data.path=my.csv")
     with seeded(seed):
         own, taken_off = build(module, data, dtype=dtype, device=device)
-        predicts = loss is None and data.targets.numel() > 0 and target_name(own) != ""
-        if data.layout is not None or predicts:
-            takes(own, data.layout)
-        data = with_codes(own, data)
-        seen = probe(own, data, dtype, output)
+        own, data, seen, predicts = fitted(own, data, dtype, output, loss is None)
         adapted(own, seen)
         outputs = seen.shape.numel()
         data = with_classes(data, outputs)
@@ -96,6 +95,33 @@ def network(
         note = f"the weights are given and are looked at as they are: train={train} is left out"
         return replace(result, notes=(*result.notes, note))
     return trained(result, train) if train else result
+
+
+def fitted(
+    own: nn.Module, data: Data, dtype: torch.dtype, output: Which, may_lose: bool
+) -> tuple[nn.Module, Data, Probed, bool]:
+    """The module as it is called with the rows, these, what a first look showed, and whether it takes the targets to
+    compute its own loss, which it ``may``."""
+    name = target_name(own) if may_lose and data.targets.numel() else ""
+    hook = takes(own, data.layout) if data.layout is not None or name else None
+    try:
+        coded = with_codes(own, data)
+        return own, coded, probe(own, coded, dtype, output), bool(name)
+    except LossAloneError:
+        if not may_lose:
+            raise
+    except UserError:  # of what is never called without the targets
+        if hook is None or not name:
+            raise
+        hook.remove()
+        first = next(iter(inspect.signature(own.forward).parameters))
+        data = with_targets(data, first, name)
+        takes(own, data.layout)
+    try:
+        return own, data, probe(own, data, dtype, output), False
+    except LossAloneError:
+        own = RowLosses(own)
+        return own, data, probe(own, data, dtype, output), False
 
 
 def with_classes(data: Data, outputs: int) -> Data:
