@@ -87,7 +87,9 @@ def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = Non
         found = f"{tuple(result.shape)} of {result.dtype}"
         raise UserError(f"{len(inputs)} rows give {found}, and {len(inputs)} rows of numbers are needed. {hint}")
     row = result.shape[1:]
-    own_loss = loss_in(whole_result) is not None or (bool(taken) and hasattr(whole_result, "loss"))
+    own_loss = loss_in(whole_result) is not None or (
+        bool(taken) and hasattr(whole_result, "loss") and data.targets.numel() > 0
+    )
     own_loss = own_loss or isinstance(module, RowLosses) or (isinstance(module, Functional) and module.loss)
     writes = inputs._version > 0 or inputs.requires_grad  # to differentiate by it is to mark it
     dropped = drops(module, data, row)

@@ -337,3 +337,9 @@ def test_a_model_that_gives_nothing_but_its_loss(model: nn.Module, batch: tuple[
     each = torch.stack([model(*(x[i : i + 1] for x in batch)) for i in range(B)])
     torch.testing.assert_close(found.evaluate(found.data.inputs)[:, 0], each.detach())
     torch.testing.assert_close(calclab.hessian(found).value, float(value(θ).detach()))
+
+
+def test_a_model_without_targets_is_asked_for_no_loss() -> None:
+    data = tokens(torch.zeros(B, 0, dtype=torch.float64))
+    found = network(Tokens().double(), data, name="tokens")
+    assert (found.loss_name, found.own_loss) == ("sum", False)
