@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from calclab.core import Evidence, Function, Verdict
+from calclab.numerics.agreement import worst
 from calclab.numerics.operators import dense_hessian, dense_jacobian, value_and_gradient
 from calclab.numerics.verify import (
     check_eigenvalues,
@@ -17,7 +18,6 @@ from calclab.numerics.verify import (
     check_jacobian,
     check_singular_values,
     check_value,
-    worst,
 )
 
 Call = Callable[[Tensor], Tensor]

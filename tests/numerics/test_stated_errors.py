@@ -7,7 +7,6 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from calclab.numerics.krylov.missed import beyond, logarithm_of_kernel
 from scipy import stats
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from calclab.core import Ball
 from calclab.numerics.differences import richardson
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.krylov.student import mean, needed, quantile
+from calclab.numerics.krylov.undetected_eigenvalues import beyond, logarithm_of_kernel
 from calclab.numerics.operators import LinearOperator
 from calclab.numerics.spectrum import condition_of_eigenvalues, inertia, rank
 
