@@ -139,7 +139,7 @@ def workplace(job: Job) -> Path:
         if finished(folder) is not None or aside.is_dir():
             return aside
         begun = read_record(folder)
-        if begun is None or not (begun.get("config") or {}).get("rerun"):
+        if folder.is_dir() and not ((begun or {}).get("config") or {}).get("rerun"):
             checkpoint.clear(folder, own(folder))
     elif (folder / RECORD).exists() and read_record(folder) is None:
         tell(folder, f"{RECORD} is damaged" + ("" if (folder / checkpoint.NAME).exists() else AGAIN))
