@@ -21,7 +21,7 @@ from calclab import schema
 from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.subject import retraining
-from calclab.subject.network import Network
+from calclab.subject.network import Network, behind_embedding, sentences
 from calclab.topic.base import Method
 from calclab.topic.importance import answer, attributions, evidence, perturbations, pictures, table
 from calclab.topic.importance.attributions import Findings, findings, shares, standard_error
@@ -51,6 +51,7 @@ class Importance(schema.topic.Importance, Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "subject", behind_embedding(self.subject))
         refuse(self.problem, self.roar)
 
     @cached_property
@@ -246,7 +247,7 @@ class Importance(schema.topic.Importance, Method):
         return answer.answer(self.problem, self, found, ranked, complete=complete)
 
     def notes(self) -> Sequence[str]:
-        return answer.notes(self.problem, self)
+        return [*sentences(self.subject), *answer.notes(self.problem, self)]
 
     def labels(self) -> Labels:
         return pictures.labels(self.problem)

@@ -24,7 +24,7 @@ from calclab.numerics.jacobian.coloured import tangent
 from calclab.numerics.jacobian.layers import entrywise, passes, scale
 from calclab.numerics.jacobian.steps import hooked
 from calclab.numerics.verify import check_jacobian
-from calclab.subject.network import Network
+from calclab.subject.network import Network, sentences
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.jacobian import answer, evidence, measures, pictures
@@ -75,7 +75,7 @@ class LayerScan(Method):
         return 2 * min(self.steps + 1, 8)
 
     def notes(self) -> Sequence[str]:
-        notes = []
+        notes = sentences(self.subject)
         if not self.tape.sequential:
             notes.append(
                 f"{self.subject.name} is no plain sequence of layers: the way from the input to each is by reverse mode"

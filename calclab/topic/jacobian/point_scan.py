@@ -13,6 +13,7 @@ from calclab.core import Answer, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics.agreement import identity
 from calclab.numerics.jacobian import Plan, compressed, golub_kahan
+from calclab.subject.network import sentences
 from calclab.topic.base import Method
 from calclab.topic.jacobian import answer, evidence, measures, pictures
 from calclab.topic.jacobian.lipschitz import Bound, bound
@@ -101,7 +102,7 @@ class PointScan(Method):
         return 6
 
     def notes(self) -> Sequence[str]:
-        notes = [self.plan.sentence()]
+        notes = [*sentences(self.problem), self.plan.sentence()]
         if not self.forms:
             notes.append("only the largest singular value is computed, by Golub-Kahan bidiagonalisation")
         if isinstance(self.problem, ByInput) and self.many and self.problem.map.rows is None:

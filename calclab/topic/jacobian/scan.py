@@ -11,7 +11,7 @@ from calclab.core import Function
 from calclab.errors import UserError
 from calclab.numerics.jacobian import maps
 from calclab.schema.topic import Jacobian as Knobs
-from calclab.subject.network import Network
+from calclab.subject.network import Network, behind_embedding
 from calclab.topic import words
 from calclab.topic.chain.layers import Layers
 from calclab.topic.jacobian.layer_scan import LayerScan
@@ -37,6 +37,7 @@ def jacobian(subject: Function | Network, *, seed: int = 0, **knobs: Any) -> Poi
     so it is block-diagonal. Raises UserError for knobs that do not go together.
     """
     asked = Knobs(seed=seed, **knobs)
+    subject = subject if asked.by == "parameters" else behind_embedding(subject)
     scan = by_layers(subject, asked, seed) if asked.by == "layers" else by_points(subject, asked, seed)
     scan.refuse()  # now, and not at the first step
     return scan
