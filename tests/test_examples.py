@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from torch.utils.data import DataLoader, TensorDataset
@@ -73,6 +75,14 @@ def readme_commands() -> list[Any]:
 def test_every_command_of_the_readme(lab: Callable[[str], Any], line: str, tmp_path: Path) -> None:
     rows = "size,price\n" + "".join(f"{i % 7},{3 * (i % 7) + i % 2}\n" for i in range(40))
     (tmp_path / "houses.csv").write_text(rows)
+    module = "import torch\n\ndef rows(count):\n    X = torch.randn(count, 4)\n    return X, (X[:, 0] > 0).long()\n"
+    (tmp_path / "my_module.py").write_text(module)
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 9, 12, 3), dtype=np.uint8)
+    np.savez(tmp_path / "rows.npz", X=pixels[:, 0, :3, 0] / 255, y=[0, 1, 0, 1])
+    for k, image in enumerate(pixels):
+        place = tmp_path / "photos" / ("cat", "dog")[k % 2] / f"{k}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
     status, told = lab(f"python -m calclab {line}")
     if "needs an extra" in told:
         pytest.skip(told.strip())
