@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import calclab
 from calclab.core import Rows
-from calclab.subject.network import behind_embedding
+from calclab.subject.network.embedding import behind_embedding
 
 G = torch.Generator().manual_seed(0)
 IDS, LABELS = torch.randint(0, 20, (30, 6), generator=G), torch.randint(0, 3, (30,), generator=G)

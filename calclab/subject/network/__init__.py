@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from calclab.subject.network.embedding import behind_embedding, sentences
 from calclab.subject.network.functions import Network
 from calclab.subject.network.layers import entries
 from calclab.subject.network.make import network, trained
 
-__all__ = ["Network", "behind_embedding", "entries", "network", "sentences", "trained"]
+__all__ = ["Network", "entries", "network", "trained"]

@@ -21,7 +21,8 @@ from calclab import schema
 from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.subject import retraining
-from calclab.subject.network import Network, behind_embedding, sentences
+from calclab.subject.network import Network
+from calclab.subject.network.embedding import behind_embedding, sentences
 from calclab.topic.base import Method
 from calclab.topic.importance import answer, attributions, evidence, perturbations, pictures, table
 from calclab.topic.importance.attributions import Findings, findings, shares, standard_error

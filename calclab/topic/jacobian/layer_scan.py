@@ -24,7 +24,8 @@ from calclab.numerics.jacobian.coloured import tangent
 from calclab.numerics.jacobian.layers import entrywise, passes, scale
 from calclab.numerics.jacobian.steps import hooked
 from calclab.numerics.verify import check_jacobian
-from calclab.subject.network import Network, sentences
+from calclab.subject.network import Network
+from calclab.subject.network.embedding import sentences
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.jacobian import answer, evidence, measures, pictures

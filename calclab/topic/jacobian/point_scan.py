@@ -13,7 +13,7 @@ from calclab.core import Answer, Evidence, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics.agreement import identity
 from calclab.numerics.jacobian import Plan, compressed, golub_kahan
-from calclab.subject.network import sentences
+from calclab.subject.network.embedding import sentences
 from calclab.topic.base import Method
 from calclab.topic.jacobian import answer, evidence, measures, pictures
 from calclab.topic.jacobian.lipschitz import Bound, bound

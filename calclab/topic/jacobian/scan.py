@@ -11,7 +11,8 @@ from calclab.core import Function
 from calclab.errors import UserError
 from calclab.numerics.jacobian import maps
 from calclab.schema.topic import Jacobian as Knobs
-from calclab.subject.network import Network, behind_embedding
+from calclab.subject.network import Network
+from calclab.subject.network.embedding import behind_embedding
 from calclab.topic import words
 from calclab.topic.chain.layers import Layers
 from calclab.topic.jacobian.layer_scan import LayerScan
