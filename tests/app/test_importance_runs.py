@@ -98,8 +98,8 @@ def test_what_the_refusal_says_to_type_works(lab, penguins: Path) -> None:
     assert result.status == 0, result.err + result.out
 
 
-def test_a_name_for_the_method_anywhere(lab, tmp_path: Path) -> None:
-    line = f"topic=importance data=iris topic.method=integrated_gradients trust=false figures=false {QUICK}"
+def test_one_method_by_its_name(lab, tmp_path: Path) -> None:
+    line = f"topic=importance data=iris method=integrated_gradients trust=false figures=false {QUICK}"
     assert lab(line).status == 0
     record = json.loads((folder(tmp_path) / "outcome.json").read_text())
     assert record["status"] == "completed"
