@@ -44,7 +44,8 @@ class Part:
         """The part (B, *shape) from its columns (B, width): whole numbers and bools in their own dtype, other numbers
         in the dtype of the columns, with their derivatives."""
         dtype = numbers.dtype if self.dtype.is_floating_point else self.dtype
-        return numbers.reshape(len(numbers), *self.shape).to(dtype).contiguous()
+        part = numbers.reshape(len(numbers), *self.shape).to(dtype)
+        return part.clone(memory_format=torch.contiguous_format)  # that the model may view and write over
 
 
 @dataclass(frozen=True)
