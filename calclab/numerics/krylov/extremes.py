@@ -305,6 +305,8 @@ class Extremes:
             return state if int(state["look"]) < 0 else {**state, "look": torch.tensor(-1)}
         if self.check == 0:
             return {**state, "done": torch.tensor(True)}
+        if m + state["pending"].shape[0] == n:  # nothing to look for but what waits
+            return state
         if int(state["look"]) < 0:
             state = self.restart(state) if m + self.check > self.capacity < n else state
             state = {**state, "look": torch.tensor(state["table"].shape[0])}

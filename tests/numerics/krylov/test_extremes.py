@@ -89,6 +89,17 @@ def test_as_many_as_there_are() -> None:
     assert torch.allclose(found.values, torch.cat([λ.flip(0), λ]), atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [20, 30, 31, 40])
+def test_a_basis_of_the_whole_space(n: int) -> None:
+    """The last direction is what rounding leaves, and still orthogonal to the others."""
+    d = torch.arange(1, n + 1).double()
+    for seed in range(10):
+        found = Extremes(operator(torch.diag(d)), top=2, bottom=1, tol=1e-8, seed=seed).run()
+        assert found.converged.all()
+        assert torch.allclose(found.values, torch.tensor([n, n - 1, 1]).double(), rtol=0, atol=1e-7 * n)
+        assert (found.residuals <= 1e-7 * n).all()
+
+
 def test_a_full_basis_is_restarted() -> None:
     λ = torch.linspace(-1, 1, 400).double() ** 3
     H = symmetric(λ)
