@@ -17,7 +17,7 @@ from calclab.data.finish import Common, finish
 from calclab.data.kinds import FEW, are_classes, kind_of, settled
 from calclab.data.parts import bytes_of, dataset, read_batches
 from calclab.data.read import HEADERLESS, headerless, read
-from calclab.data.rows import KEPT, MEMORY
+from calclab.data.rows import KEPT
 from calclab.errors import UserError
 from calclab.text import is_number, quoted
 
@@ -39,7 +39,7 @@ def table(
     task: str,
     rows: int | None,
     header: bool,
-    memory: float = MEMORY,
+    memory: float,
     **common: Unpack[Common],
 ) -> Data:
     """Data from the file ``path``: the column ``target`` to predict from the columns ``features`` (None: all others).

@@ -84,8 +84,17 @@ def arranged(layout: Layout | None, module: nn.Module, args: tuple[Any, ...], kw
 
 def target_name(module: nn.Module) -> str:
     """What the forward of ``module`` calls the targets; empty where it has no such argument."""
-    known = inspect.signature(module.forward).parameters
+    known = argument_names(module)
     return next((name for name in TARGETS if name in known), "")
+
+
+def argument_names(module: nn.Module) -> list[str]:
+    """What the forward of ``module`` calls its arguments; of TorchScript its schema says it."""
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        schema = getattr(module.forward, "schema", None)
+        return [] if schema is None else [argument.name for argument in schema.arguments[1:]]
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def made(path: Path | str | None, target: str | None = "price", **given: Any) ->
         "na": None,
         "separator": None,
         "header": True,
+        "memory": 2.0,
         "task": "auto",
         "rows": None,
         "standardize": False,

@@ -18,7 +18,7 @@ from calclab.errors import UserError
 PLACE: dict[str, Any] = {"dtype": torch.float64, "device": "cpu", "seed": 0}
 KNOBS: dict[str, Any] = {
     "features": None, "categories": None, "missing": "drop", "na": None, "separator": None, "header": True,
-    "task": "auto", "rows": None, "standardize": False, "held_out": 0.0,
+    "memory": 2.0, "task": "auto", "rows": None, "standardize": False, "held_out": 0.0,
 }  # fmt: skip
 WORDS = ("None", "NA", "N/A", "n/a", "null", "NULL")
 Column = tuple[list[str], list[float | str | None] | str]  # as written, and what each means, or why it is refused

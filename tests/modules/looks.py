@@ -23,7 +23,7 @@ from calclab.app.request import ask
 from calclab.app.words import prepare
 from calclab.errors import UserError
 
-NETWORK = "network._target_=module_zoo.make network.kind=x data=table figures=false topic={}"
+NETWORK = "network._target_=module_zoo.make network.kind=x data._target_=module_zoo.rows figures=false topic={}"
 LINES = {
     "partial": "partial",
     "chain": "chain",
@@ -74,7 +74,7 @@ def look(kind: str, topic: str, outputs: Path, **given: Any) -> Look:
     config, choices, words = composed(topic)
     config = {**copy.deepcopy(config), **given, "outputs": str(outputs)}
     config["network"] = {**config["network"], "kind": kind}
-    config["data"] = {"_target_": "module_zoo.rows", "codes": KINDS[kind].codes}
+    config["data"] = {**config["data"], "codes": KINDS[kind].codes}
     try:
         request = ask(config, choices, words, words)
         record = request.finished() or compute(request)

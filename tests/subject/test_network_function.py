@@ -267,7 +267,7 @@ class Returns(nn.Module):
         (nn.Linear(5, 4), "has 4 outputs, and rows has 3 classes"),
         (nn.Linear(6, 3), r"does not take this data: .*A row of rows has the shape \(5,\)"),
         (Returns(lambda y: ("y", 3)), "gives a tuple"),
-        (Returns(lambda y: y.sum()), "2 rows of numbers are needed"),
+        (Returns(lambda y: y.sum()), "has 1 outputs, and rows has 3 classes"),
         (Returns(lambda y: y.argmax(1)), "2 rows of numbers are needed"),
         (Returns(lambda y: functional.dropout(y, 0.5)), "is random"),
         (nn.Linear(5, 3, dtype=torch.complex64), "complex"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from calclab.core import Data
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
-from calclab.network.call import Which, takes, target_name, with_targets
+from calclab.network.call import Which, argument_names, takes, target_name, with_targets
 from calclab.network.codes import with_codes
 from calclab.network.criterion import TRIED
 from calclab.network.criterion import own as own_loss
@@ -114,8 +113,7 @@ def fitted(
         if hook is None or not name:
             raise
         hook.remove()
-        first = next(iter(inspect.signature(own.forward).parameters))
-        data = with_targets(data, first, name)
+        data = with_targets(data, argument_names(own)[0], name)
         takes(own, data.layout)
     try:
         return own, data, probe(own, data, dtype, output), False

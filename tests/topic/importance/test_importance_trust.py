@@ -142,7 +142,15 @@ def test_without_trust_it_only_looks_at_the_rows(good) -> None:
 
 
 def read(path: Path, target: str, **given: Any) -> Data:
-    knobs = {"features": None, "categories": None, "missing": "drop", "na": None, "separator": None, "header": True}
+    knobs = {
+        "features": None,
+        "categories": None,
+        "missing": "drop",
+        "na": None,
+        "separator": None,
+        "header": True,
+        "memory": 2.0,
+    }
     more = {
         "task": "auto",
         "rows": None,
