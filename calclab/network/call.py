@@ -113,10 +113,13 @@ def given(which: Which, dtype: torch.dtype, _: nn.Module, __: Any, output: Any) 
 
 
 def loss_in(output: Any) -> Tensor | None:
-    """The loss () that a model gives: an entry ``loss``, or what it gives or gives first, if that is one number."""
+    """The loss () that a model gives: an entry ``loss``, what it gives or gives first, if that is one number, or the
+    only number () among several things."""
     found = member(output, "loss")
     if found is None:
-        found = output[0] if isinstance(output, tuple | list) and output else output
+        several = output if isinstance(output, tuple | list) else [output]
+        single = [entry for entry in several if isinstance(entry, Tensor) and entry.ndim == 0]
+        found = single[0] if len(single) == 1 else several[0] if several else None
     alone = isinstance(found, Tensor) and found.is_floating_point() and found.numel() == 1
     return found.reshape(()) if alone else None
 

@@ -79,7 +79,9 @@ def probe(module: nn.Module, data: Data, dtype: torch.dtype, output: Which = Non
         raise UserError(
             f"the network gives a {type(result).__name__}, and one tensor (rows, outputs) is needed. {hint}"
         )
-    taken = "" if result is whole_result else f"of the {type(whole_result).__name__} that it gives, {place}"
+    taken = (
+        "" if result is whole_result else f"of the {type(whole_result).__name__} that it gives, {place} is looked at"
+    )
     taken += " (output= takes another)" if taken and output is None else ""
     if taken or (result.is_floating_point() and result.dtype != dtype):
         gives(module, output, dtype)
@@ -138,7 +140,7 @@ def told_of(name: str, seen: Probed) -> list[str]:
     """Notes on what was done to the module."""
     said = []
     if seen.taken:
-        said.append(f"{name}: {seen.taken}, is looked at")
+        said.append(f"{name}: {seen.taken}")
     if seen.changed:
         said.append(
             f"a call of {name} changes {listed(list(seen.changed))}: every look at it finds what was handed over, and "

@@ -283,3 +283,47 @@ def test_the_typed_keywords_say_what_conf_and_the_schemas_say() -> None:
     """If not: python tests/library/typed_knobs.py."""
     script = runpy.run_path(str(Path(__file__).with_name("typed_knobs.py")))
     assert ast.dump(ast.parse(script["FILE"].read_text(encoding="utf-8"))) == ast.dump(ast.parse(script["text"]()))
+
+
+def test_the_chain_rule_from_codes_and_of_a_models_own_loss() -> None:
+    """Of codes there is no derivative, of all behind them there is; a loss that is not one of outputs is refused."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(7, 3), nn.Linear(6, 2)
+
+        def forward(self, ids: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+            y = self.head(self.table(ids).flatten(1))
+            return {"logits": y} if labels is None else {"loss": nn.functional.cross_entropy(y, labels), "logits": y}
+
+    torch.manual_seed(0)
+    ids, labels = torch.randint(0, 7, (9, 2)), torch.randint(0, 2, (9,))
+    plain = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 2)).double()
+    found = calclab.chain(calclab.loss(plain, nn.CrossEntropyLoss(), (ids, labels)))
+    assert found.verdict == "consistent"
+    assert found.gap < 1e-14
+    rows = [{"ids": i, "labels": label} for i, label in zip(ids, labels, strict=True)]
+    with pytest.raises(calclab.UserError, match="Own's own, and topic=chain needs one of its outputs"):
+        calclab.chain(calclab.loss(Own(), None, torch.utils.data.DataLoader(rows, batch_size=4)))
+
+
+def test_a_model_that_gives_outputs_and_its_loss_in_a_tuple() -> None:
+    """As small GPTs are written: without targets there is no loss in it."""
+
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(7, 3), nn.Linear(3, 7)
+
+        def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+            y = self.head(self.table(idx))
+            if targets is None:
+                return y, None
+            return y, 2 * nn.functional.cross_entropy(y.flatten(0, 1), targets.flatten())
+
+    torch.manual_seed(0)
+    model, idx, targets = Tiny().double(), torch.randint(0, 7, (9, 4)), torch.randint(0, 7, (9, 4))
+    found = calclab.partial(calclab.loss(model, None, DataLoader(TensorDataset(idx, targets), batch_size=4)))
+    truth = torch.autograd.grad(model(idx, targets)[1], list(model.parameters()))
+    assert torch.allclose(found.gradient, torch.cat([g.flatten() for g in truth]), atol=1e-14)

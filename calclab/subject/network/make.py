@@ -13,7 +13,7 @@ from calclab.core import Data
 from calclab.errors import UserError
 from calclab.network import weights as weight_files
 from calclab.network.build import Builder, build, frozen_statistics, seeded
-from calclab.network.call import Which, argument_names, takes, target_name, with_targets
+from calclab.network.call import Which, argument_names, of_loss, takes, target_name, with_targets
 from calclab.network.codes import with_codes
 from calclab.network.criterion import TRIED
 from calclab.network.criterion import own as own_loss
@@ -67,7 +67,7 @@ def network(
         chosen: Loss
         if (
             loss is None
-            and (seen.loss or getattr(own, "loss", False) is True)
+            and (seen.loss or getattr(own, "loss", False) is True or (predicts and gives_loss(own, data)))
             and (predicts or not data.targets.numel())
         ):
             held = {key: p.detach() for key, p in own.named_parameters() if p.requires_grad}
@@ -120,6 +120,16 @@ def fitted(
     except LossAloneError:
         own = RowLosses(own)
         return own, data, probe(own, data, dtype, output), False
+
+
+def gives_loss(own: nn.Module, data: Data) -> bool:
+    """Whether a module that takes targets gives a loss with them, and says nothing of one without."""
+    try:
+        with torch.no_grad(), of_loss():
+            found = Stateless(own)({}, data.inputs[:2], data.targets[:2])
+    except Exception:  # what it takes for targets is something else
+        return False
+    return isinstance(found, torch.Tensor) and found.ndim == 0
 
 
 def with_classes(data: Data, outputs: int) -> Data:

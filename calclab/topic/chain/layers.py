@@ -40,7 +40,12 @@ class Layers(Method):
             return record(self.subject, self.subject.parameters(), self.subject.data.inputs[:2])[0]
 
     def refuse(self) -> None:
-        """UserError where there are no layers."""
+        """UserError where there are no layers, or none from which the loss is computed."""
+        if self.subject.own_loss:
+            raise UserError(
+                f"the loss is {self.subject.name}'s own, and topic=chain needs one of its outputs. Give one, as in "
+                "calclab.loss(model, torch.nn.CrossEntropyLoss(), data), or ask for topic=partial"
+            )
         if not self.tape.names:
             raise UserError(f"{self.subject.name} has no layers that can be followed. Ask for topic=partial instead")
 
@@ -70,7 +75,7 @@ class Layers(Method):
 
     def init(self) -> State:
         network = self.subject
-        x = network.data.inputs.detach().clone().requires_grad_()
+        x = differentiable(network.data.inputs)
         parameters = {name: p.detach().clone().requires_grad_() for name, p in network.parameters().items()}
         tape, result = record(network, parameters, x)
         loss = network.loss(result, network.data.targets)
@@ -102,13 +107,11 @@ class Layers(Method):
         shapes = [self.subject.data.inputs.shape, *(a.shape for a in tape.outputs)]
         for k in reversed(range(len(tape.outputs))):
             leaf = tape.modules[k]
-            z = tape.inputs[k].detach().requires_grad_()
+            z = differentiable(tape.inputs[k])
             prefix = f"{tape.paths[k]}." if tape.paths[k] else ""
             inner = {name.removeprefix(prefix): parameters[name].detach().requires_grad_() for name in self.own[k]}
             a = functional_call(leaf, inner, (z.clone(),))
-            pulled = torch.autograd.grad(
-                a, [z, *inner.values()], δ.reshape(a.shape), allow_unused=True, materialize_grads=True
-            )
+            pulled = slopes(a, [z, *inner.values()], δ.reshape(a.shape))
             δ = hand[f"hand.{k}"] = pulled[0].reshape(shapes[k])
             hand |= {f"hand.{k}.{name}": g for name, g in zip(self.own[k], pulled[1:], strict=True)}
         return hand
@@ -130,10 +133,11 @@ class Layers(Method):
         evidence, name = [], self.tape.names[k]
         method = "hand-made chain rule = autodiff"
         if f"hand.{k}" in state:
-            what = [(f"∂loss/∂(input of {name})", state[f"hand.{k}"], state[f"auto.{k}"])]
+            signal = (f"∂loss/∂(input of {name})", state[f"hand.{k}"], state[f"auto.{k}"])
+            what = [signal] if signal[1].is_floating_point() else []
             what += [(f"∂loss/∂{p}", state[f"hand.{k}.{p}"], state[f"gradient.{p}"]) for p in self.own[k]]
             if len(set(self.tape.paths)) < len(self.tape.paths):
-                what = what[:1]  # a layer used twice gets its gradient from both places
+                what = [signal]  # a layer used twice gets its gradient from both places
             evidence = [identity(quantity, method, hand, auto, k) for quantity, hand, auto in what]
         if k == self.steps:
             objective = self.subject.objective()
@@ -188,10 +192,16 @@ class Layers(Method):
         ]
 
 
-def slopes(loss: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
-    """∂loss/∂t for each tensor; zeros where autograd sees no way from it to the loss, as under no_grad."""
+def differentiable(x: Tensor) -> Tensor:
+    """A copy of x that autograd follows; of codes there is no derivative."""
+    return x.detach().clone().requires_grad_(x.is_floating_point())
+
+
+def slopes(y: Tensor, wanted: Sequence[Tensor], δ: Tensor | None = None) -> list[Tensor]:
+    """∂y/∂t for each tensor, of y () or times δ of the shape of y; zeros where autograd sees no way from it to y, as
+    under no_grad or from codes."""
     moving = [tensor for tensor in wanted if tensor.requires_grad]
-    found = iter(torch.autograd.grad(loss, moving, allow_unused=True, materialize_grads=True) if moving else ())
+    found = iter(torch.autograd.grad(y, moving, δ, allow_unused=True, materialize_grads=True) if moving else ())
     return [next(found) if tensor.requires_grad else torch.zeros_like(tensor) for tensor in wanted]
 
 
