@@ -47,7 +47,8 @@ class Batch:
 
 
 def batch(given: Any, target: str | None = None) -> Batch:
-    """What is given as a batch. Of a tuple the last is the target, of a mapping ``target``, or labels, targets, y.
+    """What is given as a batch. Of a tuple the last is the target, and several inputs may be a tuple within; of a
+    mapping the target is ``target``, or labels, targets, y.
 
     Raises UserError where it is none of these, and where its tensors disagree in their number of rows.
     """
@@ -58,6 +59,8 @@ def batch(given: Any, target: str | None = None) -> Batch:
     if isinstance(given, tuple | list) and given:
         *inputs, targets = given if len(given) > 1 else (given[0], None)
         wanted = None if targets is None else tensor(targets, "targets")
+        if len(inputs) == 1 and several(inputs[0], wanted):
+            inputs = list(inputs[0])
         if len(inputs) == 1 and isinstance(inputs[0], Mapping):
             named = {str(name): tensor(value, str(name)) for name, value in inputs[0].items()}
             return checked(Batch(named, wanted, named=True))
@@ -65,6 +68,16 @@ def batch(given: Any, target: str | None = None) -> Batch:
             return checked(Batch({"": tensor(inputs[0], "inputs")}, wanted))
         return checked(Batch({f"input{k}": tensor(value, f"input {k}") for k, value in enumerate(inputs)}, wanted))
     raise UserError(f"a batch of the data is a {type(given).__name__}: {FORMS}")
+
+
+def several(given: Any, targets: Tensor | None) -> bool:
+    """Whether these are inputs side by side, as in ((x, z), y), and not rows: each has as many rows as the targets."""
+    if not isinstance(given, tuple | list) or len(given) < 2 or targets is None or not all(map(array, given)):
+        return False
+    alike = len({tuple(value.shape) for value in given}) == 1
+    if isinstance(given, list) and len(given) == len(targets) and alike:  # as many tensors as rows: the rows themselves
+        return False
+    return all(value.shape[:1] == targets.shape[:1] for value in given)
 
 
 def of_mapping(given: Mapping[str, Any], target: str | None) -> Batch:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default
 
 from calclab.core import Data, Layout, Rows
 from calclab.core.rows import row_wise, windows
-from calclab.data.batch import FORMS, Batch, array, batch, refuse_unknown
+from calclab.data.batch import FORMS, Batch, array, batch, refuse_unknown, several, tensor
 from calclab.data.store import Growing
 from calclab.errors import UserError
 
@@ -112,6 +112,7 @@ class Taken:
 def taken(given: Any, target: str | None, room: float, dtype: torch.dtype, seed: int) -> Taken:
     """All rows of what is given."""
     pair = isinstance(given, tuple | list) and len(given) > 1 and all(map(array, given))
+    pair |= isinstance(given, tuple) and len(given) == 2 and array(given[1]) and several(given[0], tensor(given[1], ""))
     if array(given) or pair or (isinstance(given, Mapping) and all(map(array, given.values()))):
         whole = batch(given, target)
         layout = whole.layout

@@ -201,3 +201,16 @@ def test_a_mapped_file_is_read_where_it_lies(tmp_path: Any) -> None:
     assert torch.equal(found.inputs[:5], X[:5])
     assert "at a time" in " ".join(found.notes)
     assert not isinstance(data((mapped, Y)).inputs, Rows)
+
+
+def test_several_inputs_in_a_tuple_of_their_own() -> None:
+    """All rows at once, batch by batch, and row by row through a loader: always the same rows."""
+    x, z, y = torch.randn(9, 3).double(), torch.randn(9, 2).double(), torch.arange(9) % 2
+    rows = [((x[i], z[i]), y[i]) for i in range(9)]
+    batches = [((x[:5], z[:5]), y[:5]), ((x[5:], z[5:]), y[5:])]
+    side_by_side = torch.cat([x, z], 1)
+    for given in (((x, z), y), batches, DataLoader(rows, batch_size=4), DataLoader(rows, batch_size=2)):
+        found = data(given)
+        assert torch.equal(found.inputs, side_by_side)
+        assert torch.equal(found.targets, y)
+        assert found.layout is not None
