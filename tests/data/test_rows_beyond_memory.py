@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 torch.set_num_threads(1)
 import calclab
 from calclab.second_order import curvature, value_and_gradient
+from calclab.subject.scores import scores
 
 WIDTH, ROWS, MEMORY = 500, 40_000, 0.016  # 160 MB in float64, and 16 MB named
 
@@ -44,7 +45,7 @@ def ask(count):
     found = {"notes": list(loss.notes), "value": float(value_and_gradient(loss)[0])}
     v = torch.ones(len(θ), 1, dtype=torch.float64)
     found["product"] = float((curvature(loss) @ v).norm())
-    found["scores"] = {name: float(score) for name, score in loss.scores(θ).items()}
+    found["scores"] = {name: float(score) for name, score in scores(loss, θ).items()}
     result = calclab.descent(loss, steps=1, lr=0.1, batch=32, figures=False)
     found["descent"] = result.verdict
     found["importance"] = calclab.importance(loss, rows=8, retrains=0, bootstrap=0, trust=False, figures=False).verdict

@@ -20,6 +20,7 @@ from torch import nn
 
 from calclab.errors import UserError
 from calclab.subject.network import Network, network
+from calclab.subject.scores import scores
 
 KIND, TOPICS = list(KINDS), list(LINES)
 QUICK = [name for name in KIND if not KINDS[name].slow]
@@ -83,7 +84,7 @@ def test_a_module_that_is_given_is_left_as_it_was(kind: str) -> None:
         built = of(kind, module, train=2)
         f = built.objective()
         torch.autograd.grad(f.call(f.start.requires_grad_()), f.start)
-        built.scores(f.start.detach())
+        scores(built, f.start.detach())
     assert snapshot(module) == before
 
 

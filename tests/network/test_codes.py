@@ -15,6 +15,7 @@ from calclab.core import Data
 from calclab.data.finish import finish
 from calclab.errors import UserError
 from calclab.subject.network import network
+from calclab.subject.scores import scores
 from calclab.topic.importance import Importance
 from calclab.topic.importance.attributions import attributions
 
@@ -103,7 +104,7 @@ def test_networks_without_tables_have_no_codes() -> None:
 
 def test_it_learns_what_a_category_does() -> None:
     found = made("an embedding, as it is", rows(), train=400)
-    assert float(found.scores(found.flatten(found.parameters()))["train_r2"]) > 0.99
+    assert float(scores(found, found.flatten(found.parameters()))["train_r2"]) > 0.99
 
 
 def test_a_row_has_no_derivative_by_a_code() -> None:

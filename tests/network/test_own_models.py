@@ -18,6 +18,7 @@ from calclab.core import Data, Layout
 from calclab.errors import UserError
 from calclab.second_order import curvature
 from calclab.subject.network import Network, network
+from calclab.subject.scores import scores
 
 B, L, V = 12, 4, 5
 MAKER = torch.Generator().manual_seed(3)
@@ -160,7 +161,7 @@ def test_a_model_of_its_own_loss(labels: Tensor, reduction: str, penalty: float,
     H = torch.func.hessian(value)(θ).detach()
     rows = None if rule == "all rows" else 5
     torch.testing.assert_close(curvature(found, rows=rows).dense(), H, atol=1e-10, rtol=1e-7)
-    assert float(found.scores(θ)["train_loss"]) == pytest.approx(float(value(θ).detach()), rel=1e-12)
+    assert float(scores(found, θ)["train_loss"]) == pytest.approx(float(value(θ).detach()), rel=1e-12)
     if rule != "all rows":
         each = found.row_losses(found.parameters(), found.data.inputs, labels)
         torch.testing.assert_close(each.sum() / found.amount(found.data.inputs, labels), value(θ).detach())

@@ -13,8 +13,9 @@ from torch.func import vmap
 from calclab.core import Data
 from calclab.data import bundled, synthetic
 from calclab.network.mlp import Mlp
-from calclab.subject import scores
+from calclab.subject import scores as module
 from calclab.subject.network import Network, network
+from calclab.subject.scores import scores
 
 MLP = functools.partial(Mlp, width=6, depth=1, activation="tanh", bias=True)
 KW = {"dtype": torch.float64, "device": "cpu", "seed": 0}
@@ -27,10 +28,10 @@ def iris(held_out: float = 0.2, **given: str) -> Network:
 
 @pytest.mark.parametrize("rows", [7, 1024])
 def test_loss_and_accuracy_of_both_parts(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "ROWS", rows)
+    monkeypatch.setattr(module, "ROWS", rows)
     net = iris()
     θ = (net.objective().start * 1.5).requires_grad_()
-    found = net.scores(θ)
+    found = scores(net, θ)
     assert list(found) == ["train_loss", "train_accuracy", "held_out_loss", "held_out_accuracy"]
     assert all(value.shape == () and not value.requires_grad for value in found.values())
     torch.testing.assert_close(found["train_loss"], net.objective().call(θ.detach()))
@@ -46,7 +47,7 @@ def test_numbers_have_r2() -> None:
     data = bundled.diabetes(standardize=True, held_out=0.25, rows=None, **KW)
     net = network(MLP, data, name="mlp", train=30)
     θ = net.objective().start
-    found = net.scores(θ)
+    found = scores(net, θ)
     assert set(found) == {"train_loss", "train_r2", "held_out_loss", "held_out_r2"}
     assert data.held_out is not None
     for part, of in (("train", data), ("held_out", data.held_out)):
@@ -55,9 +56,9 @@ def test_numbers_have_r2() -> None:
 
 
 def test_only_the_rows_that_there_are() -> None:
-    assert set(iris(held_out=0.0).scores(iris().objective().start)) == {"train_loss", "train_accuracy"}
+    assert set(scores(iris(held_out=0.0), iris().objective().start)) == {"train_loss", "train_accuracy"}
     summed = iris(loss="sum")
-    assert set(summed.scores(summed.objective().start)) == {"train_loss", "held_out_loss"}
+    assert set(scores(summed, summed.objective().start)) == {"train_loss", "held_out_loss"}
 
 
 @pytest.mark.parametrize(("loss", "threshold"), [("bce", 0.0), ("mse", 0.5)])
@@ -68,7 +69,7 @@ def test_one_output_for_two_classes(loss: str, threshold: float) -> None:
     θ = net.objective().start
     right = (net.batch_outputs(data.inputs)[:, 0] > threshold) == (data.targets == 1)
     other = (net.batch_outputs(data.inputs)[:, 0] > 0.5 - threshold) == (data.targets == 1)
-    assert net.scores(θ)["train_accuracy"] == right.double().mean()
+    assert scores(net, θ)["train_accuracy"] == right.double().mean()
     assert right.sum() > other.sum()  # the other threshold is the worse one
 
 
@@ -76,9 +77,9 @@ def test_many_points_at_once() -> None:
     net = iris()
     θ = net.objective().start
     points = torch.stack([θ, 0.5 * θ, -θ])
-    together = vmap(net.scores)(points)
+    together = vmap(functools.partial(scores, net))(points)
     for i, point in enumerate(points):
-        for name, value in net.scores(point).items():
+        for name, value in scores(net, point).items():
             torch.testing.assert_close(together[name][i], value)
 
 
@@ -92,15 +93,15 @@ def test_pieces_are_small_where_rows_are_large(monkeypatch: pytest.MonkeyPatch) 
 
     net = iris(held_out=0.0)
     monkeypatch.setattr(Network, "evaluate", watched)
-    monkeypatch.setattr(scores, "NUMBERS", 4 * 64)
-    net.scores(net.objective().start)
+    monkeypatch.setattr(module, "NUMBERS", 4 * 64)
+    scores(net, net.objective().start)
     assert seen == [64, 64, 22]
 
 
 def test_training_tells_of_the_held_out_rows() -> None:
     data: Data = bundled.iris(standardize=True, held_out=0.2, rows=None, **KW)
     net = network(MLP, data, name="mlp", train=20)
-    found = net.scores(net.objective().start)
+    found = scores(net, net.objective().start)
     note = f"{float(found['train_accuracy']):.1%} of the rows right, {float(found['held_out_accuracy']):.1%} of those"
     assert note in net.notes[-1]
     alone = network(MLP, dataclasses.replace(data, held_out=None), name="mlp", train=20)

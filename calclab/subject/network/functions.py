@@ -21,8 +21,7 @@ from calclab.network.stateless import Stateless
 from calclab.numerics.chunks import windows_of
 from calclab.subject.distributed import Call, Share, over_ranks, ranks, shared
 from calclab.subject.minibatch import Minibatches
-from calclab.subject.network.layers import activations, entries, layers, modules
-from calclab.subject.scores import scores
+from calclab.subject.network.layers import activations, entries, innermost, modules
 from calclab.subject.streamed import summed
 
 Parameters = Mapping[str, Tensor]
@@ -244,10 +243,6 @@ class Network:
 
         return Minibatches(pick, len(inputs), batch, seed, inputs.device)
 
-    def scores(self, θ: Tensor) -> dict[str, Tensor]:
-        """Loss and accuracy (of numbers, r²) at θ (n,), of the rows to learn from and of those held out: see there."""
-        return scores(self, θ)
-
     def response(self) -> Function:
         """x (d,) to the outputs (m,), at row 0."""
         return self.row_response(0)
@@ -269,7 +264,7 @@ class Network:
 
     def layer_response(self, layer: str, row: int) -> Function:
         """x (d,) to the flattened output of the module called ``layer``, at the row given."""
-        if layer not in modules(self):
+        if layer not in self.modules:
             raise UserError(f"layer={layer}: {self.name} has the layers {', '.join(name for name, _ in self.layers())}")
 
         with torch.no_grad():
@@ -307,10 +302,17 @@ class Network:
 
     # --- layers ---
 
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """All modules by name; the whole goes by the name of the network."""
+        return modules(self.module, self.name)
+
     def activations(self, inputs: Tensor, parameters: Parameters | None = None) -> dict[str, Tensor]:
         """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph."""
-        return activations(self, inputs, parameters)
+        return activations(self.modules, lambda: self.evaluate(inputs, parameters))
 
     def layers(self) -> list[tuple[str, nn.Module]]:
         """The modules that do the work, in order of their first call: those that call no further ones."""
-        return layers(self)
+        with torch.no_grad():
+            called = list(self.activations(self.data.inputs[:1]))
+        return [(name, self.modules[name]) for name in innermost(called, self.name)]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from calclab.subject.network.functions import Network
+from torch import Size, Tensor, nn
 
 
-def modules(network: Network) -> dict[str, nn.Module]:
-    """All modules by name; the whole goes by the name of the network."""
-    return {name or network.name: module for name, module in network.module.named_modules()}
+def modules(module: nn.Module, name: str) -> dict[str, nn.Module]:
+    """All modules by name; the whole goes by the ``name`` of the network."""
+    return {path or name: part for path, part in module.named_modules()}
 
 
-def activations(network: Network, inputs: Tensor, parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The output of every module called on inputs (B, *shape), by name, in order of completion, on the graph.
+def activations(parts: Mapping[str, nn.Module], call: Callable[[], object]) -> dict[str, Tensor]:
+    """The output of every one of ``parts`` that ``call`` calls, by name, in order of completion, on the graph.
 
     A module called several times is listed with its first call; of several outputs the first is taken. A copy of the
     output is handed on, so that what works in place does not write over what is listed.
@@ -35,28 +31,25 @@ def activations(network: Network, inputs: Tensor, parameters: Mapping[str, Tenso
 
         return note
 
-    handles = [module.register_forward_hook(hook(name)) for name, module in modules(network).items()]
+    handles = [part.register_forward_hook(hook(name)) for name, part in parts.items()]
     try:
-        network.evaluate(inputs, parameters)
+        call()
     finally:
         for handle in handles:
             handle.remove()
     return found
 
 
-def layers(network: Network) -> list[tuple[str, nn.Module]]:
-    """The modules that do the work, in order of their first call: those that call no further ones."""
-    known = modules(network)
-    with torch.no_grad():
-        called = list(activations(network, network.data.inputs[:1]))
+def innermost(called: Sequence[str], whole: str) -> list[str]:
+    """Of the modules ``called``, by name, those within which no further one is called; ``whole`` has all within."""
 
     def within(other: str, name: str) -> bool:
-        return other != name and (name == network.name or other.startswith(f"{name}."))
+        return other != name and (name == whole or other.startswith(f"{name}."))
 
-    return [(name, known[name]) for name in called if not any(within(other, name) for other in called)]
+    return [name for name in called if not any(within(other, name) for other in called)]
 
 
-def entries(name: str, shape: torch.Size) -> list[str]:
+def entries(name: str, shape: Size) -> list[str]:
     """Names of the entries of a tensor, row by row: b[0], b[1]; of a number, its own name."""
     if not shape:
         return [name]

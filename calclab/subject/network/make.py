@@ -26,6 +26,7 @@ from calclab.network.probe import LossAloneError, Probed, adapted, check, name_o
 from calclab.network.stateless import Stateless
 from calclab.network.train import adam
 from calclab.subject.network.functions import Network
+from calclab.subject.scores import scores
 
 
 def network(
@@ -168,7 +169,7 @@ def trained(network: Network, steps: int) -> Network:
         for name, value in network.unflatten(θ).items():
             own[name].copy_(value)
     note = f"trained by {steps} steps of Adam: {network.loss_name} {float(before):.4g} → {float(after):.4g}"
-    found = network.scores(θ)
+    found = scores(network, θ)
     if "train_accuracy" in found:
         note += f", {float(found['train_accuracy']):.1%} of the rows right"
     if "held_out_accuracy" in found:

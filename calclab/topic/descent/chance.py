@@ -7,7 +7,7 @@ from torch import Tensor
 
 from calclab.core import Rows
 from calclab.subject.network import Network
-from calclab.subject.scores import predictions
+from calclab.subject.scores import predictions, scores
 
 LITTLE = 0.05  # of the entropy of the classes: a loss this much below it has learned something
 EVEN = 1e-3  # of their size: outputs that differ by less from row to row are the same
@@ -19,7 +19,7 @@ def chance(network: Network, θ: Tensor) -> str:
     The constant is the most frequent class, whose loss is the entropy H = -Σ p log p of the classes (where the loss is
     a cross-entropy, it may be below H without more rows being right), or the mean, which has r² = 0.
     """
-    data, found = network.data, network.scores(θ)
+    data, found = network.data, scores(network, θ)
     if "train_accuracy" in found:
         p = data.targets.bincount().double() / len(data.targets)
         most = float(p.max())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import spent
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
+from calclab.subject.scores import scores
 from calclab.topic.descent.sharpness import random_direction, sharpness
 
 POSITIONS = 100  # with more variables the position is not logged at every step
@@ -109,7 +110,7 @@ class Iteration:
             if self.stride and k % self.stride == 0:
                 values["x"] = x
         if isinstance(self.subject, Network) and (k % self.scored == 0 or k == self.steps):
-            values |= self.subject.scores(x) if x.ndim == 1 else torch.vmap(self.subject.scores)(x)
+            values |= scores(self.subject, x) if x.ndim == 1 else torch.vmap(partial(scores, self.subject))(x)
         if hasattr(self.rule, "spent"):  # so far: one at each point, and what the rule has looked at besides
             values["evaluations"] = torch.tensor(k + 1 + spent(self.rule, rule))
         if self.sharpness_every and k % self.sharpness_every == 0:
