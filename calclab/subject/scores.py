@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from calclab.core import Data, Rows
 from calclab.core.rows import row_wise, windows
-from calclab.subject.network.functions import Network
+
+if TYPE_CHECKING:
+    from calclab.subject.network.functions import Network
 
 NUMBERS = 2**20  # so many input numbers go through the network at once,
 ROWS = 1024  # and at most so many rows
