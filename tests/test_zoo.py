@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from calclab.core import Ball, Function
 from calclab.subject.formula import formula
+from calclab.subject.formula.enclosure import entries
 from calclab.subject.formula.exact import FormulaExact
 from calclab.subject.formula.precision import assemble
 
@@ -97,7 +98,7 @@ def stationary(f: Function, x: torch.Tensor) -> bool:
     g = f.exact.enclose(x, 1)
     with flint.ctx.workprec(212):
         blurred = [flint.arb(v, 0.5 * math.ulp(v)) for v in x.tolist()]
-        moved = assemble(f.exact.entries(f.exact.tape, blurred, 1), f.exact.shape(1)).rad
+        moved = assemble(entries(f.exact.tape, blurred, 1, f.exact.vector), f.exact.shape(1)).rad
     return bool((g.mid.abs() + g.rad <= 8 * moved + 1e-300).all())
 
 
