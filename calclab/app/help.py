@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from calclab.app.request import default_of
 from calclab.errors import UserError
 from calclab.schema import Knob, catalogue
 
@@ -44,7 +43,7 @@ def page(words: Sequence[str]) -> str:
     if asked:
         return "\n\n".join(f"Choices of {group} ({group}=name)\n{listing(group)}" for group in asked)
     topic = chosen["topic"]
-    own = referred(catalogue.values("topic", topic), default_of(topic) | chosen)
+    own = referred(catalogue.values("topic", topic), catalogue.default_of(topic) | chosen)
     everyone = catalogue.values("", "config")
     parts = [
         "calclab: a lab for the calculus under neural networks. Every number carries its evidence.",

@@ -147,7 +147,7 @@ def subject_kind(choices: Mapping[str, str | None], words: Sequence[str]) -> str
     A topic brings a subject of its own; whoever names the other kind gives that up. Both named, on the command line
     or by a study, is a question with two answers.
     """
-    default = default_of(choices["topic"] or "")
+    default = catalogue.default_of(choices["topic"] or "")
     typed = {word.lstrip("+").partition("=")[0].partition(".")[0] for word in words}
     named = {
         kind
@@ -165,13 +165,6 @@ def subject_kind(choices: Mapping[str, str | None], words: Sequence[str]) -> str
     if not kinds:
         raise UserError("no subject: name a function (function=rosenbrock) or a network (network=mlp).")
     return kinds.pop()
-
-
-def default_of(topic: str) -> dict[str, str]:
-    """The groups that a topic chooses by itself."""
-    entries = catalogue.values("topic", topic).get("defaults", [])
-    pairs = ((key, option) for entry in entries if isinstance(entry, dict) for key, option in entry.items())
-    return {key.removeprefix("override ").lstrip("/"): option for key, option in pairs}
 
 
 def about(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:

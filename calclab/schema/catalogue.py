@@ -90,6 +90,13 @@ def schemas(group: str) -> dict[str, type[Schema]]:
     return {schema.__name__.lower(): schema for schema in own if issubclass(schema, Schema)}
 
 
+def default_of(topic: str) -> dict[str, str]:
+    """The groups that a topic chooses by itself."""
+    entries = values("topic", topic).get("defaults", [])
+    pairs = ((key, option) for entry in entries if isinstance(entry, dict) for key, option in entry.items())
+    return {key.removeprefix("override ").lstrip("/"): option for key, option in pairs}
+
+
 def knobs(group: str, option: str) -> dict[str, Knob]:
     if group == "function":  # of the zoo: its knobs are those of what it is written as
         option = str(values(group, option).get("_target_", option)).rpartition(".")[2]
