@@ -87,6 +87,23 @@ def test_help_needs_no_torch_and_no_hydra() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_help_looks_for_no_place_and_no_version() -> None:
+    code = "import sys; from calclab.app.help import page; page([]); print('calclab.app.place' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+ON_DEVICES = ("attribution", "network", "numerics/jacobian", "optimizer", "second_order", "subject/network", "subject")
+COMPUTING = {path for part in ON_DEVICES for path in (PACKAGE / part).glob("*.py")}  # formulas are proven on the CPU
+
+
+@pytest.mark.parametrize("path", sorted(COMPUTING), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_devices_without_float64_are_asked_for_none(path: Path) -> None:
+    """mps has none: sums are taken in `core.values.wide` there."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    assert not [node.lineno for node in calls if isinstance(node.func, ast.Attribute) and node.func.attr == "double"]
+
+
 def test_no_heavy_import_before_it_is_needed() -> None:
     code = (
         "import sys; import calclab.app.compose, calclab.app.build, calclab.app.words\n"

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from calclab.errors import UserError
 
+TARGETS = ("labels", "label", "targets", "target", "y")  # what batches and models call what is to be predicted
+
 Batch = Mapping[str, Tensor] | Sequence[Tensor]
 
 

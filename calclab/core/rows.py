@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from calclab.core.values import wide
 from calclab.errors import UserError
 
 Read = Callable[[Tensor], Tensor]  # the numbers of rows (b,), on the CPU, to these rows (b, ...)
@@ -160,10 +161,10 @@ def total(rows: Rows, dim: int | None = None, **_: Any) -> Tensor:
     """Σ over the rows, entry by entry, in float64 on the way."""
     if dim != 0:
         raise whole(rows, "sum")
-    wide = rows.dtype if rows.device.type == "mps" or not rows.is_floating_point() else torch.float64
-    found = torch.zeros(rows.shape[1:], dtype=wide, device=rows.device)
+    dtype = wide(rows.device) if rows.is_floating_point() else rows.dtype
+    found = torch.zeros(rows.shape[1:], dtype=dtype, device=rows.device)
     for window in windows(rows):
-        found += rows[window].sum(0, dtype=wide)
+        found += rows[window].sum(0, dtype=dtype)
     return found.to(rows.dtype)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 State = dict[str, Any]  # names to tensors, or to further states
@@ -22,3 +23,8 @@ class Column:
 
 
 Columns = Mapping[str, Column]
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest type that the device has: the one in which numbers are added up."""
+    return torch.float32 if device.type == "mps" else torch.float64

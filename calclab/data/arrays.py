@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data, Rows
-from calclab.data.batch import TARGETS
+from calclab.core.layout import TARGETS
 from calclab.data.custom import finished
 from calclab.data.finish import Common
 from calclab.data.rows import KEPT, data

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Layout
+from calclab.core.layout import TARGETS
 from calclab.errors import UserError
 
-TARGETS = ("labels", "label", "targets", "target", "y")  # what mappings call what is to be predicted
 FORMS = (
     "give (inputs, targets), a DataFrame with target=, a Dataset, or a DataLoader (any iterable) of batches that are "
     "tensors, tuples (inputs, ..., targets) or dicts"

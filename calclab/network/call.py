@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from calclab.core import Data, Layout
+from calclab.core.layout import TARGETS
 from calclab.errors import UserError, error_line
 
 Which = str | int | Callable[[Any], Tensor] | None  # of the things a model gives: by name, by place, by a function
-TARGETS = ("labels", "label", "targets", "target", "y")  # what a forward calls what is to be predicted
 NAMED = ("logits",)  # what is looked at of several things, if it is there
 
 _of_loss: ContextVar[bool] = ContextVar("of_loss", default=False)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from calclab.core.values import wide
 from calclab.errors import UserError, error_line
 from calclab.network.loss import LOSSES, Call, Loss
 
@@ -203,7 +204,8 @@ def close(found: Tensor, true: Tensor, slack: float = 0.0) -> bool:
 
 def exact(call: Call, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs and targets in float64, if the loss takes them."""
-    twice = y.double(), like(t, y.double())
+    finer = y.to(wide(y.device))
+    twice = finer, like(t, finer)
     try:
         with torch.no_grad():
             found = call(*twice)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.core.values import wide
 from calclab.errors import UserError
 from calclab.network.call import of_loss
 from calclab.network.criterion import SENTENCES, TOLERANCE, TRIED, Looked, close, rule_of
@@ -100,8 +101,9 @@ class Reference:
         own, others = self.found[1], alone[1]
         if close(joint, own, SLACK):
             return 0.0
-        apart = (own - others).double()
-        share = float((joint - others).double() @ apart / apart.square().sum())
+        dtype = wide(own.device)
+        apart = (own - others).to(dtype)
+        share = float((joint - others).to(dtype) @ apart / apart.square().sum())
         return 1 / share - 1
 
 
@@ -141,7 +143,7 @@ def own_loss(call: Stateless, name: str, parameters: Parameters, data: Data) -> 
 
     def weigh(inputs: Tensor, targets: Tensor) -> Tensor:
         amount = weighted.weigh(inputs, targets) if weighted.references else torch.nan
-        return x.new_tensor(amount, dtype=torch.float64)
+        return x.new_tensor(amount, dtype=wide(x.device))
 
     rule = rule_of(lambda rows: look(x[rows], t[rows]), lambda rows: weigh(x[rows], t[rows]), SLACK)
     if rule in ("mean", "weighted mean") and weighted.references:

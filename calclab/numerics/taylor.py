@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from calclab.core.values import wide
 from calclab.numerics import differences
 
 Phi = Callable[[Tensor], Tensor]
@@ -138,7 +139,7 @@ def scatter(values: Tensor) -> float:
     A smooth part has none to speak of there. The noise σ of independent errors shows in a difference of order k with
     variance σ² (2k)! / k!². Moré and Wild (2011), "Estimating computational noise", algorithm ECnoise.
     """
-    row = values if values.device.type == "mps" else values.double()
+    row = values.to(wide(values.device))
     found = 0.0
     for k in range(1, 6):
         row = row.diff()

@@ -32,13 +32,13 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.core.values import wide
 from calclab.errors import UserError
 from calclab.numerics.chunks import MEMORY, graph_bytes, limits, plan
 from calclab.second_order import outputs
 from calclab.second_order.affine import curves_only_through_the_loss
 from calclab.second_order.capture import Seen, known_layers, row_gradients, watched
 from calclab.second_order.chain import Chain, chain
-from calclab.second_order.gradient import accumulator
 from calclab.second_order.graph import Subject, filled, pull, subject
 from calclab.second_order.subset import choose
 from calclab.subject.network import Network
@@ -74,7 +74,7 @@ def diagonal_gauss_newton(
     layers = known_layers(about)
     closed = {f"{name}.{p}".lstrip("."): (name, p) for name, layer in layers.items() for p in ("weight", "bias")}
     others = tuple(name for name in names if name not in closed)
-    dtype = accumulator(own.inputs.device)
+    dtype = wide(own.inputs.device)
     found = {name: torch.zeros(network.shapes[name], dtype=dtype, device=own.inputs.device) for name in names}
     if layers:
         chunks = plan(graph_bytes(partial(forward, about), len(own.inputs)), len(own.inputs), rows, memory)
@@ -106,7 +106,7 @@ def by_hand(about: Subject, links: Chain, rows: int | None) -> Tensor:
             kept, y = links.forward(about, window)
             squares = links.squares(kept, outputs.root(about.network.loss, y, about.data.targets[window]).mT)
         for name, value in squares.items():
-            found[name] = found[name] + value if name in found else value.to(accumulator(value.device))
+            found[name] = found[name] + value if name in found else value.to(wide(value.device))
     return torch.cat([found[name].reshape(-1) for name in about.names])
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.core.values import wide
 from calclab.numerics.chunks import enough, graph_bytes, limits, plan
 from calclab.numerics.lanes import clock
 from calclab.second_order.graph import Subject, pull, subject
@@ -58,7 +59,7 @@ def value_and_gradient(
     own = network.data if data is None else data
     about = subject(network, own, at, choose(network, parameters))
     windows = windows_of(about, rows, memory)
-    value, gradient = total(about, windows, accumulator(own.inputs.device))
+    value, gradient = total(about, windows, wide(own.inputs.device))
     return value * about.weight, gradient * about.weight
 
 
@@ -78,11 +79,6 @@ def forward(about: Subject, window: slice) -> Tensor:
         return about.total(about.leaves(), window)
 
 
-def accumulator(device: torch.device) -> torch.dtype:
-    """The dtype in which chunks are added up: float64 where the device has it."""
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
 def gradient_cost(network: Network, *, data: Data | None = None, memory: float | None = None, rounds: int = 5) -> float:
     """Seconds (of the processor, or of the device) of one gradient of the loss over all rows, the least of several."""
     own = network.data if data is None else data
@@ -91,6 +87,6 @@ def gradient_cost(network: Network, *, data: Data | None = None, memory: float |
     times = []
     for _ in range(rounds):
         began = clock(own.inputs.device)
-        total(about, windows, accumulator(own.inputs.device))
+        total(about, windows, wide(own.inputs.device))
         times.append(clock(own.inputs.device) - began)
     return min(times)

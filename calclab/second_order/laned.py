@@ -61,16 +61,20 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.reshape(*input.shape[:-1], len(weight))
 
 
-class Apply(Function):
+class Bilinear(Function):
+    """A product of two matrices: its derivatives are made of both."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+
+class Apply(Bilinear):
     """x (N, i), W (o, i) to x Wᵀ (N, o)."""
 
     @staticmethod
     def forward(x: Tensor, W: Tensor) -> Tensor:
         return x @ W.T
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -89,16 +93,12 @@ class Apply(Function):
         return torch.bmm(x.movedim(across, 0), W.mT), 0
 
 
-class Pull(Function):
+class Pull(Bilinear):
     """g (N, o), W (o, i) to g W (N, i)."""
 
     @staticmethod
     def forward(g: Tensor, W: Tensor) -> Tensor:
         return g @ W
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -117,16 +117,12 @@ class Pull(Function):
         return torch.bmm(g.movedim(across, 0), W.movedim(over, 0)), 0
 
 
-class Outer(Function):
+class Outer(Bilinear):
     """g (N, o), x (N, i) to gᵀ x (o, i)."""
 
     @staticmethod
     def forward(g: Tensor, x: Tensor) -> Tensor:
         return g.T @ x
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:

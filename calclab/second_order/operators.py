@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from calclab.core import Data
+from calclab.core.values import wide
 from calclab.errors import UserError
 from calclab.network.model_loss import of_outputs
 from calclab.numerics.chunks import Chunks, enough, graph_bytes, limits, plan
@@ -42,7 +43,7 @@ from calclab.numerics.linear import LinearOperator
 from calclab.numerics.operators import twice
 from calclab.second_order import outputs
 from calclab.second_order.chain import Chain, chain
-from calclab.second_order.gradient import accumulator, total
+from calclab.second_order.gradient import total
 from calclab.second_order.graph import (
     Apply,
     Subject,
@@ -175,7 +176,7 @@ class Product:
         self.sizes = [shape.numel() for shape in self.shapes]
         first = about.parameters[about.names[0]]
         self.compute, self.device = first.dtype, first.device
-        self.dtype = accumulator(first.device)
+        self.dtype = wide(first.device)
         self.graphs: dict[tuple[bool, int], Apply] = {}  # by whether for many columns, and by chunk
 
     def operator(self, lanes: int) -> LinearOperator:

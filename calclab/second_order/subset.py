@@ -22,11 +22,7 @@ from torch import Tensor
 
 from calclab.errors import UserError
 from calclab.subject.network import Network
-
-
-def layer_of(parameter: str) -> str:
-    """The module that holds a parameter; one of the network itself goes by its own name."""
-    return parameter.rpartition(".")[0] or parameter
+from calclab.subject.network.layers import layer_of
 
 
 def layers(network: Network) -> dict[str, slice]:

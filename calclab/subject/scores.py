@@ -10,6 +10,7 @@ from torch import Tensor
 
 from calclab.core import Data, Rows
 from calclab.core.rows import row_wise, windows
+from calclab.core.values import wide
 
 if TYPE_CHECKING:
     from calclab.subject.network.functions import Network
@@ -54,10 +55,10 @@ def of(network: Network, θ: Tensor, data: Data) -> dict[str, Tensor]:
 
 def in_windows(network: Network, outputs: Tensor, data: Data) -> dict[str, Tensor]:
     """The same of rows that are read window by window: sums in float64, and of targets their own mean."""
-    pieces, count = windows(outputs, data.targets), len(outputs)
+    pieces, count, dtype = windows(outputs, data.targets), len(outputs), wide(outputs.device)
 
     def total(of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        return torch.stack([of(outputs[w], data.targets[w]).double() for w in pieces]).sum(0)
+        return torch.stack([of(outputs[w], data.targets[w]).to(dtype) for w in pieces]).sum(0)
 
     numbers = data.targets.is_floating_point() and data.targets.shape == outputs.shape
     loss = total(network.loss.total)
@@ -67,9 +68,9 @@ def in_windows(network: Network, outputs: Tensor, data: Data) -> dict[str, Tenso
     if data.classification:
         found["accuracy"] = total(lambda y, t: right(network, y, t).sum()) / count
     elif numbers:
-        mean = total(lambda y, t: t.double().sum(0)) / count
-        spread = total(lambda y, t: (t.double() - mean).square().sum())
-        found["r2"] = 1 - total(lambda y, t: (t - y).double().square().sum()) / spread
+        mean = total(lambda y, t: t.to(dtype).sum(0)) / count
+        spread = total(lambda y, t: (t.to(dtype) - mean).square().sum())
+        found["r2"] = 1 - total(lambda y, t: (t - y).to(dtype).square().sum()) / spread
     return found
 
 
@@ -93,7 +94,7 @@ def own_loss(network: Network, θ: Tensor, data: Data) -> Tensor:
             return network.value(parameters, data.inputs, data.targets)
         total = torch.stack(
             [
-                network.total(parameters, *few).double()
+                network.total(parameters, *few).to(wide(θ.device))
                 for w in windows(data.inputs, data.targets)
                 for few in zip(torch.split(data.inputs[w], piece), torch.split(data.targets[w], piece), strict=True)
             ]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function as Differentiable
 
+from calclab.core.values import wide
+
 Part = Callable[..., tuple[Tensor, ...]]  # a window and the arguments to the terms of that window
 
 
@@ -43,7 +45,7 @@ class Summed(Differentiable):
             terms = part(window, *args)
             if not total:
                 kinds = [term.dtype for term in terms]
-                total = [torch.zeros_like(term, dtype=wide(term)) for term in terms]
+                total = [torch.zeros_like(term, dtype=wide(term.device)) for term in terms]
             for sum_, term in zip(total, terms, strict=True):
                 sum_ += term.detach()
         return tuple(sum_.to(kind) for sum_, kind in zip(total, kinds, strict=True))
@@ -75,11 +77,6 @@ class Summed(Differentiable):
         found = [summed(part, windows, *lane) for lane in lanes]
         outputs = tuple(torch.stack(each) for each in zip(*found, strict=True))
         return outputs, (0,) * len(outputs)
-
-
-def wide(term: Tensor) -> torch.dtype:
-    """The dtype in which terms are added up: float64 where the device has it."""
-    return term.dtype if term.device.type == "mps" else torch.float64
 
 
 def pulled(part: Part, n: int) -> Part:

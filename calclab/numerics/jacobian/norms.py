@@ -24,6 +24,7 @@ from math import ceil, prod
 import torch
 from torch import Tensor, nn
 
+from calclab.core.values import wide
 from calclab.numerics.jacobian.layers import Layer, passes, scale
 from calclab.numerics.jacobian.windows import geometry
 
@@ -94,7 +95,7 @@ def largest(W: Tensor) -> float:
     """σ_1 of W (m, n), or a bound from above. Of a long matrix by the smaller of WᵀW and WWᵀ, in float64, since that
     squares the condition."""
     if min(W.shape) <= DENSE:
-        G = (W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W).double() if max(W.shape) > DENSE else None
+        G = (W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W).to(wide(W.device)) if max(W.shape) > DENSE else None
         if G is None:
             return float(torch.linalg.matrix_norm(W, 2))
         return float(torch.linalg.eigvalsh(G)[-1]) ** 0.5
@@ -108,7 +109,7 @@ def gram(W: Tensor) -> float:
 
     since ‖G‖_2 ≤ ‖G‖_F and ‖GᵀG‖_2 = ‖G‖_2²; in excess by at most (rank)^(1/2^(t+1)), which falls to 1.
     """
-    A, logarithm, power = W.double(), 0.0, 1
+    A, logarithm, power = W.to(wide(W.device)), 0.0, 1
     for _ in range(GRAMS):
         size = A.norm()
         A, logarithm = A / size, logarithm + float(size.log()) / power
@@ -151,7 +152,7 @@ def circular(layer: Layer) -> float:
     axes = len(layer.before) - 1
     sizes = [(k - 1) * d + 1 for k, d in zip(module.kernel_size, module.dilation, strict=True)]
     image = [size + k - 1 for size, k in zip(layer.before[1:], sizes, strict=True)]
-    weight = module.weight.detach().double()
+    weight = module.weight.detach().to(wide(module.weight.device))
     spread = weight.new_zeros(*weight.shape[:2], *sizes)
     spread[:, :, :: module.dilation[0], *(slice(None, None, d) for d in module.dilation[1:])] = weight
     frequencies = torch.fft.rfftn(spread, s=image, dim=tuple(range(2, 2 + axes)))

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from calclab.core.values import wide
+
 ENTRIES = 2**17  # of the basis that are taken at once: 1 MB in float64
-
-
-def wide(device: torch.device) -> torch.dtype:
-    """The widest type that the device has."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def width_of(rows: int) -> int:

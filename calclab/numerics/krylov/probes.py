@@ -33,7 +33,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from calclab.numerics.krylov.basis import wide
+from calclab.core.values import wide
 from calclab.numerics.krylov.density import Density, quadrature
 from calclab.numerics.krylov.ritz import Pairs
 from calclab.numerics.krylov.student import Mean, mean, needed, quantile

@@ -13,8 +13,8 @@ from itertools import product
 from typing import Any
 
 from calclab.subject.formula.balls import Sweep, Tape
-from calclab.subject.formula.precision import Found, arb
-from calclab.subject.formula.rules import anything, nan
+from calclab.subject.formula.precision import Found
+from calclab.subject.formula.rules import anything, arb, nan
 
 TIES = 4  # kinks at one point of which every combination is tried
 LINES = 16  # sets of coordinates with ties of their own; beyond, all ties count for all

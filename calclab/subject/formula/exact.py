@@ -22,12 +22,12 @@ from calclab.subject.formula.one_sided import one_sided
 from calclab.subject.formula.precision import (
     PRECISIONS,
     ExhaustedError,
-    arb,
     assemble,
     climb,
     limited,
     unknown,
 )
+from calclab.subject.formula.rules import arb
 from calclab.subject.formula.symbols import LONG
 from calclab.subject.formula.unroll import TooLargeError, degree, unroll
 

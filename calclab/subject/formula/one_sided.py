@@ -13,8 +13,8 @@ from torch import Tensor
 from calclab.core import Ball
 from calclab.subject.formula.balls import Tape
 from calclab.subject.formula.enclosure import entries
-from calclab.subject.formula.precision import SMALL, TINY, ExhaustedError, Found, arb, assemble, limited
-from calclab.subject.formula.rules import flint, nan
+from calclab.subject.formula.precision import SMALL, TINY, ExhaustedError, Found, assemble, limited
+from calclab.subject.formula.rules import arb, flint, nan
 
 NEAR = (200, 400, 800)  # one-sided derivatives are taken 2^-200 away, and so near to see whether they grow
 LEAST = -1080  # the exponent of what is smaller than every float: the unit of a coordinate that is 0

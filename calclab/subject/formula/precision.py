@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from calclab.core import Ball
-from calclab.subject.formula.rules import flint
+from calclab.subject.formula.rules import arb, flint
 
 PRECISIONS = (106, 212, 424, 848)  # bits
 FINEST, FEW = 2544, 16  # ... and for so few numbers these, at which 1e-300 is seen beside 1
@@ -79,10 +79,6 @@ def climb(balls: Callable[[], Ball], shape: tuple[int, ...], precisions: Sequenc
             if reached.all():
                 break
     return ball
-
-
-def arb(value: Any) -> Any:
-    return flint().arb(value)
 
 
 def unknown(shape: tuple[int, ...]) -> Ball:

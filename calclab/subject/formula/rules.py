@@ -25,7 +25,7 @@ def flint() -> Any:
     return flint
 
 
-def arb(value: Any) -> Arb:
+def arb(value: Any) -> Any:
     return flint().arb(value)
 
 

@@ -315,4 +315,5 @@ class Network:
         """The modules that do the work, in order of their first call: those that call no further ones."""
         with torch.no_grad():
             called = list(self.activations(self.data.inputs[:1]))
-        return [(name, self.modules[name]) for name in innermost(called, self.name)]
+        parts = self.modules
+        return [(name, parts[name]) for name in innermost(called, self.name)]

@@ -49,6 +49,11 @@ def innermost(called: Sequence[str], whole: str) -> list[str]:
     return [name for name in called if not any(within(other, name) for other in called)]
 
 
+def layer_of(parameter: str) -> str:
+    """The module that holds a parameter; one of the network itself goes by its own name."""
+    return parameter.rpartition(".")[0] or parameter
+
+
 def entries(name: str, shape: Size) -> list[str]:
     """Names of the entries of a tensor, row by row: b[0], b[1]; of a number, its own name."""
     if not shape:

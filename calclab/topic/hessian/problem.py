@@ -27,9 +27,9 @@ from calclab.second_order import (
 )
 from calclab.second_order.gradient import windows_of
 from calclab.second_order.graph import subject
-from calclab.second_order.subset import layer_of
 from calclab.subject.distributed import Call, ranks
 from calclab.subject.network import Network
+from calclab.subject.network.layers import layer_of
 
 DRAWN = 64  # larger matrices are not drawn
 WRITTEN = 2000  # still larger ones are not written; their eigenvalues always are

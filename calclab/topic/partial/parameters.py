@@ -11,6 +11,7 @@ from torch import Tensor
 
 from calclab.core import State
 from calclab.subject.network import Network
+from calclab.subject.network.layers import layer_of
 
 ENTRIES = 10_000  # a gradient with more entries is told by its shape and norm only
 
@@ -52,11 +53,6 @@ class Parameters:
             columns = self.network.data.features if weights and layer_of(name) == weights[0] else ()
             axes[name] = (rows, columns)
         return axes
-
-
-def layer_of(parameter: str) -> str:
-    """The layer that holds a parameter: hidden.0 of hidden.0.weight."""
-    return parameter.rpartition(".")[0] or parameter
 
 
 def as_matrix(tensor: Tensor) -> Tensor:

@@ -14,11 +14,12 @@ from calclab.core import Answer, Evidence, Function, Labels, Picture, State, Val
 from calclab.errors import UserError
 from calclab.numerics.operators import NoSecondDerivative, dense_hessian, hessian, value_and_gradient
 from calclab.subject.network import Network
+from calclab.subject.network.layers import layer_of
 from calclab.topic import words
 from calclab.topic.base import OneLook
 from calclab.topic.partial.answer import answer_of_function, answer_of_network
 from calclab.topic.partial.evidence import check_first, check_second
-from calclab.topic.partial.parameters import Parameters, as_matrix, layer_of
+from calclab.topic.partial.parameters import Parameters, as_matrix
 from calclab.topic.partial.pictures import labels, pictures
 
 MIXED = 64  # the most variables for which all mixed second partials are formed
