@@ -1,8 +1,8 @@
-"""``python -m calclab.runs``: the runs of an outputs folder, listed, filtered, and pruned.
+"""``calclab runs``, or ``python -m calclab.runs``: the runs of an outputs folder, listed, filtered, and pruned.
 
-    python -m calclab.runs [outputs] --topic descent --where 'lr>0.01' --sort loss --columns +loss,lr
-    python -m calclab.runs prune --status failed --before 2026-11-01            # says what would go
-    python -m calclab.runs prune --status failed --before 2026-11-01 --yes      # removes it
+    calclab runs [outputs] --topic descent --where 'lr>0.01' --sort loss --columns +loss,lr
+    calclab runs prune --status failed --before 2026-11-01            # says what would go
+    calclab runs prune --status failed --before 2026-11-01 --yes      # removes it
 
 Exit status: 0 done, 1 something could not be removed, 2 wrong input.
 """
@@ -30,8 +30,7 @@ LISTED = 20  # of the runs that a prune is about
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what ``argv`` (default: the process's own arguments) asks and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        gc.disable()  # nothing that is read is garbage before the end: looking for it costs a third of the time
+    gc.disable()  # nothing that is read is garbage before the end: looking for it costs a third of the time
     try:
         return prune_runs(words[1:]) if words[:1] == ["prune"] else list_runs(words)
     except UserError as mistake:
@@ -43,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def list_runs(words: Sequence[str]) -> int:
-    parser = filters("python -m calclab.runs", "List the runs of an outputs folder, the newest first.")
-    parser.epilog = "To remove runs: python -m calclab.runs prune --help"
+    parser = filters("calclab runs", "List the runs of an outputs folder, the newest first.")
+    parser.epilog = "To remove runs: calclab runs prune --help"
     parser.add_argument("--sort", default="", metavar="NAME", help="by a fact, value or knob, the smallest first")
     parser.add_argument("--reverse", action="store_true", help="the other way round")
     parser.add_argument("--limit", type=natural, metavar="N", help="only the first N")
@@ -76,7 +75,7 @@ def list_runs(words: Sequence[str]) -> int:
 
 
 def prune_runs(words: Sequence[str]) -> int:
-    parser = filters("python -m calclab.runs prune", "Remove runs. Without --yes it only says what would go.")
+    parser = filters("calclab runs prune", "Remove runs. Without --yes it only says what would go.")
     parser.add_argument("--keep-last", type=natural, metavar="N", help="keep the newest N of the runs chosen")
     parser.add_argument("--yes", action="store_true", help="remove them")
     asked = parser.parse_args(words)

@@ -1,4 +1,5 @@
-"""The command line: one run, a sweep, or one of Hydra's own services (--cfg, --info, completion).
+"""The command line: one run, a sweep, a command beside them (`commands`), or one of Hydra's own services (--cfg,
+--info).
 
 Of a run: words are read (`words`) and composed (`compose`), which makes a request (`request`) with a place (`place`).
 What is not finished there is built (`build`), computed (`compute`) and written down (`record`).
@@ -16,6 +17,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from calclab.app import commands
+from calclab.app.commands import COMMANDS
 from calclab.errors import UserError
 from calclab.text import quoted, shortened, warn
 
@@ -35,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_readable(words)
         sys.path.insert(0, current_folder())  # a user's own my.module.Net is found, also by the console script
+        if words[:1] and words[0] in COMMANDS:
+            return commands.answer(words)
+        if "--version" in words:
+            return commands.answer(["version"])
         if "-h" in words or "--help" in words:
-            from calclab.app.help import page
-
-            print(page([word for word in words if not word.startswith("-")]))
-            return 0
+            return commands.answer(["help", *(word for word in words if word not in ("-h", "--help"))])
         from calclab.app import ranks
         from calclab.app.signals import answered
 
@@ -102,16 +106,16 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
 
 
 def serve(words: Sequence[str]) -> int:
-    """Leave it to Hydra, all but the completion of studies."""
-    from calclab.app.completion import studies
-    from calclab.app.words import prepare
+    """Leave it to Hydra, all but completion."""
+    from calclab.app import completion
 
-    if offers := studies(words):
-        print("\n".join(offers))
+    if completion.asked(words):
+        print(completion.answer())
         return 0
     import hydra
 
     from calclab.app.studies import register
+    from calclab.app.words import prepare
     from calclab.schema import catalogue
 
     register()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from calclab.app import commands
 from calclab.errors import UserError
 from calclab.schema import Knob, catalogue
 
@@ -20,6 +21,14 @@ FLAGS = """\
   -c, --cfg job    print the configuration and stop
   -h, --help       this page; with topic=<name> for that topic, with a group (--help function) for all its choices
       -sc install=bash   tab completion: eval "$(calclab -sc install=bash)\""""
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the page that ``words`` ask for; of a command its own."""
+    if words[:1] and words[0] in commands.COMMANDS:
+        return commands.answer([words[0], "--help"])
+    print(page([word for word in words if not word.startswith("-")]))
+    return 0
 
 
 MANY = 40  # choices of a group up to which the front page names them all
@@ -48,6 +57,7 @@ def page(words: Sequence[str]) -> str:
     parts = [
         "calclab: a lab for the calculus under neural networks. Every number carries its evidence.",
         f"Type\n{EXAMPLES}",
+        "Commands\n" + commands.table(),
         "Topics\n" + listing("topic"),
         f"Knobs of topic={topic}: {catalogue.description('topic', topic)}\n"
         + table(catalogue.knobs("topic", topic), own),

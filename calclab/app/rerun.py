@@ -42,7 +42,7 @@ SETTING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0 when the numbers are the same, 3 when they are not, 2 for a folder that holds no run."""
-    parser = argparse.ArgumentParser(prog="python -m calclab.rerun", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="calclab rerun", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="the folder of a finished run")
     parser.add_argument("--within", type=float, default=TOLERANCE, help="largest relative difference (%(default)s)")
     options = parser.parse_args(argv)

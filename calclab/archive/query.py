@@ -169,7 +169,7 @@ def unknown(name: str, names: Iterable[str]) -> UserError:
     """What to say of a name that no run has."""
     near = difflib.get_close_matches(name, sorted(set(names)), n=4, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return UserError(f"no run has {name!r}. {hint}All names: python -m calclab.runs --names")
+    return UserError(f"no run has {name!r}. {hint}All names: calclab runs --names")
 
 
 def started(run: Run) -> datetime | None:

@@ -43,7 +43,7 @@ def load(folder: str | os.PathLike[str] = "outputs") -> pd.DataFrame | Run:
 def find(outputs: str | os.PathLike[str]) -> list[Run]:
     """The runs of outputs/<topic>/<run>/, by folder. Links are not followed; folders that are no runs are left out."""
     if not os.path.isdir(outputs):
-        raise UserError(f"there is no folder {outputs}. Say where the runs lie: python -m calclab.runs FOLDER")
+        raise UserError(f"there is no folder {outputs}. Say where the runs lie: calclab runs FOLDER")
     return sorted(scan(Path(outputs)), key=lambda run: (run.topic, run.folder.name))
 
 

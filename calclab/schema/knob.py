@@ -30,11 +30,13 @@ def knob(
     below: float | None = None,
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
     own: bool = False,
     aside: bool = False,
 ) -> Any:
     """A dataclass field with a meaning, a range, and an example to show when a value is refused.
 
+    ``names``: what a text may be, or each text in a list of them, where the knob takes other things too.
     ``own``: beside the choices the dotted path of something of the user's is taken, or a mapping with ``_target_``.
     ``aside``: what is built does not take the value; another reads it from the configuration and hands it over later.
     """
@@ -50,6 +52,7 @@ def knob(
             "below": below,
             "at_most": at_most,
             "choices": choices,
+            "names": names,
             "own": own,
             "aside": aside,
         },
@@ -69,6 +72,7 @@ class Knob:
     below: float | None = None
     at_most: float | None = None
     choices: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     own: bool = False
     aside: bool = False
 

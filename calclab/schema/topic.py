@@ -8,6 +8,12 @@ from typing import Any
 from calclab.schema.common import Seeded
 from calclab.schema.knob import Schema, knob
 
+METHODS = (
+    "gradient", "gradient_x_input", "integrated_gradients", "expected_gradients", "smoothgrad", "ablation", "occlusion",
+    "shapley", "permutation", "deeplift", "deeplift_shap", "lrp", "gradcam", "neuron_gradient", "neuron_conductance",
+    "neuron_integrated_gradients", "conductance", "layer_activation", "layer_gradient_x_activation",
+    "layer_integrated_gradients",
+)  # fmt: skip
 OPERATORS = ("hessian", "gauss_newton", "fisher", "empirical_fisher", "gradient_covariance")
 
 
@@ -136,6 +142,7 @@ class Importance(Seeded):
         "neuron_conductance, neuron_integrated_gradients; of a layer's units conductance, layer_activation, "
         "layer_gradient_x_activation, layer_integrated_gradients",
         "'[integrated_gradients,permutation]'",
+        names=METHODS,
     )
     layer: str | None = knob(
         "the layer that gradcam, the methods of a layer's units and those of one neuron look at", "hidden.0"

@@ -1,0 +1,38 @@
+"""The front door: what stands beside a run or a sweep, each a module with ``main(words) -> exit status``.
+
+A module is imported when its command is typed, so that the others cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command by its module, with its purpose in a line and the line that shows how it is typed."""
+
+    module: str
+    purpose: str
+    example: str
+
+
+COMMANDS = {
+    "runs": Command("calclab.runs", "list, filter, sort and prune what was run", "calclab runs --sort loss"),
+    "load": Command("calclab.archive.show", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
+    "rerun": Command("calclab.app.rerun", "compute a run again, and compare", "calclab rerun outputs/descent/<run>"),
+    "help": Command("calclab.app.help", "about a topic, a group, a knob, a command", "calclab help lr"),
+    "version": Command("calclab.app.version", "of calclab and what it stands on", "calclab version"),
+}
+
+
+def answer(words: Sequence[str]) -> int:
+    """Do what the command ``words[0]`` is for, with the words after it; the exit status."""
+    return import_module(COMMANDS[words[0]].module).main(words[1:])
+
+
+def table() -> str:
+    """The commands, a line each."""
+    return "\n".join(f"  {name:<9} {entry.purpose:<42} {entry.example}" for name, entry in COMMANDS.items())
