@@ -10,7 +10,8 @@ from torch import Tensor
 
 from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.library.bounds import EXACT, ITSELF, UNKNOWN, Bound
-from calclab.report.outcome import NUMBERS, lines, number, quantity, simple, worst
+from calclab.report.numbers import number
+from calclab.report.outcome import NUMBERS, lines, quantity, simple, worst
 from calclab.text import join
 
 PLACE = ("folder", "see it")  # lines of a run that has a folder

@@ -21,7 +21,7 @@ from torch import Tensor
 from calclab.errors import UserError
 from calclab.numerics.krylov import Extremes, Mean, Probes
 from calclab.numerics.linear import LinearOperator
-from calclab.report.outcome import number
+from calclab.report.numbers import number
 from calclab.topic.hessian.stages import Edges, unpacked
 from calclab.topic.hessian.stages import block as lanes_of
 

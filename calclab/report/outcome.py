@@ -1,4 +1,4 @@
-"""How a run ended: as plain data for outcome.json, in lines for a terminal, and numbers as people read them.
+"""How a run ended: as plain data for outcome.json, and in lines for a terminal.
 
 JSON knows no NaN and no infinity: they are the strings "nan", "inf" and "-inf", which `float` reads. Tensors are nested
 lists; one of more than 1,000 entries is only ``{"shape": [...]}``, since the CSV of its name holds it in full.
@@ -10,17 +10,19 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from calclab.core import Evidence, Outcome, Run, Status, Verdict
+from calclab.core import Evidence, Outcome, Picture, Run, Status, Verdict
+from calclab.report.numbers import number, seconds
 from calclab.text import command
 
 WORDS = (str, int, bool, type(None))  # what stands as it is in JSON
 HELD = 1000  # entries of a tensor, at most, in outcome.json
 KEPT = 100  # rows there of evidence that is neither certified nor consistent; verify.csv has them all
+FORMULAS = 20  # of an answer, at most, in outcome.json and in the summary
 NUMBERS, ROWS = 5, 3  # in lines for a terminal
 ENTRIES = 8  # of a vector or of one axis of a matrix, at most, in a sentence or a table
 WORST = list(Verdict)  # from best to worst
@@ -61,7 +63,23 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "error": outcome.error or None,
         "provenance": json_value(outcome.provenance),
+        "latex": [*run.latex, *(() if answer is None else answer.latex[:FORMULAS])],
+        "pictures": [picture_dict(picture) for picture in run.pictures] if run.config.get("figures") else [],
     }
+
+
+def picture_dict(picture: Picture) -> dict[str, Any]:
+    """What a picture is made of, but for the function that it may ask: what the page of a run tells of it."""
+    parts = {entry.name: getattr(picture, entry.name) for entry in dataclasses.fields(cast(Any, picture))}
+    kept = {name: plain_part(value) for name, value in parts.items() if name not in ("function", "record")}
+    return {"kind": type(picture).__name__, **kept}
+
+
+def plain_part(value: Any) -> Any:
+    """A part of a picture's definition, of tuples, words, numbers and small records of such."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return json_value(dataclasses.asdict(value))
+    return [plain_part(entry) for entry in value] if isinstance(value, tuple) else json_value(value)
 
 
 def evidence_dict(row: Evidence) -> dict[str, Any]:
@@ -156,16 +174,7 @@ def simple(text: str) -> bool:
     return len(text) <= 90
 
 
-# --- numbers: six significant digits, no more; what is not finite is said in words of its own ---
-
-
-def number(value: float, digits: int = 6) -> str:
-    """``3``, ``-33``, ``0.333333``, ``1.5e-09``, ``nan``, ``inf``."""
-    if not math.isfinite(value):
-        return str(float(value))
-    if value == round(value) and abs(value) < 1e15:
-        return str(round(value))
-    return f"{value:.{digits}g}"
+# --- numbers: a vector or matrix in a line ---
 
 
 def quantity(value: Tensor | str) -> str:
@@ -187,14 +196,6 @@ def nested(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(nested, value))}]"
     return number(value) if isinstance(value, float) else str(value)
-
-
-def seconds(value: float) -> str:
-    """A duration: ``0.31 s``, ``42.0 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if value < 60:
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def worst(rows: Sequence[Evidence]) -> Verdict | None:

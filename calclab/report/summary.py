@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from calclab.archive.folder import replace_file
 from calclab.core import Columns, Evidence, Outcome, Run, Verdict
-from calclab.report.outcome import bad, number, quantity, seconds, verdict_sentence, worst
+from calclab.report.numbers import number, seconds
+from calclab.report.outcome import FORMULAS, bad, quantity, verdict_sentence, worst
 from calclab.text import printable
 
 ROWS = 20
@@ -29,7 +30,7 @@ def markdown(run: Run, outcome: Outcome) -> str:
         parts.append(f"**{escape(outcome.answer.sentence)}**")
     if outcome.error:
         parts.append(f"**Failed:** {code(outcome.error)}")
-    shown = () if outcome.answer is None else outcome.answer.latex[:ROWS]
+    shown = () if outcome.answer is None else outcome.answer.latex[:FORMULAS]
     parts += [code(text) for text in (*formulas(run), *shown)]
     values: Mapping[str, Any] = outcome.last if outcome.answer is None else outcome.answer.values
     if values:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from calclab.core import Columns, Evidence, Outcome, Run
-from calclab.report.outcome import number
+from calclab.report.numbers import number
 
 QUIET_SECONDS = 0.3
 PERIOD = 0.2

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 import torch
 
 from calclab.archive.folder import write_record
-from calclab.core import Answer, Claim, Evidence, Outcome, Run, Status, Verdict
-from calclab.report.outcome import lines, number, outcome_dict, quantity, seconds, verdict_sentence, worst
+from calclab.core import Answer, Claim, Contours, Curves, Evidence, Guide, Outcome, Run, Status, Verdict
+from calclab.report.numbers import number, seconds
+from calclab.report.outcome import lines, outcome_dict, quantity, verdict_sentence, worst
 from calclab.report.summary import markdown
 from calclab.text import show
 
@@ -175,3 +177,20 @@ def test_the_worst_verdict_and_its_sentence() -> None:
     assert verdict_sentence([row(Verdict.CERTIFIED)] * 3) == "all 3 checks certified"
     assert verdict_sentence([row(Verdict.REFUTED)]) == "1 check: REFUTED"
     assert verdict_sentence([]) == "nothing was checked"
+
+
+def test_formulas_and_pictures_are_recorded_as_they_were_defined(tmp_path: Path) -> None:
+    theory = Guide("theory", "loss", "factor", 2.0)
+    pictures = (Curves("loss", ("loss", "best"), log="xy", guides=(theory,)), Contours("path", "x", lambda: None))  # type: ignore[arg-type]
+    run = replace(a_run(tmp_path, figures=True), pictures=pictures)
+    answer = Answer("the slope is 2", {}, ("f' = 2 x", "f'' = 2"))
+    record = json.loads(json.dumps(outcome_dict(run, an_outcome(answer=answer))))
+    assert record["latex"] == ["f = x_0^2", "f' = 2 x", "f'' = 2"]
+    curves, contours = record["pictures"]
+    guide = {"name": "theory", "of": "loss", "factor": "factor", "power": 2.0}
+    assert curves == {
+        "kind": "Curves", "name": "loss", "columns": ["loss", "best"], "against": "step", "log": "xy", "axis": "",
+        "guides": [guide],
+    }  # fmt: skip
+    assert contours == {"kind": "Contours", "name": "path", "path": "x"}
+    assert outcome_dict(replace(run, config={"figures": False}), an_outcome())["pictures"] == []
