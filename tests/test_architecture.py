@@ -43,6 +43,8 @@ FOREIGN = {  # which libraries only some packages may know
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},
     "captum": {"attribution"},
+    "jinja2": {"report"},
+    "latex2mathml": {"report"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
