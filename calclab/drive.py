@@ -2,7 +2,8 @@
 
 Values of a block stay where they were computed and are stacked and moved once. A topic is asked once a block whether
 the run should have stopped; if so inside the block, the block is run again from its first state up to that step, so
-that the state in hand is always the state after the last step logged.
+that the state in hand is always the state after the last step logged. A step past the end that leaves the state as it
+is and logs nothing ends the block by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +21,16 @@ from calclab.core import Column, Columns, Evidence, Scan, Sink, State, Status, T
 BLOCK_SECONDS = 0.25  # a block takes about this long, so that a run can be watched and stopped
 BLOCK_STEPS = 1000
 GROWTH = 64  # how much longer than the last a block may be
-Block = tuple[State, dict[int, State], Columns]  # see `block`
+
+
+class Block(NamedTuple):
+    """The state after some steps, the states at those of them to keep, the values in columns, and the step after the
+    last one."""
+
+    state: State
+    seen: dict[int, State]
+    columns: Columns
+    stop: int
 
 
 def begin(topic: Topic) -> Scan:
@@ -66,11 +76,11 @@ def drive(
 
 
 class Cut(KeyboardInterrupt):
-    """A block was interrupted in its step ``stop``: ``block`` is what the steps before have given."""
+    """A block was interrupted: ``block`` is what the steps before have given."""
 
-    def __init__(self, block: Block, stop: int) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
-        self.block, self.stop = block, stop
+        self.block = block
 
 
 def evidence_of_interrupted(topic: Topic, scan: Scan) -> list[Evidence]:
@@ -85,17 +95,17 @@ def advance(topic: Topic, scan: Scan, size: int, sinks: Sequence[Sink], agree: C
     first = scan.step + 1
     stop = min(first + size, topic.steps + 1)
     try:
-        state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
+        done = block(topic, scan.state, range(first, stop), partial(due, topic))
     except Cut as cut:
-        (state, seen, columns), stop = cut.block, cut.stop
-    end = agree(topic.stop(columns))
-    if end is None and stop > topic.steps:
+        done = cut.block
+    end = agree(topic.stop(done.columns))
+    if end is None and done.stop > topic.steps:
         end = (topic.steps, Status.COMPLETED)
     if end is not None:
-        if end[0] + 1 < stop:
-            stop = end[0] + 1
-            state, seen, columns = block(topic, scan.state, range(first, stop), partial(due, topic))
-        seen[stop - 1] = state
+        if end[0] + 1 < done.stop:
+            done = block(topic, scan.state, range(first, end[0] + 1), partial(due, topic))
+        done.seen[done.stop - 1] = done.state
+    state, seen, columns, stop = done
     evidence = [row for k, there in seen.items() for row in topic.verify(there, k)]
     for sink in sinks:
         sink.write(columns)
@@ -125,17 +135,24 @@ def never(k: int) -> bool:
 
 
 def block(scan: Steps, state: State, steps: range, keep: Callable[[int], bool] = never) -> Block:
-    """The state after ``steps``, the states at those of them to ``keep``, and the values in columns."""
+    """``steps`` from ``state`` on, as far as there is something to do; ``keep`` says which states are wanted."""
     found: dict[str, tuple[list[int], list[Tensor]]] = {}
     seen: dict[int, State] = {}
     before = state
+
+    def until(stop: int) -> Block:
+        return Block(state, seen, scan.derive(before, gather(found)), stop)
+
     for k in steps:
         try:
-            state, values = scan.step(state, k)
+            after, values = scan.step(state, k)
         except KeyboardInterrupt as signal:
             if k == steps.start:
                 raise
-            raise Cut((state, seen, scan.derive(before, gather(found))), k) from signal
+            raise Cut(until(k)) from signal
+        if after is state and not values and k > steps.start:  # past the end
+            return until(k)
+        state = after
         for name, value in values.items():
             entry = found.get(name)
             if entry is None:
@@ -144,7 +161,7 @@ def block(scan: Steps, state: State, steps: range, keep: Callable[[int], bool] =
             entry[1].append(value)
         if keep(k):
             seen[k] = state
-    return state, seen, scan.derive(before, gather(found))
+    return until(steps.stop)
 
 
 def gather(found: dict[str, tuple[list[int], list[Tensor]]]) -> Columns:

@@ -56,7 +56,9 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
         if received:
             return
         stop = min(first + size, steps + 1)
-        _, states, columns = block(iteration, state, range(first, stop), lambda k: True)  # any may be some run's last
+        _, states, columns, _ = block(
+            iteration, state, range(first, stop), lambda k: True
+        )  # any may be some run's last
         here = stops(columns, tol, (scale[0], scale[1]), settles=iteration.minibatches is None)
         columns = by_run(columns)
         wanted = [k for k in range(first, stop) if due(topics[0], k)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -92,3 +92,27 @@ def test_an_interrupt_keeps_every_step_before_it(broken: int) -> None:
     assert scan.step == broken - 1
     assert memory.columns["x"].steps == list(range(scan.step + 1))
     assert float(scan.state["x"]) == 0.5**scan.step
+
+
+@dataclass(frozen=True)
+class Resting(Halving):
+    """The same with an end of its own, past which nothing moves; ``calls`` are the steps asked for."""
+
+    calls: list[int] = field(default_factory=list)
+
+    def step(self, state: State, k: int) -> tuple[State, Values]:
+        self.calls.append(k)
+        return (state, {}) if state["x"] < self.tol else super().step(state, k)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_a_scan_that_rests_at_its_end_does_nothing_twice(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "BLOCK_STEPS", size)
+    memory, other = MemorySink(), MemorySink()
+    topic = Resting(1000, tol=0.5**20)
+    scan, same = loop.drive(topic, [memory]), loop.drive(Halving(1000, tol=0.5**20), [other])
+    assert (scan.status, scan.step, scan.state) == (same.status, same.step, same.state)
+    assert [row.step for row in scan.evidence] == [row.step for row in same.evidence]
+    assert all(torch.equal(memory.columns[name].data, other.columns[name].data) for name in other.columns)
+    assert topic.calls[:22] == list(range(22))
+    assert len(topic.calls) <= 23

@@ -33,7 +33,10 @@ class Topic(Protocol):
         ...
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
-        """The state after step k, and what is logged there; the state passed in is left as it was."""
+        """The state after step k, and what is logged there; the state passed in is left as it was.
+
+        Past the end that `stop` finds, the state itself and nothing: so nothing is done twice to find that end.
+        """
         ...
 
     def derive(self, before: State, columns: Columns) -> Columns:

@@ -366,7 +366,7 @@ def test_a_sweep_of_its_own_has_as_many_rates() -> None:
     assert topic.sweeps[1][-1] == 2
     assert len(topic.sweeps[0]) == len(topic.sweeps[1]) == 5
     assert topic.labels()["final_loss"][1] == ("0", "1", "2", "3", "4")
-    state, _, columns = block(topic, topic.init(), range(topic.budget + 1))
+    state, _, columns, _ = block(topic, topic.init(), range(topic.budget + 1))
     assert torch.equal(columns["rates"].data[-1], torch.tensor(topic.sweeps, dtype=torch.float64))
     assert topic.answer(state).values["winner"] in topic.names
 

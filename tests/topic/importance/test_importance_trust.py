@@ -84,18 +84,18 @@ def test_rows_of_its_own_that_were_held_out(walk, good) -> None:
 def test_a_run_that_goes_on_has_the_same_bits(good) -> None:
     topic = importance(good, method=["shapley", "gradient"], roar=[0.5], retrains=2)
     steps = range(topic.steps + 1)
-    state, _, whole = block(topic, begin(topic).state, steps)
+    state, _, whole, _ = block(topic, begin(topic).state, steps)
     kinds = [kind for kind, _ in topic.plan]
     for stop in (
         1,
         topic.problem.count - 3,
         *(topic.problem.count + kinds.index(kind) + 1 for kind in dict.fromkeys(kinds)),
     ):
-        half, _, first = block(topic, begin(topic).state, steps[:stop])
+        half, _, first, _ = block(topic, begin(topic).state, steps[:stop])
         file = io.BytesIO()
         torch.save(half, file)
         file.seek(0)
-        again, _, second = block(topic, torch.load(file, weights_only=True), steps[stop:])
+        again, _, second, _ = block(topic, torch.load(file, weights_only=True), steps[stop:])
         for name, column in whole.items():
             parts = [part[name].data for part in (first, second) if name in part]
             assert torch.equal(torch.cat(parts).nan_to_num(7.25), column.data.nan_to_num(7.25)), (stop, name)
@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_has_the_same_bits(good) -> None:
 
 def test_removing_what_matters_hurts_more_than_removing_anything_else(good) -> None:
     topic = importance(good, method="ablation", roar=[0.25], retrains=1)
-    state, _, columns = block(topic, topic.init(), range(topic.steps + 1))
+    state, _, columns, _ = block(topic, topic.init(), range(topic.steps + 1))
     assert float(columns["roar"].data[-1]) < float(columns["roar_random"].data[-1]) - 0.1
     assert "trained without the most important 25% of the columns" in topic.answer(state).sentence
 
@@ -184,7 +184,7 @@ def solved(data: Data) -> Network:
 
 
 def tidy(topic: Importance, folder: Path) -> dict[tuple[str, str, str], tuple[float, str]]:
-    state, _, _ = block(topic, topic.init(), range(topic.steps + 1))
+    state, _, _, _ = block(topic, topic.init(), range(topic.steps + 1))
     topic.write_artifacts(state, folder)
     with (folder / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
