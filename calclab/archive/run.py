@@ -93,6 +93,11 @@ class Run:
             if not isinstance(value, list | dict)
         }
 
+    @property
+    def objective(self) -> tuple[str, float] | None:
+        """The first number of the answer and its name: what a sweep is sorted by, and a search minimises."""
+        return first_number(part(part(self.outcome, "answer"), "values"))
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration; empty where it cannot be read."""
@@ -177,6 +182,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def first_number(values: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The first of an answer's values that is a number, finite or not, and its name."""
+    for name, value in values.items():
+        value = NONFINITE.get(value, value) if isinstance(value, str) else value
+        if isinstance(value, int | float):
+            return name, float(value)
+    return None
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

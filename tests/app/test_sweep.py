@@ -31,6 +31,25 @@ def test_a_diverging_job_is_a_result(lab, tmp_path: Path) -> None:
     assert table(tmp_path)["status"].tolist() == ["converged", "diverged"]
 
 
+def test_a_loss_that_left_the_numbers_is_no_other_number_of_the_answer(lab, tmp_path: Path) -> None:
+    """The objective is the loss, infinite as it is, and not the first number that is finite."""
+    lab("-m topic=descent function.expr=exp(x**2) function.at=[1.5] lr=0.01,10 steps=5 figures=false")
+    rows = table(tmp_path)
+    assert rows["status"].tolist() == ["completed", "nonfinite"]
+    assert rows["objective"].tolist()[1] == float("inf")
+
+
+def test_the_end_says_the_best_job_and_what_was_swept(lab) -> None:
+    result = lab("-m topic=descent function=sphere lr=0.1,0.4,3 steps=20 tol=0 figures=false")
+    lines = result.out.splitlines()
+    assert lines[0].startswith("best      lr=0.4: loss ")
+    assert lines[1].split() == ["job", "lr", "loss", "steps", "status"]
+    assert [line.split()[1] for line in lines[2:5]] == ["0.4", "0.1", "3"]
+    assert lines[4].endswith("diverged")
+    (again,) = (line for line in lines if line.startswith("again"))
+    assert again.endswith("python -m calclab topic=descent function=sphere lr=0.4 steps=20 tol=0 figures=False")
+
+
 def test_a_failing_job_is_told_and_the_others_finish(lab, tmp_path: Path) -> None:
     (tmp_path / "own_functions_here.py").write_text(
         "def good(x):\n    return (x**2).sum()\ndef bad(x):\n    raise RuntimeError('out of luck')\n"

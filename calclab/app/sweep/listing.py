@@ -1,62 +1,67 @@
-"""What a user gets of a sweep at its end: its jobs as a table. No torch here: who shares out jobs computes nothing."""
+"""What a user gets of a sweep at its end: the best job, the jobs as a table, and what became of the others. No torch
+here: who shares out jobs computes nothing.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from calclab.text import printable, say
+from calclab.app.words import FORMULA_KEYS
+from calclab.archive import ranking
+from calclab.archive.sweep import LOST, TABLE, Sweep, unquoted
+from calclab.text import command, printable, show
 
-LISTED = 50  # jobs of a sweep that are shown one by one
-SHOWN = ("job", "overrides", "status", "objective", "seconds", "folder", "error")
+WIDTH = 80  # of a table where nobody says how wide it may be
+STYLES = {"failed": "bold red", "interrupted": "yellow", "running": "cyan"} | dict.fromkeys(LOST, "yellow")
 
 
-def show_sweep(rows: Sequence[Mapping[str, Any]], count: int, place: Path) -> None:
-    """The jobs of a sweep as a table, failures last and loud; ``count`` is how many there are in all."""
-    failed = [row for row in rows if row["status"] == "failed"]
-    others = Counter(row["status"] for row in rows)
-    every, rows = rows, few(rows)
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+def show_sweep(sweep: Sweep, count: int) -> None:
+    """The result of a sweep of ``count`` jobs, of which some may not have begun."""
+    show((heading, text, "bold") for heading, text in ranking.sentences(sweep))
+    if sweep.swept and sweep.jobs:
+        print_table(ranking.table(sweep))
+    lines = [("failed" if i == 0 else "", error, "bold red") for i, error in enumerate(ranking.errors(sweep))]
+    lines.append(("jobs", ends(sweep, count), ""))
+    if sweep.best is not None and sweep.judged and len(sweep.parts) == 1:
+        lines.append(("again", command(["python", "-m", "calclab", *map(typed, sweep.best.words)]), ""))
+        lines.append(("folder", str(sweep.best.folder), ""))
+    lines.append(("table", str(sweep.folder / TABLE), ""))
+    show(lines)
 
-        names = [name for name in SHOWN if any(row.get(name) not in (None, "") for row in rows)]
-        table = Table(*names)
-        for row in [*(row for row in rows if row not in failed), *failed]:
-            table.add_row(*(Text(text(row.get(name))) for name in names), style="bold red" if row in failed else None)
-        Console().print(table)
-    else:
-        for row in rows:
-            say("  ".join(f"{name}={text(row[name])}" for name in SHOWN if row.get(name) not in (None, "")))
-    if len(rows) < len(every):
-        print(f"... and {len(every) - len(rows)} more that did not fail")
+
+def typed(word: str) -> str:
+    """An override as it can be typed: formulas need no quotes but the shell's."""
+    key, _, value = word.partition("=")
+    return f"{key}={unquoted(value)}" if key in FORMULA_KEYS else word
+
+
+def print_table(table: ranking.Table) -> None:
+    """Aligned text; on a terminal as wide as that, the words coloured by their status."""
+    if not sys.stdout.isatty():
+        sys.stdout.writelines(f"{line}\n" for line, _ in table.lines(WIDTH))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    head, *lines = table.lines(shutil.get_terminal_size((WIDTH, 24)).columns)
+    console.print(Text(head[0], "dim"), soft_wrap=True)
+    for i, (line, status) in enumerate(lines):
+        console.print(Text(line, STYLES.get(status, "bold" if i == 0 else "")), soft_wrap=True)
+
+
+def ends(sweep: Sweep, count: int) -> str:
+    """How many jobs there are of each kind."""
+    found = Counter(job.status for job in sweep.jobs)
+    away = sum(job.lost for job in sweep.jobs)
     apart = {
-        "interrupted": others["interrupted"],
-        "being computed by another process": others["running"],
-        "not begun": count - len(every),
+        "interrupted": found["interrupted"],
+        "being computed by another process": found["running"],
+        "not begun": count - len(sweep.jobs),
+        "diverged": away,
     }
-    done = len(every) - len(failed) - others["interrupted"] - others["running"]
+    done = len(sweep.jobs) - found["failed"] - found["interrupted"] - found["running"]
     more = "".join(f", {number} {what}" for what, number in apart.items() if number)
-    say(f"{done} of {count} jobs done, {len(failed)} failed{more}; table: {place / 'sweep.csv'}")
-
-
-def few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """All of a short table; of a long one the first jobs and those that failed."""
-    return rows if len(rows) <= LISTED else [*rows[:LISTED], *(r for r in rows[LISTED:] if r["status"] == "failed")]
-
-
-def show_best(search: Mapping[str, Any]) -> None:
-    """The best trial of a search: its objective, what to type for it, and its folder."""
-    best = search["best"]
-    if best is None:
-        print("no trial has come to an objective yet")
-    else:
-        say(f"best ({search['direction']}): objective={text(best['value'])}  {best['overrides']}  {best['folder']}")
-
-
-def text(value: object) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else printable(str(value))
+    return printable(f"{done} of {count} jobs done, {found['failed']} failed{more}")

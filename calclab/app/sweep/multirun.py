@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -24,16 +23,16 @@ from calclab.app.compose import lab_config
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, name, this_process
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
-from calclab.app.sweep.listing import show_best, show_sweep
+from calclab.app.sweep.listing import show_sweep
 from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, ending, failed, keep, rows
 from calclab.app.sweep.values import check_sweep
 from calclab.app.words import text
 from calclab.archive.lock import hold, lock_file
+from calclab.archive.sweep import TABLE, Sweep, searched
+from calclab.archive.sweep import job as as_job
 from calclab.errors import UserError
 from calclab.schema import catalogue
 from calclab.text import cell
-
-BEST = "optuna.json"  # in the sweep's folder, written by a search
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -72,12 +71,11 @@ def carry_out(words: Sequence[str], place: Path) -> int:
         except KeyboardInterrupt as interrupt:
             stopped = (*interrupt.args, *received, 2)[0]
     done = collect(place)
-    show_sweep(done, max(announced(place), len(done)), place)
+    result = Sweep(place, [as_job(row, place) for row in done], searched(place))
+    show_sweep(result, max(announced(place), len(done)))
     (place / COUNT).unlink(missing_ok=True)
     if anew and not stopped:
         (place / ANEW).unlink(missing_ok=True)
-    if (place / BEST).is_file():
-        show_best(json.loads((place / BEST).read_text(encoding="utf-8")))
     if stopped:
         print("interrupted: the same command goes on with what is missing")
         return 128 + stopped
@@ -120,7 +118,7 @@ def late(row: dict[str, Any]) -> dict[str, Any]:
 def collect(place: Path) -> list[dict[str, Any]]:
     """The rows of all jobs in order, written to sweep.csv."""
     found = [late(row) for row in rows(place)]
-    with (place / "sweep.csv").open("w", newline="", encoding="utf-8") as out:
+    with (place / TABLE).open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows(

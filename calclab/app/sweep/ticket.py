@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from calclab.app.place import BusyError
 from calclab.app.secrets import hidden
+from calclab.archive.run import first_number
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def ending(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def objective(record: Mapping[str, Any]) -> float | None:
     """The first number of a topic's answer: what a sweeper may minimise."""
-    values = ((record.get("answer") or {}).get("values") or {}).values()
-    return next((float(value) for value in values if isinstance(value, int | float)), None)
+    found = first_number((record.get("answer") or {}).get("values") or {})
+    return None if found is None else found[1]
 
 
 def failed(status: int, error: str) -> dict[str, Any]:
