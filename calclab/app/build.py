@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from calclab.app import ranks
+from calclab.app.about import about as about_of
 from calclab.app.blame import blame
 from calclab.app.provenance import provenance
 from calclab.app.request import LABELS, Request
@@ -84,7 +85,8 @@ def described(
     """What a sink may know of the run."""
     latex = [about.exact.latex] if isinstance(about, Function) and about.exact is not None else []
     title = f"{topic} of {about.name}"
-    return Run(topic, about.name, title, folder, method.steps, method.labels(), method.pictures(), config, latex)
+    line, labels, pictures = about_of(topic, about, config), method.labels(), method.pictures()
+    return Run(topic, about.name, title, folder, method.steps, labels, pictures, config, latex, line)
 
 
 def device(name: str, dtype: str) -> tuple[torch.device, str]:

@@ -36,10 +36,10 @@ def sinks(run: Run, announce: Callable[[Sequence[str]], None] = unlisted, *, pro
     """
     board = TensorBoardSink()
     found: list[Sink] = [CsvSink(announce)]
-    if run.config["figures"]:
+    if asked := run.config["figures"]:
         from calclab.sink.figures import FiguresSink
 
-        found.append(FiguresSink(board, announce))
+        found.append(FiguresSink(board, announce, "png" if asked is True else asked))
     found += [SummarySink(run, board), board]
     if progress and sys.stderr.isatty():
         from calclab.sink.progress import ProgressSink

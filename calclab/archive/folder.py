@@ -31,7 +31,7 @@ LIST = ".files"
 LEAVING = ".left"  # a folder in which a topic leaves files, before they are named
 ALWAYS = (LIST, RECORD, "summary.md", "scalars.csv", "verify.csv", "checkpoint.pt", "error.log")
 EVENTS = r"events\.out\.tfevents\..+\.calclab"  # of TensorBoard; a user may write others
-KINDS = r".+\.(csv|parquet|png)|events\.out\.tfevents\..+|weights\.pt"  # of a run without a list
+KINDS = r".+\.(csv|parquet|png|svg|pdf)|events\.out\.tfevents\..+|weights\.pt"  # of a run without a list
 HALF = re.compile(r"\.(?P<hidden>.+?)(\.next|\.past)?|(?P<shown>.+)\.part")  # a file while it is written
 MOVING = ".moving"  # after the name of a hidden folder whose files are on their way
 

@@ -18,6 +18,7 @@ from calclab.text import of_cell
 if TYPE_CHECKING:
     import pandas as pd
 
+PICTURES = (".png", ".svg", ".pdf")
 OWN = ("scalars", "verify")
 EXACT = (3, 1)  # the first pandas that reads floats to the last bit unasked
 TEXTS = ("feature", "method", "target")  # columns of a table that are words, even where these are digits
@@ -31,7 +32,7 @@ def names(folder: Path) -> dict[str, list[str]]:
         "trajectories": sorted(trajectories(folder)),
         "matrices": sorted(matrices(folder)),
         "tables": sorted(tables(folder)),
-        "pictures": sorted(path.stem for path in folder.glob("*.png")),
+        "pictures": sorted({path.stem for path in folder.iterdir() if path.suffix in PICTURES}),
     }
 
 

@@ -26,6 +26,7 @@ class Run:
     pictures: Sequence[Picture]
     config: Mapping[str, Any]
     latex: Sequence[str] = ()
+    about: str = ""  # the point, or network and data; the method: a line under the titles of pictures
 
 
 @dataclass(frozen=True)

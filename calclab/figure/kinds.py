@@ -23,7 +23,7 @@ from calclab.core import (
 )
 from calclab.figure import records
 from calclab.figure.draw.bars import draw_bars
-from calclab.figure.draw.canvas import png
+from calclab.figure.draw.canvas import png, vector
 from calclab.figure.draw.contours import draw_contours
 from calclab.figure.draw.curves import draw_curves
 from calclab.figure.draw.heatmap import draw_heatmap
@@ -66,12 +66,13 @@ KINDS: dict[type[Any], Kind] = {
 DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()}
 
 
-def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "") -> Panel | None:
-    """The record of ``picture``; None where nothing of it was logged."""
+def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "", about: str = "") -> Panel | None:
+    """The record of ``picture``; None where nothing of it was logged. ``about`` are lines under the title."""
     if isinstance(picture, Drawn):
         made: Panel = picture.record
         return made
     heading = f"{title}: {words(picture.name)}" if title else words(picture.name)
+    heading = f"{heading}\n{about}" if about else heading
     return KINDS[type(picture)].record(picture, columns, labels, heading)
 
 
@@ -88,3 +89,8 @@ def figure(panel: Panel) -> Any:
 def draw(panel: Panel) -> bytes:
     """A PNG of any record."""
     return png(figure(panel))
+
+
+def written(figure: Any, format: str) -> bytes:
+    """A figure as png, svg or pdf."""
+    return png(figure) if format == "png" else vector(figure, format)

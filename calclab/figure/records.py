@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 Numbers = tuple[float, ...]
 Points = tuple[tuple[float, float], ...]
+SHAPE = 0.8  # height over width of the plane of a path, a unit being as long on either axis
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,14 @@ class Figures(Mapping[str, Any]):
         """Write every picture into ``folder``, as png, svg or pdf; their paths."""
         if format not in FORMATS:
             raise UserError(f"format={format}: pictures are written as {', '.join(FORMATS)}. Type format=svg")
+        from calclab.figure.kinds import written
         from calclab.sink.csv import filename
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{filename(name)}.{format}" for name in self]
         for name, path in zip(self, paths, strict=True):
-            self[name].savefig(path, format=format)
+            path.write_bytes(written(self[name], format))
         return paths
 
     def _repr_html_(self) -> str:

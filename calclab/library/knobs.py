@@ -11,8 +11,9 @@ from typing import Any, Literal, TypedDict
 class Every(TypedDict, total=False):
     seed: int
     """Seed of every random choice: initial weights, probes, synthetic data; whole number >= 0. Default: 0"""
-    figures: bool
-    """Draw pictures; true or false. Default: true"""
+    figures: Literal[True, False, "png", "svg", "pdf"]
+    """Draw pictures: true as PNG; svg and pdf stay sharp at any size; one of true, false, png, svg, pdf. Default:
+    true"""
 
 
 class Chain(Every, total=False):

@@ -27,7 +27,11 @@ class Common(Seeded):
         200,
         at_least=0,
     )
-    figures: bool = knob("draw pictures", "false")
+    figures: Any = knob(
+        "draw pictures: true as PNG; svg and pdf stay sharp at any size",
+        "svg",
+        choices=(True, False, "png", "svg", "pdf"),
+    )
     outputs: str = knob("the folder that holds all runs", "outputs")
     rerun: bool = knob("run anew what is finished or begun", "true")
     fail_fast: bool = knob("a sweep ends at the first job that fails", "true")

@@ -29,7 +29,7 @@ def knob(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
-    choices: tuple[str, ...] = (),
+    choices: tuple[str | bool, ...] = (),
     names: tuple[str, ...] = (),
     own: bool = False,
     aside: bool = False,
@@ -71,7 +71,7 @@ class Knob:
     at_least: float | None = None
     below: float | None = None
     at_most: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | bool, ...] = ()
     names: tuple[str, ...] = ()
     own: bool = False
     aside: bool = False
@@ -92,7 +92,7 @@ class Knob:
         """The type and range in words: "number > 0", "whole number from 0 to 100", "one of gd, adam"."""
         if self.choices:
             own = ", the dotted path of your own" if self.own else ""
-            return "one of " + ", ".join(self.choices) + own + (", or null" if self.optional else "")
+            return "one of " + ", ".join(map(written, self.choices)) + own + (", or null" if self.optional else "")
         words = {float: "number", int: "whole number", bool: "true or false", str: "text", Any: "any value"}
         word = words.get(self.base) or ("list" if typing.get_origin(self.base) is list else "mapping")
         if word == "list" and (entries := typing.get_args(self.base)[0]) in words and entries is not Any:
@@ -142,7 +142,7 @@ class Knob:
             and (self.at_least is None or value >= self.at_least)
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
-            and (not self.choices or value in self.choices)
+            and (not self.choices or any(type(value) is type(one) and value == one for one in self.choices))
         )
 
 

@@ -1,4 +1,4 @@
-"""Draws the pictures a topic asks for, when the run has ended: PNG files in its folder, and images in TensorBoard.
+"""Draws the pictures a topic asks for, when the run has ended: files in its folder, and images in TensorBoard.
 
 Only what the pictures need is kept: trajectories thinned to at most 2,000 points, of many variables to 300 (the first
 and the last are always among them); of vectors and matrices for bars and heat maps the last.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,9 +32,13 @@ class FiguresSink:
     remembers = True  # is told again what was logged before a run went on
 
     def __init__(
-        self, gallery: Gallery | None = None, announce: Callable[[Sequence[str]], None] = lambda names: None
+        self,
+        gallery: Gallery | None = None,
+        announce: Callable[[Sequence[str]], None] = lambda names: None,
+        format: str = "png",
     ) -> None:
         self._announce = announce
+        self._format = format
         self._gallery = gallery
         self._run: Run | None = None
         self._tracks: dict[str, Track] = {}
@@ -62,19 +66,18 @@ class FiguresSink:
     def close(self, outcome: Outcome) -> None:
         if self._run is None:
             return
-        from calclab.figure.draw.canvas import png
         from calclab.figure.draw.formula import draw_formulas
-        from calclab.figure.kinds import draw
+        from calclab.figure.kinds import figure
 
         run = self._run
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
         if latex:
-            self._show("formula", lambda: png(draw_formulas(latex)))
+            self._show("formula", lambda: draw_formulas(latex))
         for picture in run.pictures:
 
-            def drawn(picture: Picture = picture) -> bytes | None:
+            def drawn(picture: Picture = picture) -> Any:
                 record = self.record(picture)
-                return None if record is None else draw(record)
+                return None if record is None else figure(record)
 
             self._show(picture.name, drawn)
 
@@ -85,22 +88,35 @@ class FiguresSink:
         assert self._run is not None, "open comes first"
         kept = {name: track.column() for name, track in self._tracks.items()}
         columns = {name: column for name, column in kept.items() if column is not None}
-        return panel(picture, columns, self._run.labels, self._run.title)
+        return panel(picture, columns, self._run.labels, self._run.title, about(self._run))
 
-    def _show(self, name: str, drawn: Callable[[], bytes | None]) -> None:
+    def _show(self, name: str, drawn: Callable[[], Any]) -> None:
         """A picture that cannot be drawn must not take the numbers with it: it is a warning."""
+        from calclab.figure.kinds import written
+
         assert self._run is not None, "open comes first"
+        made: dict[str, bytes] = {}
         try:
-            png = drawn()
+            figure = drawn()
+            if figure is not None:
+                for format in {self._format, *(["png"] if self._gallery is not None else [])}:
+                    made[format] = written(figure, format)
         except Exception as error:
             warnings.warn(f"the picture {name!r} could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
             return
-        if png is None:
+        if not made:
             return
-        self._announce([f"{filename(name)}.png"])
-        (self._run.folder / f"{filename(name)}.png").write_bytes(png)
+        file = f"{filename(name)}.{self._format}"
+        self._announce([file])
+        (self._run.folder / file).write_bytes(made[self._format])
         if self._gallery is not None:
-            self._gallery.image(name if "/" in name else f"figures/{name}", png)
+            self._gallery.image(name if "/" in name else f"figures/{name}", made["png"])
+
+
+def about(run: Run) -> str:
+    """What stands under the titles: the formula, and what else there is to say."""
+    formulas = [f"${text}$" for text in run.latex[:1]]
+    return "\n".join(filter(None, (*formulas, run.about)))
 
 
 class Track:

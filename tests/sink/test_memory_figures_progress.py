@@ -65,10 +65,10 @@ def test_a_track_of_one_point_keeps_the_last() -> None:
 
 class Gallery:
     def __init__(self) -> None:
-        self.tags: list[str] = []
+        self.images: dict[str, bytes] = {}
 
     def image(self, tag: str, png: bytes) -> None:
-        self.tags.append(tag)
+        self.images[tag] = png
 
 
 def test_pictures_of_what_was_logged_are_drawn_and_others_are_not(tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_pictures_of_what_was_logged_are_drawn_and_others_are_not(tmp_path: Path
     sink.write({"loss": Column([0, 1], torch.tensor([1.0, 0.5]))})
     sink.close(OUTCOME)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
-    assert gallery.tags == ["figures/curves"]
+    assert list(gallery.images) == ["figures/curves"]
 
 
 def test_a_picture_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(panel: object) -> bytes:
+    def fail(panel: object) -> object:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("calclab.figure.kinds.draw", fail)
+    monkeypatch.setattr("calclab.figure.kinds.figure", fail)
     sink = FiguresSink()
     sink.open(a_run(tmp_path, Curves("curves", ("loss",))))
     sink.write({"loss": Column([0], torch.tensor([1.0]))})
@@ -128,3 +128,14 @@ def test_the_number_beside_the_bar() -> None:
     assert current({"g": first, "loss": Column([1], torch.tensor([7.0]))}) == "loss 7"
     assert current({"x": Column([0], torch.ones(1, 2)), "g": first}) == "g 2"
     assert current({}) == ""
+
+
+@pytest.mark.parametrize("format", ["svg", "pdf"])
+def test_vector_pictures_are_written_and_shown_as_images(tmp_path: Path, format: str) -> None:
+    gallery = Gallery()
+    sink = FiguresSink(gallery, format=format)
+    sink.open(a_run(tmp_path, Curves("curves", ("loss",))))
+    sink.write({"loss": Column([0, 1], torch.tensor([1.0, 0.5]))})
+    sink.close(OUTCOME)
+    assert [path.name for path in tmp_path.iterdir()] == [f"curves.{format}"]
+    assert gallery.images["figures/curves"].startswith(b"\x89PNG")

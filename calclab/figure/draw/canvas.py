@@ -7,13 +7,18 @@ and Ito's for lines, viridis for fields, blue to red around zero for matrices.
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import textwrap
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 INK, FAINT = "#222222", "#666666"
 DPI = 120
+FORMULA = 10.5  # points: the size of a formula under a title
+LONGEST = 300  # characters of a formula's code that may fit under a title
 TICKS = 24  # names along an axis, at most
 
 
@@ -21,13 +26,83 @@ def blank(title: str, note: str, width: float = 7.0, height: float = 4.6) -> tup
     """A figure with one pair of axes, a title, and a note below it."""
     figure = sheet(width, height)
     axes = figure.add_subplot()
-    axes.set_title(plain(title), loc="left", fontsize=11, fontweight="bold", color=INK, wrap=True)
+    bare(axes)
+    entitle(figure, title, note)
+    return figure, axes
+
+
+def bare(axes: Any) -> None:
+    """Axes without the lines above and on the right."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9, colors=INK)
+
+
+def entitle(figure: Any, title: str, note: str = "") -> None:
+    """A title over the whole figure, which grows by its height, and a note below: the first line of ``title`` large,
+    the others (what it is about) small. A formula between dollars, which stands alone in its line, is typeset, and
+    left out where that cannot be done or where it is wider than the figure."""
+    width, height = figure.get_size_inches()
+    first, *others = title.split("\n")
+    fits = max(20, int(width * 10.5))
+    bold, small = {"fontsize": 11, "fontweight": "bold", "color": INK}, {"fontsize": 9, "color": FAINT}
+    lines: list[tuple[str, float, dict[str, Any]]] = [(plain(line), 0.235, bold) for line in wrap(first, fits)]
+    for line in others:
+        if line.startswith("$") and line.endswith("$") and len(line) > 2:
+            wide, high = extent(line)
+            lines += [(line, high + 0.1, {"fontsize": FORMULA, "color": INK})] if wide <= width - 0.3 else []
+        else:
+            lines += [(plain(part), 0.2, small) for part in wrap(line, int(width * 15))]
+    offsets = list(itertools.accumulate((high for _, high, _ in lines), initial=0.1))
+    top = offsets[-1]
+    figure.set_size_inches(width, height + top)
+    for offset, (line, _, look) in zip(offsets, lines, strict=False):
+        text = figure.text(0.1 / width, 1 - offset / (height + top), line, va="top", **look)
+        text.set_in_layout(False)
     if note:
-        figure.supxlabel(plain(note), fontsize=8, color=FAINT, x=0.99, ha="right")
-    return figure, axes
+        figure.text(1 - 0.1 / width, 0.06 / (height + top), plain(note), fontsize=8, color=FAINT, ha="right",
+                    va="bottom").set_in_layout(False)  # fmt: skip
+    bottom = 0.2 / (height + top) if note else 0.0
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, bottom, 1, 1 - bottom - top / (height + top)))
+        return
+    for axes in figure.axes:  # whose places are fixed
+        left, low, wide, high = axes.get_position(original=True).bounds
+        axes.set_position((left, low * height / (height + top), wide, high * height / (height + top)))
+
+
+def legend(axes: Any, handles: Sequence[Any], names: Sequence[str], fontsize: float = 9) -> Any:
+    """What is what, where it covers nothing: in a row above the axes, or beside them where there is much to say."""
+    width = axes.figure.get_size_inches()[0] * axes.get_position().width
+    row = sum(len(name) * 0.075 * fontsize / 9 + 0.55 for name in names) < width
+    place: dict[str, Any] = (
+        {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": len(names), "columnspacing": 1.2}
+        if row
+        else {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "ncols": 1 + len(names) // 25}
+    )
+    shown = axes.legend(handles, names, fontsize=fontsize, frameon=False, borderpad=0.2, handletextpad=0.5, **place)
+    for handle in shown.get_lines():
+        handle.set_markersize(min(handle.get_markersize(), 9))
+    return shown
+
+
+def wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, max_lines=2, placeholder=" …")
+
+
+def extent(formula: str) -> tuple[float, float]:
+    """Width and height in inches of a formula as it is typeset under a title; infinite where that cannot be done."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.mathtext import MathTextParser
+
+    if len(formula) > LONGEST:
+        return math.inf, math.inf
+    try:
+        parsed = MathTextParser("path").parse(formula, dpi=72, prop=FontProperties(size=FORMULA))
+    except (ValueError, RuntimeError):
+        return math.inf, math.inf
+    return parsed[0] / 72, (parsed[1] + parsed[2]) / 72
 
 
 def sheet(width: float = 6.4, height: float = 4.8, *, arranged: bool = True) -> Any:
@@ -52,6 +127,17 @@ def png(figure: Any) -> bytes:
 
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def vector(figure: Any, format: str) -> bytes:
+    """The figure as svg or pdf; the same figure has the same bytes."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    clock = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[format]
+    with rc_context({"svg.hashsalt": "calclab", "pdf.fonttype": 42}):
+        figure.savefig(buffer, format=format, metadata=clock)
     return buffer.getvalue()
 
 

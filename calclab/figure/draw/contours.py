@@ -6,19 +6,34 @@ import itertools
 import math
 from typing import Any
 
-from calclab.figure.draw.canvas import COLOURS, INK, blank, minus, plain, short
+from calclab.figure.draw.canvas import COLOURS, INK, blank, legend, minus, plain, short
 from calclab.figure.records import ContoursPanel, Field, Points
 
 STAR = "#F0E442"
+LONG = 4.0  # times as long as the other, at most, is a side of a plane with equal axes
 TANGLE = 12.0  # a path this many times longer than the window is drawn finer
 
 
 def draw_contours(panel: ContoursPanel) -> Any:
-    figure, axes = blank(panel.title, panel.note, 7.0, 5.6)
+    figure, axes = plane(panel.title, panel.note, panel.field)
     fill(figure, axes, panel.field)
     walk(axes, panel)
-    legend(axes)
+    name_points(axes)
     return figure
+
+
+def plane(title: str, note: str, field: Field) -> tuple[Any, Any]:
+    """A figure of the shape of the field, with a unit as long on either axis: what is perpendicular looks so. Where
+    one side is many times the other that is not possible, and is said."""
+    ratio = (field.y[-1] - field.y[0]) / (field.x[-1] - field.x[0])
+    equal = 1 / LONG <= ratio <= LONG
+    if not equal:
+        note = "; ".join(filter(None, ("a unit is not as long on both axes", note)))
+    wide = min(5.6, 5.2 / ratio) if equal else 5.6
+    figure, axes = blank(title, note, max(5.6, wide + 1.5), max(2.2, wide * ratio) + 0.9 if equal else 5.6)
+    if equal:
+        axes.set_aspect("equal")
+    return figure, axes
 
 
 def fill(figure: Any, axes: Any, field: Field, scale: Any = None) -> None:
@@ -34,8 +49,8 @@ def fill(figure: Any, axes: Any, field: Field, scale: Any = None) -> None:
         norm = BoundaryNorm(field.levels, colours.N)
         filled = axes.contourf(field.x, field.y, z, levels=field.levels, cmap=colours, norm=norm)
         axes.contour(field.x, field.y, z, levels=field.levels, colors="white", linewidths=0.3, alpha=0.5)
-        place = {"ax": axes, "pad": 0.02} if scale is None else {"cax": scale}
-        bar = figure.colorbar(filled, ticks=field.levels[:: max(1, len(field.levels) // 7)], **place)
+        scale = axes.inset_axes((1.02, 0, 0.035, 1)) if scale is None else scale  # as high as the axes are
+        bar = figure.colorbar(filled, ticks=field.levels[:: max(1, len(field.levels) // 7)], cax=scale)
         bar.ax.set_yticklabels(list(map(minus, levels_in_words(list(bar.get_ticks())))), fontsize=8)
         bar.outline.set_visible(False)
     elif any(math.isfinite(v) for row in field.values for v in row):
@@ -67,12 +82,10 @@ def walk(axes: Any, panel: ContoursPanel) -> None:
     axes.set_ylabel(plain(panel.axes[1]), fontsize=10)
 
 
-def legend(axes: Any) -> None:
-    if not axes.get_legend_handles_labels()[0]:
-        return
-    shown = axes.legend(fontsize=9, facecolor="#F7F7F7", framealpha=0.9, edgecolor="none")
-    for handle in shown.get_lines():
-        handle.set_markersize(min(handle.get_markersize(), 9))
+def name_points(axes: Any) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        legend(axes, handles, names)
 
 
 def length(path: list[tuple[float, float]] | Points, field: Field) -> float:

@@ -7,7 +7,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from calclab.figure.draw.canvas import COLOURS, FAINT, blank, log_ticks, longest_name, name_axis, plain, power, say
+from calclab.figure.draw.canvas import (
+    COLOURS,
+    FAINT,
+    blank,
+    legend,
+    log_ticks,
+    longest_name,
+    name_axis,
+    plain,
+    power,
+    say,
+)
 from calclab.figure.records import CurvesPanel
 
 STYLES = ("-", "--", "-.", ":")  # a second round of colours differs by its dashes
@@ -62,10 +73,8 @@ def plot(axes: Any, panel: CurvesPanel) -> None:
         say(axes, "no finite values")
     elif len(panel.lines) == 1 and not panel.guides:
         axes.set_ylabel(plain(panel.lines[0].name), fontsize=10)
-    elif len(panel.lines) <= LEGEND:
-        axes.legend(*ordered(axes, panel), fontsize=9, frameon=False)
     else:
-        axes.legend(fontsize=7, frameon=False, ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        legend(axes, *ordered(axes, panel), fontsize=9 if len(panel.lines) <= LEGEND else 7)
 
 
 def ordered(axes: Any, panel: CurvesPanel) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calclab.figure.draw.canvas import COLOURS, INK, blank, plain, power
+from calclab.figure.draw.canvas import COLOURS, INK, blank, legend, plain, power
 from calclab.figure.records import SpectrumPanel
 
 LEAST = 0.3  # of an eigenvalue: what an estimate says less of is not shown
@@ -27,7 +27,7 @@ def draw_spectrum(panel: SpectrumPanel) -> Any:
     axes.grid(True, axis="y", color="#DDDDDD", lw=0.6)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=9, frameon=False)
+        legend(axes, *axes.get_legend_handles_labels())
     return figure
 
 

@@ -12,8 +12,8 @@ from calclab.core import Columns, Contours, Function, Labels, PrincipalPlane
 from calclab.figure.record import plane
 from calclab.figure.record.curves import course, numbers
 from calclab.figure.record.field import field, saved_bytes, values
-from calclab.figure.record.window import around, beginning, known_minima, near, window
-from calclab.figure.records import ContoursPanel, Line, PlanePanel, Points
+from calclab.figure.record.window import around, beginning, known_minima, near, shaped, window
+from calclab.figure.records import SHAPE, ContoursPanel, Line, PlanePanel, Points
 
 FAR = 1e150
 COARSE, FINE, FORMULA = 7, 41, 61  # points along an axis of the grid on a plane: from, to, and those of a formula
@@ -66,7 +66,7 @@ def principal_plane(picture: PrincipalPlane, columns: Columns, labels: Labels, t
     minima = known_minima(function)
     projected, distance = found.project(minima)
     close = distance <= max(extent, ON)
-    bounds = around(inside, projected[close])
+    bounds = shaped(around(inside, projected[close]), SHAPE)
     close &= within(projected, bounds)
     on = distance <= ON * extent
     count = resolution(function)

@@ -67,3 +67,12 @@ def around(points: Tensor, minima: Tensor) -> Tensor:
     middle = (low + high) / 2
     half = torch.maximum((high - low) * 0.7, torch.full((2,), 0.35 * span, dtype=torch.float64))
     return torch.stack([middle - half, middle + half], 1)
+
+
+def shaped(bounds: Tensor, ratio: float) -> Tensor:
+    """Bounds (2, 2) that are widened along one axis, so that the second is ``ratio`` times as long as the first."""
+    wide, high = (bounds[:, 1] - bounds[:, 0]).tolist()
+    side = max(wide, high / ratio)
+    half = bounds.new_tensor([side, side * ratio]) / 2
+    middle = bounds.mean(1)
+    return torch.stack([middle - half, middle + half], 1)
