@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from calclab.app.commands import COMMANDS
 from calclab.schema import Knob, catalogue
+from calclab.schema.knob import written
 
 FLAGS = ("--multirun", "-m", "--cfg", "--help", "--version")
 PRINTED = ("job", "hydra", "all")  # what --cfg prints
@@ -93,7 +94,7 @@ def values(key: str, knobs: Mapping[str, Knob]) -> Sequence[str]:
     if knob is None:
         return ()
     if names := knob.choices or knob.names:
-        return names
+        return tuple(map(written, names))
     return ("true", "false") if knob.base is bool else (str(knob.example).strip("'"),)
 
 
