@@ -1,8 +1,8 @@
 """The place of a run: the same question finds the same folder, and one process at a time works in it.
 
-A folder is named by the readable overrides and a digest of the whole resolved configuration, with the content of every
-file that it names (a table, weights, the user's own code). Changed in any way, it is another run. No torch here: a
-finished run is shown again within the time that Hydra needs.
+A folder is named by what tells the run from others (`calclab.archive.naming`) and by a digest of the whole resolved
+configuration, with the content of every file that it names (a table, weights, the user's own code). Changed in any way,
+it is another run. No torch here: a finished run is shown again within the time that Hydra needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,11 +22,10 @@ from typing import Any
 from calclab.app.sources import UNSEEN, sources
 from calclab.archive.folder import hidden, pending, read_record, settle
 from calclab.archive.lock import claim, hold, lock_file
+from calclab.archive.naming import folder_name
 from calclab.errors import UserError
 from calclab.text import quoted
 
-LENGTH = 80  # of the readable part
-BYTES = 200  # of it, where letters are not ASCII: names of files end at 255
 DIGITS = 12  # of the digest
 PATIENCE = 0.2  # seconds to wait for a lock: a listing may have it for an instant
 WITHOUT_EFFECT = (
@@ -104,7 +102,7 @@ class Place:
                     " result.",
                     self.folder,
                 )
-            other = self.folder.parent / folder_name(mine.before().get("folder"))
+            other = self.folder.parent / plain_name(mine.before().get("folder"))
             if other.name[-DIGITS:] == self.digest and other.is_dir() and not self.folder.is_dir():
                 raise BusyError(f"{other} is this run, begun meanwhile. The same command now finds it.", other)
             mine.say({**this_process(), "folder": self.folder.name})
@@ -123,13 +121,13 @@ def holder(lock: Path) -> str:
     return f"process {who['pid']} on {who['host']}" if {"pid", "host"} <= who.keys() else "another process"
 
 
-def folder_name(name: object) -> str:
+def plain_name(name: object) -> str:
     """A name that can be a folder's in a claim; nothing where the claim is damaged."""
     return name if isinstance(name, str) and not {"/", "\0"} & set(name) else ""
 
 
 def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place:
-    """The place of a resolved configuration; ``words`` are the overrides that it came from."""
+    """The place of a resolved configuration; ``words`` are the overrides that name it."""
     files = contents(config)
     if code := set(code_paths(config)):
         files |= sources(code)
@@ -137,10 +135,15 @@ def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place
     text = json.dumps([asked, files], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     outputs = Path(config["outputs"])
-    folder = outputs / topic / f"{name(words)}-{digest}".lstrip("-")
-    if not folder.is_dir() and (other := first_named(outputs, topic, digest)):
+    return Place(outputs, topic, digest, named_place(outputs / topic, words, digest), files)
+
+
+def named_place(parent: Path, words: Sequence[str], digest: str) -> Path:
+    """The folder in ``parent`` of a digest: the one that there is, whatever it is called, else called by ``words``."""
+    folder = parent / f"{folder_name(words, WITHOUT_EFFECT) or 'defaults'}-{digest}"
+    if not folder.is_dir() and (other := first_named(parent.parent, parent.name, digest)):
         folder = folder.with_name(other)
-    return Place(outputs, topic, digest, folder, files)
+    return folder
 
 
 def first_named(outputs: Path, topic: str, digest: str) -> str | None:
@@ -186,14 +189,6 @@ def owner(path: str | os.PathLike[str]) -> str:
         return f"it is {pwd.getpwuid(os.stat(path).st_uid).pw_name}'s, and you are {pwd.getpwuid(os.geteuid()).pw_name}"
     except (ImportError, KeyError, OSError):  # not a POSIX system, or a user without a name
         return "permission denied"
-
-
-def name(words: Sequence[str]) -> str:
-    """The overrides as a folder can be called: ``lr=0.05,function=booth``."""
-    readable = ",".join(word for word in words if word.partition("=")[0] not in ("topic", *WITHOUT_EFFECT))
-    for plain, safe in (("/", "-"), ("**", "^"), ("*", "·")):
-        readable = readable.replace(plain, safe)
-    return re.sub(r"[^\w.,=+^·()\[\]-]+", "", readable)[:LENGTH].encode()[:BYTES].decode(errors="ignore").strip(".,")
 
 
 def contents(config: Mapping[str, Any]) -> dict[str, str]:

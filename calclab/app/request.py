@@ -6,7 +6,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,16 @@ class Request:
 
 
 def ask(
-    config: Mapping[str, Any], choices: Mapping[str, str | None], overrides: Sequence[str], words: Sequence[str]
+    config: Mapping[str, Any],
+    choices: Mapping[str, str | None],
+    overrides: Sequence[str],
+    words: Sequence[str],
+    swept: Collection[str] = (),
 ) -> Request:
-    """The run of a composed configuration; UserError for a knob out of its range, or for none or two subjects."""
+    """The run of a composed configuration; UserError for a knob out of its range, or for none or two subjects.
+
+    The run is called by its ``words``; in a sweep by those for a ``swept`` knob alone.
+    """
     topic = choices["topic"] or ""
     try:
         check_config(config, choices)
@@ -69,7 +76,8 @@ def ask(
             raise UserError(hidden(str(mistake), config)) from None
         raise
     config = filled(about(subject_kind(choices, overrides), config), topic)
-    return Request(config, choices, overrides, words, locate(config, topic, words))
+    naming = [word for word in words if word.lstrip("+").partition("=")[0] in swept] or words
+    return Request(config, choices, overrides, words, locate(config, topic, naming))
 
 
 def found_again(record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -20,13 +20,13 @@ from omegaconf import DictConfig
 
 from calclab.app import studies
 from calclab.app.compose import lab_config
-from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, name, this_process
+from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, named_place, this_process
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
 from calclab.app.sweep.listing import show_sweep
-from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, Ticket, announced, ending, failed, keep, rows
+from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, SWEPT, Ticket, announced, ending, failed, keep, rows
 from calclab.app.sweep.values import check_sweep
-from calclab.app.words import text
+from calclab.app.words import read, text
 from calclab.archive.lock import hold, lock_file
 from calclab.archive.sweep import TABLE, Sweep, searched
 from calclab.archive.sweep import job as as_job
@@ -56,6 +56,8 @@ def carry_out(words: Sequence[str], place: Path) -> int:
     place.mkdir(parents=True, exist_ok=True)
     for stale in (*place.glob("*.json"), *place.glob(".*.json"), place / COUNT):
         stale.unlink(missing_ok=True)
+    keys = (override.key_or_group for override in read(words, sweep=True) if override.is_sweep_override())
+    (place / SWEPT).write_text("\n".join(keys), encoding="utf-8")
     anew = "rerun=true" in map(str.lower, words)
     if anew and not (place / ANEW).exists():
         (place / ANEW).touch()
@@ -86,7 +88,7 @@ def folder(words: Sequence[str], outputs: str) -> Path:
     """The sweep's folder, named by what was asked: outputs/sweeps/<overrides>-<digest>."""
     asked = [word for word in words if not word.startswith(("outputs=", "rerun=", "fail_fast=", "hydra/", "hydra."))]
     digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12]
-    return Path(outputs) / "sweeps" / f"{name(asked)}-{digest}".lstrip("-")
+    return named_place(Path(outputs) / "sweeps", asked, digest)
 
 
 def severity(status: int) -> int:

@@ -17,14 +17,14 @@ hydras_own = overrides_parser.create_functions
 
 def linspace(start: int | float, stop: int | float, count: int) -> ChoiceSweep:
     """``count`` numbers, evenly spaced from ``start`` to ``stop``, both among them."""
-    return ChoiceSweep(list=list[Any](spaced(start, stop, count)))
+    return ChoiceSweep(list=list[Any](map(clean, spaced(start, stop, count))))
 
 
 def logspace(start: int | float, stop: int | float, count: int) -> ChoiceSweep:
     """``count`` numbers from ``start`` to ``stop`` (not their exponents), each the same multiple of the one before."""
     if start <= 0 or stop <= 0:
         raise ValueError(f"logspace({start}, {stop}, {count}) needs numbers above 0")
-    powers = [math.exp(power) for power in spaced(math.log(start), math.log(stop), count)]
+    powers = [clean(math.exp(power)) for power in spaced(math.log(start), math.log(stop), count)]
     return ChoiceSweep(list=list[Any]([start, *powers[1:-1], stop][:count]))
 
 
@@ -32,6 +32,11 @@ def spaced(start: float, stop: float, count: int) -> list[float]:
     if not 1 <= count <= MOST:
         raise ValueError(f"{count} numbers: from 1 to {MOST} may be asked for")
     return [start + (stop - start) * i / max(count - 1, 1) for i in range(count)]
+
+
+def clean(number: float) -> float:
+    """The number to twelve digits: 0.3, where the arithmetic comes to 0.30000000000000004."""
+    return float(f"{number:.12g}")
 
 
 def functions() -> Functions:

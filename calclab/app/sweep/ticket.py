@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("job", "overrides", "status", "objective", "steps", "seconds", "exit", "folder", "error")
 BUSY = "running"  # the status of a job that another process computes
 COUNT = ".jobs"  # in the sweep's folder: how many jobs there are in all
+SWEPT = ".swept"  # there too: the knobs that have several values, one a line
 ANEW = ".anew"  # there too, as old as a sweep with rerun=true that has not come to its end
 
 
@@ -61,10 +63,19 @@ def requested(ticket: Ticket) -> Request:
     """The run that a ticket asks for. A sweep with rerun=true that goes on has done some of its jobs anew before."""
     from calclab.app.request import ask
 
-    request = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked)
+    request = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked, swept(ticket.sweep))
     if request.config["rerun"] and written(request.place.folder / "outcome.json") > written(ticket.sweep / ANEW) > 0:
         return replace(request, config={**request.config, "rerun": False})
     return request
+
+
+@functools.lru_cache(maxsize=8)
+def swept(sweep: Path) -> tuple[str, ...]:
+    """The knobs of a sweep that have several values, as it says itself; none where it does not."""
+    try:
+        return tuple((sweep / SWEPT).read_text(encoding="utf-8").split())
+    except OSError:
+        return ()
 
 
 def written(path: Path) -> int:
