@@ -187,6 +187,25 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class Graph:
+    """The graph of a computation: ``joints`` are its nodes, (name, what they do), each after those that it uses,
+    ``links`` its edges, (from, to) by number. The rows of the matrix ``nodes`` are (value, its bound, adjoint, its
+    bound), those of ``edges`` (local derivative, its bound, what flows back, its bound): of the last step at which they
+    were logged. ``norms``: the numbers are norms of tensors, and an edge has the factor between two."""
+
+    name: str
+    nodes: str
+    edges: str
+    joints: tuple[tuple[str, str], ...]
+    links: tuple[tuple[int, int], ...]
+    norms: bool = False
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.nodes, self.edges)
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A picture whose record (``figure.records``) is there: what that was made of need not be at hand any more."""
 

@@ -11,6 +11,7 @@ from calclab.core import (
     Contours,
     Curves,
     Drawn,
+    Graph,
     Heatmap,
     Labels,
     Multiples,
@@ -26,11 +27,13 @@ from calclab.figure.draw.bars import draw_bars
 from calclab.figure.draw.canvas import png, vector
 from calclab.figure.draw.contours import draw_contours
 from calclab.figure.draw.curves import draw_curves
+from calclab.figure.draw.graph import draw_graph
 from calclab.figure.draw.heatmap import draw_heatmap
 from calclab.figure.draw.principal import draw_plane
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
 from calclab.figure.record.curves import curves, tracks, words
+from calclab.figure.record.graph import graph
 from calclab.figure.record.matrices import bars, heatmap
 from calclab.figure.record.paths import contours, principal_plane
 from calclab.figure.record.slices import multiples, surface
@@ -61,6 +64,7 @@ KINDS: dict[type[Any], Kind] = {
     Spread: Kind(spread, records.CurvesPanel, draw_curves),
     Multiples: Kind(multiples, records.MultiplesPanel, draw_multiples),
     Surface: Kind(surface, records.SurfacePanel, draw_surface),
+    Graph: Kind(graph, records.GraphPanel, draw_graph),
     Spectrum: Kind(spectrum, records.SpectrumPanel, draw_spectrum),
 }
 DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()}

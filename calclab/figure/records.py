@@ -135,6 +135,52 @@ class SpectrumPanel:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Joint:
+    """A node of a graph: ``value`` and ``adjoint`` are NaN where there is none; ``place`` is its middle, in inches."""
+
+    name: str
+    text: str
+    value: float
+    adjoint: float
+    place: tuple[float, float]
+    size: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """From node ``tail`` to node ``head``, by the points ``bends``."""
+
+    tail: int
+    head: int
+    bends: Points
+    local: float
+    flow: float
+
+
+@dataclass(frozen=True)
+class GraphPanel:
+    """Layers ``across`` the picture or down it. ``norms``: the numbers are norms of tensors. ``written``: there is room
+    for names on the edges."""
+
+    title: str
+    joints: tuple[Joint, ...]
+    edges: tuple[Edge, ...]
+    size: tuple[float, float]
+    across: bool
+    norms: bool
+    written: bool
+    note: str = ""
+
+
 Panel = (
-    CurvesPanel | ContoursPanel | PlanePanel | HeatmapPanel | BarsPanel | MultiplesPanel | SurfacePanel | SpectrumPanel
+    CurvesPanel
+    | ContoursPanel
+    | PlanePanel
+    | HeatmapPanel
+    | BarsPanel
+    | MultiplesPanel
+    | SurfacePanel
+    | SpectrumPanel
+    | GraphPanel
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,9 @@ from calclab.core import Evidence, Verdict
 from calclab.subject.formula import formula
 from calclab.subject.links import links
 from calclab.topic.chain import chain
+from calclab.topic.chain.accumulation import accumulated, structure
 from calclab.topic.chain.links import of_product
+from calclab.topic.chain.tree import tree
 
 GOOD = {Verdict.CERTIFIED, Verdict.CONSISTENT}
 
@@ -46,14 +49,77 @@ def test_vector_links_multiply_as_matrices(walk):
     assert found.verdicts <= GOOD
 
 
-def test_a_function_without_links_is_one_link(walk):
-    f = formula(name="f", expr="sin(x)*x", at=[1.1], dtype=torch.float64, device="cpu")
-    topic = chain(subject=f)
+def test_a_formula_finds_its_links_by_itself(walk):
+    """(x² + 1)³ is the notebook's composition."""
+    f = formula(expr="(x**2 + 1)**3", at=[2.0])
+    alone, given = walk(chain(f)), walk(chain(linked("h = x**2", "g = h + 1", "f = g**3", at=[2.0])))
+    for name in ("values", "locals", "products", "derivative"):
+        assert torch.equal(alone.answer.values[name], given.answer.values[name])
+    assert alone.verdicts <= GOOD
+    for name in ("nodes", "edges"):
+        torch.testing.assert_close(alone.values[-1][name], given.values[-1][name], rtol=0, atol=0)
+
+
+def test_a_formula_whose_operations_branch_is_a_graph_with_every_number_proven(walk):
+    x, y = 1.1, -0.4
+    found = walk(chain(formula(expr="x*y + sin(x)", at=[x, y])))
+    values = [float(row["value"]) for row in found.values]
+    assert values == pytest.approx([x * y, math.sin(x), x * y + math.sin(x)], rel=1e-14)
+    assert [float(row["adjoint"]) for row in found.values] == [1.0, 1.0, 1.0]
+    nodes, edges = found.values[-1]["nodes"], found.values[-1]["edges"]
+    assert edges[:, 0].tolist() == pytest.approx([y, x, math.cos(x), 1, 1], rel=1e-14)
+    assert found.answer.values["derivative"].tolist() == pytest.approx([y + math.cos(x), x], rel=1e-14)
+    assert torch.equal(nodes[:2, 2], found.answer.values["derivative"])
+    for table in (nodes, edges):
+        assert bool((table[:, 1::2] <= 1e-14 * table[:, 0::2].abs()).all())
+    assert found.verdicts <= GOOD
+    assert Verdict.CERTIFIED in found.verdicts
+
+
+def test_a_number_that_is_lost_on_the_way_is_not_called_proven(walk):
+    """cos(1e-9) - 1 has no digit left in float64."""
+    found = walk(chain(formula(expr="(cos(x*y) - 1)*(2 - x)", at=[1e-9, 1.0])))
+    nodes = found.values[-1]["nodes"]
+    lost = nodes[:, 1] > 1e-10 * nodes[:, 0].abs()
+    assert bool(lost.any())
+    assert Verdict.SUSPECT in found.verdicts
+
+
+def test_at_a_kink_the_local_derivative_is_undefined(walk):
+    found = walk(chain(formula(expr="abs(x)*y", at=[0.0, 2.0])))
+    assert Verdict.UNDEFINED in found.verdicts
+    assert found.verdicts <= {*GOOD, Verdict.UNDEFINED}
+
+
+@pytest.mark.parametrize("expr", ["x", "3", "sum(i, 0, 60, sin(i*x))"])
+def test_what_has_no_operations_or_too_many_is_one_link(walk, expr):
+    topic = chain(formula(expr=expr, at=[0.3]))
     assert topic.steps == 0
-    found = walk(topic)
-    assert float(found.answer.values["derivative"]) == pytest.approx(
-        float(torch.tensor(1.1).sin() + 1.1 * torch.tensor(1.1).cos())
-    )
+    assert walk(topic).verdicts <= GOOD
+
+
+def test_the_tree_of_a_formula():
+    found = chain(formula(expr="x*y + sin(x)", at=[1.0, 2.0]))
+    nodes, edges = accumulated(found.graph)
+    lines = tree(structure(found.graph), nodes, edges)
+    assert [line.split("   ")[0].strip() if line[0] == "f" else line[:20].rstrip() for line in lines] == [
+        "f = v1 + v2 = 2.84147", "├─ v1 = x*y = 2", "│  ├─ x = 1", "│  └─ y = 2", "└─ v2 = sin(x) = 0.8", "   └─ x = 1",
+    ]  # fmt: skip
+    assert lines[1].endswith("1 · 1 = 1")
+    assert lines[2].endswith("1 · 2 = 2")
+
+
+def test_the_graph_of_a_network_knows_its_branches(walk, make_data, make_network):
+    found = chain(subject=make_network(Residual, make_data(5, (3,), 2)))
+    names = [name for name, _ in found.pictures()[0].joints]
+    edges = {(names[a], names[b]) for a, b in found.links}
+    assert edges == {
+        ("inputs", "stem"), ("stem", "act"), ("act", "inner"), ("inner", "act#2"), ("act", "head"), ("act#2", "head"),
+        ("head", "loss"),
+    }  # fmt: skip
+    nodes = walk(found).values[-1]["nodes"]
+    torch.testing.assert_close(nodes[1:-1, 0], found.init()["forward"].double())
+    assert float(nodes[-1, 2]) == 1.0
 
 
 def test_hand_made_chain_rule_of_the_notebooks_network_is_autodiff(walk, make_data, make_network):

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from calclab.core import Answer, Bars, Curves, Evidence, Labels, Picture, State, Values
+from calclab.core import Answer, Bars, Curves, Evidence, Graph, Labels, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics.agreement import identity
 from calclab.numerics.verify import check_gradient
 from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
+from calclab.topic.chain.dataflow import flows
 from calclab.topic.tape import Tape, record, trend
 
 SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
+FOLLOWED = 40  # layers, at most, of which a graph can be read
+NODES = ("norm of the output", "bound", "norm of the signal", "gap to the one by hand")
+EDGES = ("factor", "factor bound", "factor back", "factor back bound")
 ENTRIES = 10_000  # a gradient with more entries is told by its norm only
 
 
@@ -48,6 +52,15 @@ class Layers(Method):
             )
         if not self.tape.names:
             raise UserError(f"{self.subject.name} has no layers that can be followed. Ask for topic=partial instead")
+
+    @cached_property
+    def links(self) -> tuple[tuple[int, int], ...]:
+        """Which layer takes what which other gave, by number: 0 are the inputs, then the layers, then the loss."""
+        if len(self.tape.names) > FOLLOWED:
+            return ()
+        parameters = {name: p.detach().requires_grad_() for name, p in self.subject.parameters().items()}
+        x = differentiable(self.subject.data.inputs[:2])
+        return flows(*record(self.subject, parameters, x), x)
 
     @cached_property
     def own(self) -> list[list[str]]:
@@ -89,6 +102,7 @@ class Layers(Method):
             "loss": loss.detach(),
             "forward": torch.stack([a.detach().norm() for a in tape.outputs]),
             "backward": torch.stack([δ.norm() for δ in signals[1:]]),
+            "inputs": torch.stack([x.detach().double().norm(), signals[0].double().norm()]),
             **{f"gradient.{name}": g for name, g in gradients.items()},
         }
         for k, (a, δ) in enumerate(zip(tape.outputs, signals[1:], strict=True)):
@@ -127,7 +141,24 @@ class Layers(Method):
             values[f"backward.{self.tape.names[k]}"] = state[f"δ.{k}"].flatten(1)
         if k == self.steps:
             values |= {"forward_norms": state["forward"], "backward_norms": state["backward"]}
+            values |= self.tables(state) if self.links else {}
         return dict(state), values
+
+    def tables(self, state: State) -> Values:
+        """What stands in the graph: norms of outputs and of signals, and by which factor a signal changes on its way
+        back through a layer, where it has no other way."""
+        forward = torch.stack([state["inputs"][0], *state["forward"].double(), state["loss"].double()])
+        backward = torch.stack([state["inputs"][1], *state["backward"].double(), torch.ones_like(state["inputs"][0])])
+        gaps = torch.full_like(forward, torch.nan)
+        for k in range(len(self.tape.names)):
+            if f"hand.{k}" in state and state[f"auto.{k}"].is_floating_point():
+                gaps[k] = (state[f"hand.{k}"] - state[f"auto.{k}"]).norm()
+        unknown = torch.full_like(forward, torch.nan)
+        tails = [tail for tail, _ in self.links]
+        factor = [backward[a] / backward[b] if tails.count(a) == 1 and b < len(forward) - 1 else unknown[0]
+                  for a, b in self.links]  # fmt: skip
+        edges = torch.stack([torch.stack([part, unknown[0], part, unknown[0]]) for part in factor])
+        return {"nodes": torch.stack([forward, unknown, backward, gaps], 1), "edges": edges}
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         evidence, name = [], self.tape.names[k]
@@ -183,13 +214,27 @@ class Layers(Method):
             width = a[0].numel()
             if len(rows) * width <= SMALL:
                 labels |= {f"{way}.{name}": (rows, words.count(width)) for way in ("forward", "backward")}
-        return labels
+        every = ("inputs", *names, "loss")
+        along = tuple(f"{every[a]} to {every[b]}" for a, b in self.links)
+        return labels | {"step": (names,), "nodes": (every, NODES), "edges": (along, EDGES)}
+
+    def graph(self) -> Graph:
+        layers = zip(self.tape.names, self.tape.modules, self.tape.outputs, strict=True)
+        x = self.subject.data.inputs
+        joints = (("inputs", size(x)), *((name, f"{type(leaf).__name__} → {size(a)}") for name, leaf, a in layers))
+        return Graph("graph", "nodes", "edges", (*joints, ("loss", "")), self.links, norms=True)
 
     def pictures(self) -> Sequence[Picture]:
         return [
+            *([self.graph()] if self.links else []),
             Curves("signals", ("forward_norm", "backward_norm", "gradient_norm"), axis="layer"),
             Bars("backward_norms", "backward_norms"),
         ]
+
+
+def size(a: Tensor) -> str:
+    """The shape of one row of an output: 32, 8 × 4 × 4."""
+    return " × ".join(map(str, a.shape[1:])) or "1"
 
 
 def differentiable(x: Tensor) -> Tensor:

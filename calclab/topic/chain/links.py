@@ -13,8 +13,10 @@ from calclab.core import Answer, Curves, Evidence, Function, Heatmap, Labels, Pi
 from calclab.numerics.agreement import beside, identity
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value
+from calclab.subject.formula.graph import Graph
 from calclab.topic import words
 from calclab.topic.base import Method
+from calclab.topic.chain.accumulation import accumulated, structure, table_labels
 from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
@@ -31,6 +33,7 @@ class Links(Method):
     """
 
     subject: Function
+    graph: Graph | None = None  # its operations, where it is a formula of a few
 
     @cached_property
     def links(self) -> tuple[Function, ...]:
@@ -64,9 +67,12 @@ class Links(Method):
         local = dense_jacobian(link.call, z).reshape(len(value), len(z))
         now = {"value": value, "local": local, "product": local @ state["product"]}
         new = {**state, "input": z, **now, **{f"{key}.{name}": tensor for key, tensor in now.items()}}
+        tables: dict[str, Tensor] = {}
+        if self.graph is not None and k == self.steps:
+            tables["nodes"], tables["edges"] = accumulated(self.graph)
         if self.scalar:
-            return new, {key: tensor.reshape(()) for key, tensor in now.items()}
-        return new, {f"{key}.{name}": tensor for key, tensor in now.items() if tensor.numel() <= ENTRIES}
+            return new, {key: tensor.reshape(()) for key, tensor in now.items()} | tables
+        return new, {f"{key}.{name}": tensor for key, tensor in now.items() if tensor.numel() <= ENTRIES} | tables
 
     def verify(self, state: State, k: int) -> list[Evidence]:
         link, z = self.links[k], state["input"]
@@ -141,18 +147,24 @@ class Links(Method):
         return proven(f, x, value, 0), proven(f, x, J[0] if f.scalar else J, 1)
 
     def labels(self) -> Labels:
-        labels: dict[str, tuple[Sequence[str], ...]] = {}
+        labels: dict[str, tuple[Sequence[str], ...]] = {"step": (self.names,)}
+        if self.graph is not None:
+            labels |= table_labels(structure(self.graph))
+        if self.scalar:
+            return labels
         for name, link in zip(self.names, self.links, strict=True):
             outputs = link.outputs or (link.name,)
             labels[f"value.{name}"] = (outputs,)
             labels[f"local.{name}"] = (outputs, link.variables)
             labels[f"product.{name}"] = (outputs, self.subject.variables)
-        return {} if self.scalar else labels
+        return labels
 
     def pictures(self) -> Sequence[Picture]:
+        graph = [] if self.graph is None else [structure(self.graph)]
         if self.scalar:
-            return [Curves("chain", ("value", "local", "product"), log="", axis="link")]
-        return [Heatmap(f"{key}.{name}", f"{key}.{name}") for name in self.names for key in ("local", "product")]
+            return [*graph, Curves("chain", ("value", "local", "product"), log="", axis="link")]
+        matrices = (f"{key}.{name}" for name in self.names for key in ("local", "product"))
+        return [*graph, *(Heatmap(name, name) for name in matrices)]
 
 
 def of_product(row: Evidence) -> Evidence:
