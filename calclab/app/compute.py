@@ -24,8 +24,6 @@ from calclab.core import Run, Scan, Sink, Status
 from calclab.drive import drive, evidence_of_interrupted
 from calclab.errors import UserError, origin
 from calclab.sink.memory import MemorySink
-from calclab.subject import distributed
-from calclab.subject.distributed import alone
 from calclab.text import warn
 
 AGAIN = ": the run is begun anew"
@@ -101,7 +99,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
         refused = scan is None and isinstance(crash, Exception) and not origin(crash)  # by torch or the lab
         scan, outcome = None, record.failed(job, record.crash_line(mistake or crash), pause.seconds)
         record.write_log(folder, job.request.hidden(traceback.format_exc()))
-    with alone():  # other ranks take no part in this
+    with ranks.by_itself():
         state = scan.state if scan is not None else {}
         status = 2 if mistake else record.exit_status(outcome)
         made = record.write(
@@ -121,7 +119,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
 def with_evidence(job: Job, scan: Scan, sinks: Sequence[Sink]) -> Scan:
     """An interrupted scan with evidence for where it stands, which a run that goes on from its checkpoint forgets. Of
     several ranks the others are gone by then."""
-    rows = evidence_of_interrupted(job.topic, scan) if distributed.ranks() == 1 else []
+    rows = evidence_of_interrupted(job.topic, scan) if not ranks.several() else []
     for sink in sinks:
         sink.evidence(rows)
         sink.flush()

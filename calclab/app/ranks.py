@@ -13,6 +13,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +39,15 @@ def several() -> bool:
 def first() -> bool:
     """Is this the process that writes and speaks?"""
     return not several() or os.environ["RANK"] == "0"
+
+
+def by_itself() -> AbstractContextManager[None]:
+    """Within the block this rank computes every objective whole: for what it does without the others."""
+    if not several():
+        return contextlib.nullcontext()
+    from calclab.subject.distributed import alone
+
+    return alone()
 
 
 def as_rank(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from calclab.core import Data
 from calclab.errors import UserError
-from calclab.network.state import kept
+from calclab.network.stateless import kept
 
 STEP = 3.0  # another code, however it is rounded
 ROUNDINGS = 16  # units in the last place that scaling forth and back may cost

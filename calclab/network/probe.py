@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from calclab.core import Data
 from calclab.errors import UserError, error_line
-from calclab.network.attention import Watch, inside, plain
 from calclab.network.call import Which, chosen, gives, loss_in
 from calclab.network.functional import Functional, RowLosses
-from calclab.network.recompute import Whole, compiles, eager
-from calclab.network.state import State, kept, kept_alone
+from calclab.network.plain import Watch, Whole, compiles, eager, inside, plain
+from calclab.network.stateless import State, kept, kept_alone
 from calclab.network.weights import listed
 
 SEVERAL = 4  # rows that are looked at one by one and together

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from calclab.core import Function
 from calclab.errors import UserError, error_line
-from calclab.network.own import own_copy, unwrapped
+from calclab.network.build import own_copy, unwrapped
 from calclab.subject.formula.build import names_of, numbers, pairs, repeat
 from calclab.subject.formula.text import nearest
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from calclab.core import Data
 from calclab.errors import UserError
-from calclab.network.build import seeded
-from calclab.network.own import own_copy
+from calclab.network.build import own_copy, seeded
 from calclab.subject.network import Network, trained
 from calclab.subject.scores import predictions, right
 

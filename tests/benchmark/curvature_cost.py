@@ -38,7 +38,7 @@ from curvature_peers import PEERS, Count, Peer, quiet
 from curvature_problems import Problem, problem, truth, walk
 from torch import Tensor, nn
 
-from calclab.network.attention import plain
+from calclab.network.plain import plain
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.lanes import measure_lanes
 from calclab.numerics.linear import LinearOperator

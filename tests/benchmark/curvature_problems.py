@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calclab.core import Data
-from calclab.network.attention import plain
+from calclab.network.plain import plain
 from calclab.subject.network import Network, network
 
 KEPT = Path(tempfile.gettempdir()) / "calclab-curvature"

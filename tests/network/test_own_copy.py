@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from calclab.errors import UserError
-from calclab.network.own import own_copy, unwrapped
-from calclab.network.recompute import Whole, compiles
-from calclab.network.state import State, kept
+from calclab.network.build import own_copy, unwrapped
+from calclab.network.plain import Whole, compiles
+from calclab.network.stateless import State, kept
 
 
 class Remembers(nn.Module):
