@@ -9,11 +9,7 @@ import re
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from collections.abc import Iterable
 
 OBEYED = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters that a terminal obeys, or cannot show
 REORDERS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
@@ -39,33 +35,6 @@ def say(text: str) -> None:
 def warn(text: str, program: str = "calclab") -> None:
     """A line beside the answer: a mistake, a warning, what goes on."""
     print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def show(lines: Iterable[Sequence[str]], stream: TextIO | None = None) -> None:
-    """Print lines (heading, text, style) to ``stream`` (stdout): in colour on a terminal, as plain text elsewhere; the
-    words alone carry the meaning."""
-    stream = sys.stdout if stream is None else stream
-    lines = [(printable(heading), printable(text), style) for heading, text, style in lines]
-    if not stream.isatty():
-        stream.writelines(f"{join(heading, text)}\n" for heading, text, _ in lines)
-        return
-    from rich.console import Console
-
-    console = Console(file=stream, highlight=False)
-    for heading, text, style in lines:
-        console.print(styled(heading, text, style), soft_wrap=True)
-
-
-def join(heading: str, text: str) -> str:
-    return f"{heading:<9} {text}" if text else heading
-
-
-def styled(heading: str, text: str, style: str) -> Text:
-    from rich.text import Text
-
-    if not text:
-        return Text(heading, style=style)
-    return Text.assemble((f"{heading:<9} ", "dim"), (text, style))
 
 
 def shortened(text: str, most: int = SHORT) -> str:

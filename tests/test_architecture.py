@@ -13,8 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "calclab"
 ALLOWED = {
     "errors": set(),
     "text": set(),
+    "lines": set(),
+    "terminal": {"lines", "text"},
     "schema": {"errors", "text"},
-    "core": {"errors"},
+    "core": {"errors", "lines"},
     "numerics": {"core", "errors"},
     "data": {"core", "errors", "schema", "text"},
     "network": {"errors", "schema", "core"},
@@ -30,7 +32,7 @@ ALLOWED = {
     "runs": {"errors", "archive", "text"},
     "sink": {"core", "errors", "figure", "report", "text"},
     "figure": {"core"},
-    "report": {"archive", "core", "text"},
+    "report": {"archive", "core", "lines", "text"},
     "study": {"core", "errors", "subject", "text"},
 }
 FOREIGN = {  # which libraries only some packages may know

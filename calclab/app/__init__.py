@@ -90,7 +90,8 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     from calclab.app.compose import compose, lab_config
     from calclab.app.request import ask
     from calclab.app.words import prepare
-    from calclab.text import show
+    from calclab.report.page import page
+    from calclab.terminal import show
 
     overrides = prepare(asked)
     config = compose(overrides)
@@ -101,7 +102,7 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
 
         record = compute(request, progress=True)
     if ranks.first():
-        show(record["lines"])
+        show(page(record, str(request.place.folder)))
     return record["exit"]
 
 

@@ -21,7 +21,7 @@ class Command:
 
 COMMANDS = {
     "runs": Command("calclab.runs", "list, filter, sort and prune what was run", "calclab runs --sort loss"),
-    "load": Command("calclab.archive.show", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
+    "load": Command("calclab.app.load", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
     "rerun": Command("calclab.app.rerun", "compute a run again, and compare", "calclab rerun outputs/descent/<run>"),
     "help": Command("calclab.app.help", "about a topic, a group, a knob, a command", "calclab help lr"),
     "version": Command("calclab.app.version", "of calclab and what it stands on", "calclab version"),

@@ -113,7 +113,7 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
     if made["status"] in FINISHED:
         show(folder, job.run.folder)
         return made
-    return made | {"lines": [*made["lines"], ["note", KEPT, "yellow"]]}
+    return made | {"notes": [KEPT, *made["notes"]]}
 
 
 def with_evidence(job: Job, scan: Scan, sinks: Sequence[Sink]) -> Scan:

@@ -18,7 +18,7 @@ from calclab.app.place import FINISHED, this_process
 from calclab.app.ranks import describe
 from calclab.archive.folder import write_record
 from calclab.core import Columns, Evidence, Outcome, Run, Scan, Sink, Status, Verdict
-from calclab.report.outcome import json_value, lines, outcome_dict
+from calclab.report.outcome import json_value, outcome_dict
 from calclab.report.summary import SummarySink
 from calclab.sink.csv import CsvSink
 from calclab.sink.memory import MemorySink
@@ -91,7 +91,7 @@ def exit_status(outcome: Outcome) -> int:
 
 def content(run: Run, outcome: Outcome, identity: dict[str, Any], status: int) -> dict[str, Any]:
     """What outcome.json holds of a run that has ended; ``identity`` tells it from others."""
-    return outcome_dict(run, outcome) | identity | {"exit": status, "lines": list(lines(run, outcome))}
+    return outcome_dict(run, outcome) | identity | {"exit": status}
 
 
 def identity(job: Job) -> dict[str, Any]:
@@ -138,8 +138,8 @@ def write(
             raise
         if not outcome.error:
             told = job.request.hidden(crash_line(mistake or error))
-            record |= {"status": Status.FAILED.word, "error": told, "exit": 1 if mistake is None else 2}
-            record["lines"] = [*record["lines"], ["error", told, "bold red"]]
+            how = {"status": Status.FAILED.word, "sentence": Status.FAILED.value}
+            record |= {**how, "error": told, "exit": 1 if mistake is None else 2}
         if mistake is not None:
             write_record(folder, record)
     return record

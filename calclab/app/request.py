@@ -81,12 +81,12 @@ def ask(
 
 
 def found_again(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The record of a run that was finished before, with a line that says so."""
+    """The record of a run that was finished before, with a note that says so."""
     if record is None:
         return None
     made = record.get("provenance") or {}
     note = f"finished before (started {made.get('started')}); {changed(made) or 'rerun=true runs it anew'}"
-    return record | {"lines": [*record.get("lines", ()), ["note", note, "yellow"]]}
+    return record | {"notes": [*record.get("notes", ()), note]}
 
 
 # --- knobs ---

@@ -31,6 +31,7 @@ from calclab.core.question import Data, Exact, Function, Units
 from calclab.core.rows import Rows
 from calclab.core.run import Outcome, Run, Sink
 from calclab.core.values import Column, Columns, Labels, State, Values
+from calclab.lines import Line, Table
 
 __all__ = [
     "Answer",
@@ -51,6 +52,7 @@ __all__ = [
     "Heatmap",
     "Labels",
     "Layout",
+    "Line",
     "Multiples",
     "Outcome",
     "Part",
@@ -67,6 +69,7 @@ __all__ = [
     "State",
     "Status",
     "Surface",
+    "Table",
     "Topic",
     "Tracks",
     "Units",

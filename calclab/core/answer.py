@@ -8,6 +8,8 @@ from enum import Enum
 
 from torch import Tensor
 
+from calclab.lines import Line, Said
+
 
 class Status(Enum):
     """How a run ended; the value is the sentence shown to the user."""
@@ -26,11 +28,23 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a topic found: the sentence to show, the numbers and words asked for, and formulas to typeset (LaTeX)."""
+    """What a topic found: a headline of one line, the numbers and words asked for, formulas to typeset (LaTeX), and the
+    lines and tables to read under the headline."""
 
-    sentence: str
+    headline: str
     values: Mapping[str, Tensor | str]
     latex: Sequence[str] = ()
+    lines: Sequence[Said] = ()
+
+    @property
+    def sentence(self) -> str:
+        """Headline and lines in one sentence, tables left out.
+
+        >>> Answer("a minimum", {}, lines=[Line("trace", "20")]).sentence
+        'a minimum; trace 20'
+        """
+        said = [f"{line.label} {line.text}".lstrip() for line in self.lines if isinstance(line, Line)]
+        return "; ".join([self.headline, *said])
 
 
 @dataclass(frozen=True)

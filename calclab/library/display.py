@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 
 from torch import Tensor
 
 from calclab.core import Evidence, Outcome, Run, Verdict
 from calclab.library.bounds import EXACT, ITSELF, UNKNOWN, Bound
+from calclab.lines import Line, Said, Table
+from calclab.report import page as report
 from calclab.report.numbers import number
-from calclab.report.outcome import NUMBERS, lines, quantity, simple, worst
-from calclab.text import join
+from calclab.report.outcome import outcome_dict, quantity, worst
+from calclab.terminal import plain
 
-PLACE = ("folder", "see it")  # lines of a run that has a folder
 MOST = 40  # rows of a table in a notebook
 COLOURS = {  # of a verdict's badge, under white
     Verdict.CERTIFIED: "#1a7f37",
@@ -55,22 +57,22 @@ def said(bound: Bound | None) -> tuple[str, str]:
 
 def text(run: Run, outcome: Outcome, bounds: dict[str, Bound]) -> str:
     """The lines of a terminal, with a bound beside each number."""
-    return "\n".join(join(heading, line) for heading, line in shown(run, outcome, bounds))
+    return "\n".join(plain(shown(run, outcome, bounds)))
 
 
-def shown(run: Run, outcome: Outcome, bounds: dict[str, Bound]) -> Iterator[tuple[str, str]]:
-    """(heading, text), the first being the title."""
-    group = ""
-    for heading, line, _ in lines(run, outcome):
-        group = heading or group
-        if heading == "numbers":
-            kept = [row for row in rows(outcome, bounds) if simple(row[1])][:NUMBERS]
-            for i, row in enumerate(kept):
-                yield ("" if i else "numbers"), f"{row[0]} = {row[1]}{beside(*row[2:])}"
-            if unknown := [name for name, _, _, by in kept if by == UNKNOWN]:
-                yield "", f"no bound is known of {', '.join(unknown)}"
-        elif group not in (*PLACE, "numbers"):
-            yield heading, line
+def shown(run: Run, outcome: Outcome, bounds: dict[str, Bound]) -> list[Said]:
+    """What is said of the run, the title first; at the numbers told, how far each can be from the truth."""
+    found: list[Said] = []
+    unknown: list[str] = []
+    for entry in report.page(outcome_dict(run, outcome)):
+        if isinstance(entry, Line) and (bound := bounds.get(entry.of)) is not None:
+            unknown += [entry.label] if bound.by == UNKNOWN else []
+            entry = replace(entry, text=f"{entry.text}{beside(*said(bound))}")
+        elif unknown and entry.label in ("status", "evidence"):
+            found.append(Line("", f"no bound is known of {', '.join(unknown)}"))
+            unknown = []
+        found.append(entry)
+    return found
 
 
 def beside(size: str, by: str) -> str:
@@ -79,29 +81,37 @@ def beside(size: str, by: str) -> str:
 
 
 def page(run: Run, outcome: Outcome, bounds: dict[str, Bound], pictures: str) -> str:
-    """Title, answer, numbers with their bounds, evidence and pictures."""
-    (title, _), *rest = shown(run, outcome, bounds)
-    parts = [f"<div style='font-weight:600;font-size:1.15em;margin-bottom:4px'>{html.escape(title)}</div>"]
-    groups: dict[str, list[str]] = {}
-    group = ""
-    for heading, line in rest:
-        group = heading or group
-        groups.setdefault(group, []).append(line)
-    first, *more = groups.pop("answer", [""])
-    if first:
-        parts.append(f"<div style='font-weight:600'>{html.escape(first)}</div>")
-        parts += [f"<div>{html.escape(line)}</div>" for line in more]
-    groups.pop("numbers", None)
+    """Title, headline, lines and tables, numbers with their bounds, evidence and pictures."""
+    title, *rest = shown(run, outcome, bounds)
+    parts = [f"<div style='font-weight:600;font-size:1.15em;margin-bottom:4px'>{html.escape(title.label)}</div>"]
+    proof: list[str] = []
+    label = ""
+    for entry in rest:
+        label = entry.label or label
+        if isinstance(entry, Line) and label == "evidence":
+            proof.append(entry.text)
+        else:
+            parts.append(block(entry))
+    if proof:
+        parts.append(evidence(outcome.evidence, proof))
     if numbers := rows(outcome, bounds):
-        parts.append(table(HEADS, numbers[:MOST]))
+        every = table(HEADS, numbers[:MOST])
         if len(numbers) > MOST:
-            parts.append(f"<div>… and {len(numbers) - MOST} more in <code>.numbers</code></div>")
-    parts.append(evidence(outcome.evidence, groups.pop("evidence", [])))
-    for heading, found in groups.items():
-        parts += [f"<div><i>{html.escape(heading)}</i>&ensp;{html.escape(line)}</div>" for line in found]
+            every += f"<div>… and {len(numbers) - MOST} more in <code>.numbers</code></div>"
+        parts.append(f"<details style='margin:6px 0'><summary>numbers</summary>{every}</details>")
     if pictures:
         parts.append(f"<div style='display:flex;flex-wrap:wrap;align-items:flex-start;margin-top:8px'>{pictures}</div>")
     return f"<div style='line-height:1.45;max-width:1100px'>{''.join(parts)}</div>"
+
+
+def block(entry: Said) -> str:
+    """A line or a table of what is said."""
+    if isinstance(entry, Table):
+        return f"<div><i>{html.escape(entry.label)}</i>{table(entry.head, entry.rows)}</div>"
+    if entry.kind == "headline":
+        return f"<div style='font-weight:600'>{html.escape(entry.text)}</div>"
+    label = f"<i>{html.escape(entry.label)}</i>&ensp;" if entry.label else ""
+    return f"<div>{label}{html.escape(entry.text)}</div>"
 
 
 def evidence(checks: Sequence[Evidence], lines: Sequence[str]) -> str:

@@ -91,8 +91,13 @@ class Result:
         return list(self.values)
 
     @property
+    def headline(self) -> str:
+        """The answer in a line."""
+        return "" if self.outcome.answer is None else self.outcome.answer.headline
+
+    @property
     def sentence(self) -> str:
-        """The answer in words."""
+        """The answer in words, all of its lines in one."""
         return "" if self.outcome.answer is None else self.outcome.answer.sentence
 
     @cached_property

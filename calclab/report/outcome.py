@@ -1,4 +1,4 @@
-"""How a run ended: as plain data for outcome.json, and in lines for a terminal.
+"""How a run ended, as plain data for outcome.json; its numbers and verdicts in words.
 
 JSON knows no NaN and no infinity: they are the strings "nan", "inf" and "-inf", which `float` reads. Tensors are nested
 lists; one of more than 1,000 entries is only ``{"shape": [...]}``, since the CSV of its name holds it in full.
@@ -9,33 +9,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from calclab.core import Evidence, Outcome, Picture, Run, Status, Verdict
-from calclab.report.numbers import number, seconds
-from calclab.text import command
+from calclab.core import Answer, Evidence, Outcome, Picture, Run, Verdict
+from calclab.report.numbers import number
 
 WORDS = (str, int, bool, type(None))  # what stands as it is in JSON
 HELD = 1000  # entries of a tensor, at most, in outcome.json
 KEPT = 100  # rows there of evidence that is neither certified nor consistent; verify.csv has them all
 FORMULAS = 20  # of an answer, at most, in outcome.json and in the summary
-NUMBERS, ROWS = 5, 3  # in lines for a terminal
 ENTRIES = 8  # of a vector or of one axis of a matrix, at most, in a sentence or a table
 WORST = list(Verdict)  # from best to worst
 GOOD = (Verdict.CERTIFIED, Verdict.CONSISTENT)
-COLOURS = {
-    Verdict.CERTIFIED: "green",
-    Verdict.CONSISTENT: "green",
-    Verdict.INCONCLUSIVE: "yellow",
-    Verdict.UNDEFINED: "yellow",
-    Verdict.SUSPECT: "yellow",
-    Verdict.REFUTED: "bold red",
-}
-Line = tuple[str, str, str]  # heading, text, style
 
 
 def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
@@ -50,7 +39,7 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
         "sentence": outcome.status.value,
         "steps": outcome.steps,
         "seconds": outcome.seconds,
-        "answer": None if answer is None else {"sentence": answer.sentence, "values": json_value(answer.values)},
+        "answer": None if answer is None else answer_dict(answer),
         "last": json_value(outcome.last),
         "evidence": {
             "verdict": None if verdict is None else verdict.word,
@@ -82,6 +71,11 @@ def plain_part(value: Any) -> Any:
     return [plain_part(entry) for entry in value] if isinstance(value, tuple) else json_value(value)
 
 
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    lines = [line.plain() for line in answer.lines]
+    return {"headline": answer.headline, "lines": lines, "values": json_value(answer.values)}
+
+
 def evidence_dict(row: Evidence) -> dict[str, Any]:
     fields = {entry.name: getattr(row, entry.name) for entry in dataclasses.fields(row)}
     return {**json_value(fields), "verdict": row.verdict.word}
@@ -110,71 +104,7 @@ def entries(value: Tensor) -> Any:
     return float(str(value.numpy()[()])) if value.ndim == 0 else [entries(row) for row in value]
 
 
-# --- lines ---
-
-
-def lines(run: Run, outcome: Outcome) -> Iterator[Line]:
-    """The end of a run for a terminal, at most 15 lines or so: the answer, its numbers, the evidence, where the rest
-    lies. The heading of a line that goes on is empty."""
-    yield run.title, "", "bold"
-    if outcome.answer is not None:
-        for i, clause in enumerate(clauses(outcome.answer.sentence)):
-            yield ("", clause, "") if i else ("answer", clause, "bold")
-        shown = [(name, value) for name, value in outcome.answer.values.items() if simple(quantity(value))]
-        for i, (name, value) in enumerate(shown[:NUMBERS]):
-            yield "numbers" if i == 0 else "", f"{name} = {quantity(value)}", ""
-    failed = outcome.status in (Status.FAILED, Status.INTERRUPTED)
-    style = "bold red" if failed else "" if outcome.status in (Status.COMPLETED, Status.CONVERGED) else "yellow"
-    yield "status", ended(run, outcome), style
-    if outcome.error:
-        yield "error", outcome.error, "bold red"
-    verdict = worst(outcome.evidence)
-    if verdict is not None:
-        yield "evidence", verdict_sentence(outcome.evidence), COLOURS[verdict]
-        for row in bad(outcome.evidence, ROWS):
-            word = "REFUTED" if row.verdict is Verdict.REFUTED else row.verdict.word
-            text = f"{word}: {row.quantity} at step {row.step} is {number(row.value)}, {row.method} says "
-            text += f"{number(row.reference)} (gap {row.gap:.2g}, allowed {row.tolerance:.2g})"
-            yield "", f"{text}{f'; {row.note}' if row.note else ''}", COLOURS[row.verdict]
-    kept = [claim for claim in outcome.claims if claim.holds]
-    if outcome.claims:
-        style = "green" if len(kept) == len(outcome.claims) else "bold red"
-        yield "claims", f"{len(kept)} of {len(outcome.claims)} hold", style
-    for claim in [claim for claim in outcome.claims if not claim.holds][:ROWS]:
-        yield "", f"DOES NOT HOLD: {claim.text}: expected {claim.expected}, found {claim.found}", "bold red"
-    for note in outcome.notes:
-        yield "note", note, "yellow"
-    yield "folder", str(run.folder), ""
-    yield "see it", command(["tensorboard", "--logdir", str(run.folder)]), "dim"
-
-
-def ended(run: Run, outcome: Outcome) -> str:
-    """How it ended, and where."""
-    spent = seconds(outcome.seconds)
-    if outcome.status is not Status.INTERRUPTED:
-        return f"{outcome.status.value} (step {outcome.steps}, {spent})"
-    where = f"after step {outcome.steps} and {spent}" if outcome.steps >= 0 else f"before its first step, after {spent}"
-    more = "; the same command goes on from there" if run.folder.name else ""
-    return f"{outcome.status.value} {where}{more}"
-
-
-def clauses(sentence: str) -> list[str]:
-    """The parts of an answer: what semicolons part outside of brackets."""
-    parts, depth, first = [], 0, 0
-    for i, mark in enumerate(sentence):
-        depth += (mark in "([{") - (mark in ")]}")
-        if mark == ";" and depth <= 0 and sentence[i + 1 : i + 2] == " ":
-            parts.append(sentence[first:i])
-            first = i + 2
-    return [*parts, sentence[first:]]
-
-
-def simple(text: str) -> bool:
-    """Short enough for a line; the rest is in summary.md and the CSVs."""
-    return len(text) <= 90
-
-
-# --- numbers: a vector or matrix in a line ---
+# --- numbers and verdicts in words ---
 
 
 def quantity(value: Tensor | str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from calclab.archive.folder import replace_file
 from calclab.core import Columns, Evidence, Outcome, Run, Verdict
+from calclab.lines import Line, Said, Table
 from calclab.report.numbers import number, seconds
 from calclab.report.outcome import FORMULAS, bad, quantity, verdict_sentence, worst
 from calclab.text import printable
@@ -27,7 +28,7 @@ def markdown(run: Run, outcome: Outcome) -> str:
     """Title, answer, formula, closed forms, numbers, evidence, claims, how it ended, and how to run it again."""
     parts = [f"# {escape(run.title)}"]
     if outcome.answer is not None:
-        parts.append(f"**{escape(outcome.answer.sentence)}**")
+        parts += [f"**{escape(outcome.answer.headline)}**", *said(outcome.answer.lines)]
     if outcome.error:
         parts.append(f"**Failed:** {code(outcome.error)}")
     shown = () if outcome.answer is None else outcome.answer.latex[:FORMULAS]
@@ -47,6 +48,17 @@ def markdown(run: Run, outcome: Outcome) -> str:
     if made:
         parts.append(table(("made with", ""), ((name, escape(value)) for name, value in made)))
     return "\n\n".join(parts) + "\n"
+
+
+def said(lines: Sequence[Said]) -> list[str]:
+    """The lines of an answer as a table of two columns, its tables below."""
+    rows = [(escape(line.label), escape(line.text)) for line in lines if isinstance(line, Line)]
+    parts = [table(("", ""), rows)] if rows else []
+    for found in lines:
+        if isinstance(found, Table):
+            cells = [tuple(map(escape, row)) for row in found.rows]
+            parts += [f"**{escape(found.label)}**", table(tuple(map(escape, found.head)), cells)]
+    return parts
 
 
 def formulas(run: Run) -> list[str]:

@@ -14,12 +14,14 @@ from grammar import Case
 from calclab.core import Function, Outcome, Run, Topic
 from calclab.drive import drive
 from calclab.optimizer.rules import GradientDescent
-from calclab.report.outcome import lines, outcome_dict
+from calclab.report.outcome import outcome_dict
+from calclab.report.page import page
 from calclab.report.summary import markdown
 from calclab.schema import catalogue
 from calclab.sink.memory import MemorySink
 from calclab.subject.formula import formula
 from calclab.subject.links import links
+from calclab.terminal import plain as plain_lines
 from calclab.topic.chain import chain
 from calclab.topic.derivative import Derivative
 from calclab.topic.descent import Descent
@@ -86,8 +88,7 @@ def ask(case: Case) -> Said:
     latex = [function.exact.latex] if function.exact is not None else []
     run = Run(case.topic, "f", "f", Path("runs"), topic.steps, topic.labels(), topic.pictures(), {}, latex)
     outcome = Outcome(scan.status, scan.step, 0.0, scan.last, answer, scan.evidence, notes=list(topic.notes()))
-    list(lines(run, outcome))
-    outcome_dict(run, outcome)
+    list(plain_lines([*page(outcome_dict(run, outcome))]))
     assert "Traceback" not in markdown(run, outcome)
     rows = [
         Row(e.step, e.quantity, e.method, e.value, e.reference, e.bound, e.tolerance, e.verdict.word, e.note)

@@ -64,7 +64,7 @@ def test_a_command_line_and_a_call_are_one_computation(topic: str, tmp_path: Pat
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert ours[name] == theirs[name], name
-    assert result.sentence == run.outcome["answer"]["sentence"]
+    assert result.headline == run.outcome["answer"]["headline"]
     assert load(saved).outcome["answer"] == run.outcome["answer"]
 
 

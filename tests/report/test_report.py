@@ -16,9 +16,10 @@ import torch
 from calclab.archive.folder import write_record
 from calclab.core import Answer, Claim, Contours, Curves, Evidence, Guide, Outcome, Run, Status, Verdict
 from calclab.report.numbers import number, seconds
-from calclab.report.outcome import lines, outcome_dict, quantity, verdict_sentence, worst
+from calclab.report.outcome import outcome_dict, quantity, verdict_sentence, worst
+from calclab.report.page import page
 from calclab.report.summary import markdown
-from calclab.text import show
+from calclab.terminal import show
 
 
 def row(verdict: Verdict, note: str = "") -> Evidence:
@@ -121,7 +122,7 @@ def shown(run: Run, outcome: Outcome, terminal: bool = False) -> str:
             return terminal
 
     stream = Stream()
-    show(lines(run, outcome), stream)
+    show(page(outcome_dict(run, outcome), str(run.folder)), stream)
     return stream.getvalue()
 
 

@@ -18,7 +18,9 @@ from calclab.archive.query import unknown
 from calclab.archive.read import OWN, cell
 from calclab.archive.run import FACTS, UNREADABLE, Run, read_run
 from calclab.errors import UserError
-from calclab.text import printable, say, shortened, show
+from calclab.report.page import page
+from calclab.terminal import show
+from calclab.text import printable, say, shortened
 
 
 def main(words: Sequence[str]) -> int:
@@ -53,7 +55,7 @@ def the_run(folder: Path) -> Run:
 
 def overview(run: Run) -> None:
     """The answer, then what there is to ask for."""
-    show(run.outcome.get("lines") or [(run.status, "", "")])
+    show(page({**run.outcome, "status": run.status}, str(run.folder)))
     names = run.names
     for heading, found in (
         ("values", list(run.values)),
