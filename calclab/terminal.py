@@ -12,7 +12,7 @@ from calclab.text import printable
 if TYPE_CHECKING:
     from rich.text import Text
 
-LABEL = 9  # characters of a label, at least
+LABEL = 8  # characters of a label, at least
 LONG = 24  # ... and at most, before what is said begins on a line of its own
 LEAST = 24  # characters of text in a line, however narrow the terminal
 COLOURS = {"title": "bold", "headline": "bold", "good": "green", "doubtful": "yellow", "bad": "bold red"}
@@ -37,7 +37,7 @@ def show(said: Iterable[Said], stream: TextIO | None = None) -> None:
 def margin(entries: Sequence[Said]) -> int:
     """How wide labels are."""
     widths = (len(entry.label) for entry in entries if isinstance(entry, Table) or entry.text)
-    return max((width for width in widths if width <= LONG), default=LABEL) if entries else LABEL
+    return max([LABEL, *(width for width in widths if width <= LONG)])
 
 
 def plain(entries: Sequence[Said], edge: int | None = None) -> Iterator[str]:

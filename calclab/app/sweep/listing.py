@@ -11,7 +11,9 @@ from collections import Counter
 from calclab.app.words import FORMULA_KEYS
 from calclab.archive import ranking
 from calclab.archive.sweep import LOST, TABLE, Sweep, unquoted
-from calclab.text import command, printable, show
+from calclab.lines import Line
+from calclab.terminal import show
+from calclab.text import command, printable
 
 WIDTH = 80  # of a table where nobody says how wide it may be
 STYLES = {"failed": "bold red", "interrupted": "yellow", "running": "cyan"} | dict.fromkeys(LOST, "yellow")
@@ -19,15 +21,15 @@ STYLES = {"failed": "bold red", "interrupted": "yellow", "running": "cyan"} | di
 
 def show_sweep(sweep: Sweep, count: int) -> None:
     """The result of a sweep of ``count`` jobs, of which some may not have begun."""
-    show((heading, text, "bold") for heading, text in ranking.sentences(sweep))
+    show(Line(heading, text, kind="headline") for heading, text in ranking.sentences(sweep))
     if sweep.swept and sweep.jobs:
         print_table(ranking.table(sweep))
-    lines = [("failed" if i == 0 else "", error, "bold red") for i, error in enumerate(ranking.errors(sweep))]
-    lines.append(("jobs", ends(sweep, count), ""))
+    lines = [Line("failed" if i == 0 else "", error, kind="bad") for i, error in enumerate(ranking.errors(sweep))]
+    lines.append(Line("jobs", ends(sweep, count)))
     if sweep.best is not None and sweep.judged and len(sweep.parts) == 1:
-        lines.append(("again", command(["python", "-m", "calclab", *map(typed, sweep.best.words)]), ""))
-        lines.append(("folder", str(sweep.best.folder), ""))
-    lines.append(("table", str(sweep.folder / TABLE), ""))
+        again = command(["python", "-m", "calclab", *map(typed, sweep.best.words)])
+        lines += [Line("again", again, kind="place"), Line("folder", str(sweep.best.folder), kind="place")]
+    lines.append(Line("table", str(sweep.folder / TABLE), kind="place"))
     show(lines)
 
 
