@@ -56,11 +56,11 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> Path:
     return replace_file(folder / RECORD, sealed(orjson.dumps(record, option=options)).decode())
 
 
-def replace_file(path: Path, text: str) -> Path:
-    """Write ``text`` beside ``path`` and move it there in one step; whoever writes holds the run."""
+def replace_file(path: Path, content: str | bytes) -> Path:
+    """Write ``content`` beside ``path`` and move it there in one step; whoever writes holds the run."""
     temporary = path.with_name(f".{path.name}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

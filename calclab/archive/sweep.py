@@ -28,6 +28,7 @@ SUBJECTS = ("topic", "experiment", "function", "data")  # groups of which each c
 SAME = ("function.at",)  # ... but for these
 LARGE = ("accuracy", "r2")  # at the end of names of what is better when it is larger
 READ = 2000  # records of jobs that are read, at most, for what sweep.csv does not hold
+UNNAMED = "objective"
 LIMIT = "largest_stable_lr"
 NAME = re.compile(r" (?=[+~]{0,2}[\w./@:-]+=)")  # where the next override begins
 Value = float | str | None
@@ -104,15 +105,19 @@ class Sweep:
         """The runs of the first ``READ`` jobs that have a folder, by number."""
         return {job.number: read_run(job.folder) for job in self.jobs[:READ] if job.folder is not None}
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The knobs swept that make another question."""
+        return tuple(key for key in self.swept if key.split(".")[0] in SUBJECTS and key not in SAME)
+
     @cached_property
     def parts(self) -> list[Sweep]:
         """The jobs of each question: objectives of different functions or data do not compare."""
-        keys = [key for key in self.swept if key.split(".")[0] in SUBJECTS and key not in SAME]
-        if not keys:
+        if not self.asked:
             return [self]
         found: dict[tuple[str | None, ...], list[Job]] = {}
         for job in self.jobs:
-            found.setdefault(tuple(job.knobs.get(key) for key in keys), []).append(job)
+            found.setdefault(tuple(job.knobs.get(key) for key in self.asked), []).append(job)
         parts = [Sweep(self.folder, jobs, self.search) for jobs in found.values()]
         for part in parts:
             part.runs = {job.number: self.runs[job.number] for job in part.jobs if job.number in self.runs}
@@ -120,9 +125,14 @@ class Sweep:
 
     @cached_property
     def measure(self) -> str:
-        """What the objective is: the name that all jobs agree on, else "objective"."""
+        """What the objective is: the name that all jobs agree on, else ``UNNAMED``."""
         names = {run.objective[0] for run in self.runs.values() if run.objective}
-        return names.pop() if len(names) == 1 else "objective"
+        return names.pop() if len(names) == 1 else UNNAMED
+
+    @property
+    def comparable(self) -> bool:
+        """Whether all objectives are of one kind."""
+        return self.measure != UNNAMED
 
     @property
     def direction(self) -> str:

@@ -32,6 +32,7 @@ from calclab.figure.draw.heatmap import draw_heatmap
 from calclab.figure.draw.principal import draw_plane
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
+from calclab.figure.draw.sweep import draw_sweep
 from calclab.figure.record.curves import curves, tracks, words
 from calclab.figure.record.graph import graph
 from calclab.figure.record.matrices import bars, heatmap
@@ -67,7 +68,7 @@ KINDS: dict[type[Any], Kind] = {
     Graph: Kind(graph, records.GraphPanel, draw_graph),
     Spectrum: Kind(spectrum, records.SpectrumPanel, draw_spectrum),
 }
-DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()}
+DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()} | {records.SweepPanel: draw_sweep}
 
 
 def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "", about: str = "") -> Panel | None:

@@ -173,6 +173,42 @@ class GraphPanel:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Group:
+    """Jobs of one colour in a panel of a sweep: every one as a dot, the best of each value on the line ``best``;
+    ``lost`` are the values of the jobs that ran away, ``limits`` the least and the largest that theory calls stable."""
+
+    name: str
+    dots: Points
+    best: Points
+    lost: Numbers = ()
+    limits: Numbers = ()
+
+
+@dataclass(frozen=True)
+class KnobPanel:
+    """The objective over one knob; of words, ``names`` are the values and the knob counts them."""
+
+    knob: str
+    groups: tuple[Group, ...]
+    log: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SweepPanel:
+    """``star`` is the best job: its value of each knob that has a panel, and its objective. Zeros are drawn at
+    ``floor`` where an axis cannot show them."""
+
+    title: str
+    objective: str
+    log: bool
+    knobs: tuple[KnobPanel, ...]
+    star: tuple[Numbers, float] | None
+    note: str = ""
+    floor: float = 0.0
+
+
 Panel = (
     CurvesPanel
     | ContoursPanel
@@ -183,4 +219,5 @@ Panel = (
     | SurfacePanel
     | SpectrumPanel
     | GraphPanel
+    | SweepPanel
 )

@@ -46,6 +46,8 @@ def test_the_end_says_the_best_job_and_what_was_swept(lab) -> None:
     assert lines[1].split() == ["job", "lr", "loss", "steps", "status"]
     assert [line.split()[1] for line in lines[2:5]] == ["0.4", "0.1", "3"]
     assert lines[4].endswith("diverged")
+    (picture,) = (line.split()[1] for line in lines if line.startswith("picture"))
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
     (again,) = (line for line in lines if line.startswith("again"))
     assert again.endswith("python -m calclab topic=descent function=sphere lr=0.4 steps=20 tol=0 figures=False")
 

@@ -140,7 +140,7 @@ def state(outputs: Path) -> dict[str, dict[str, object]]:
         found[folder.name] = fingerprint(folder)
     for sweep in outputs.glob("sweeps/*"):
         there = sorted(path.name for path in sweep.iterdir())
-        if there != ["multirun.yaml", "sweep.csv"]:
+        if there != ["multirun.yaml", "sweep.csv", "sweep.png"]:
             raise BrokenError(f"a sweep has left {there}")
     return found
 

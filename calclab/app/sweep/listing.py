@@ -7,6 +7,8 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from calclab.app.words import FORMULA_KEYS
 from calclab.archive import ranking
@@ -19,8 +21,8 @@ WIDTH = 80  # of a table where nobody says how wide it may be
 STYLES = {"failed": "bold red", "interrupted": "yellow", "running": "cyan"} | dict.fromkeys(LOST, "yellow")
 
 
-def show_sweep(sweep: Sweep, count: int) -> None:
-    """The result of a sweep of ``count`` jobs, of which some may not have begun."""
+def show_sweep(sweep: Sweep, count: int, pictures: Sequence[Path] = ()) -> None:
+    """The result of a sweep of ``count`` jobs, of which some may not have begun; ``pictures`` have been drawn of it."""
     show(Line(heading, text, kind="headline") for heading, text in ranking.sentences(sweep))
     if sweep.swept and sweep.jobs:
         print_table(ranking.table(sweep))
@@ -30,6 +32,7 @@ def show_sweep(sweep: Sweep, count: int) -> None:
         again = command(["python", "-m", "calclab", *map(typed, sweep.best.words)])
         lines += [Line("again", again, kind="place"), Line("folder", str(sweep.best.folder), kind="place")]
     lines.append(Line("table", str(sweep.folder / TABLE), kind="place"))
+    lines += [Line("picture" if i == 0 else "", str(path), kind="place") for i, path in enumerate(pictures)]
     show(lines)
 
 

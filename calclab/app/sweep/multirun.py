@@ -24,6 +24,7 @@ from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
 from calclab.app.sweep.listing import show_sweep
+from calclab.app.sweep.pictures import pictures
 from calclab.app.sweep.ticket import ANEW, BUSY, COLUMNS, COUNT, SWEPT, Ticket, announced, ending, failed, keep, rows
 from calclab.app.sweep.values import check_sweep
 from calclab.app.words import read, text
@@ -74,7 +75,8 @@ def carry_out(words: Sequence[str], place: Path) -> int:
             stopped = (*interrupt.args, *received, 2)[0]
     done = collect(place)
     result = Sweep(place, [as_job(row, place) for row in done], searched(place))
-    show_sweep(result, max(announced(place), len(done)))
+    drawn = [] if stopped else pictures(result)
+    show_sweep(result, max(announced(place), len(done)), drawn)
     (place / COUNT).unlink(missing_ok=True)
     if anew and not stopped:
         (place / ANEW).unlink(missing_ok=True)

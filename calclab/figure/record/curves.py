@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from calclab.core import Columns, Curves, Guide, Labels, Tracks
+from calclab.figure.record.scale import HUGE, TINY, loggable
 from calclab.figure.records import CurvesPanel, Line, Numbers
 
-HUGE = 1e150  # beyond this, float64 arithmetic on axes overflows
-TINY = 1e-290  # ... and below this, that of logarithmic ones
 NAMED = 30  # names along an axis, at most
 GUIDE = 200  # points of a guide
 
@@ -114,13 +113,6 @@ def drawn(line: Line, xlog: bool, ylog: bool) -> Line:
     zeros = tuple(x for x, y in zip(line.x, line.y, strict=True) if y == 0 and (x > 0 or not xlog)) if ylog else ()
     kept = zeros if len(zeros) > 1 else ()
     return replace(line, x=positive(line.x, xlog), y=positive(line.y, ylog), zeros=kept)
-
-
-def loggable(values: Sequence[float]) -> bool:
-    """A logarithmic axis shows these: none is negative, and the positive ones span a decade."""
-    finite = [v for v in values if math.isfinite(v)]
-    above = [v for v in finite if v > 0]
-    return bool(above) and min(finite) >= 0 and max(above) / 10 >= min(above)
 
 
 def positive(values: Numbers, log: bool) -> Numbers:

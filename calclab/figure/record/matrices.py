@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from calclab.core import Bars, Columns, Heatmap, Labels
-from calclab.figure.record.curves import HUGE, NAMED, numbers
+from calclab.figure.record.curves import NAMED, numbers
+from calclab.figure.record.scale import HUGE
 from calclab.figure.records import BarsPanel, HeatmapPanel, Numbers
 
 ALL_BARS = 1000
