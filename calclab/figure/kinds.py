@@ -33,10 +33,11 @@ from calclab.figure.draw.principal import draw_plane
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
 from calclab.figure.draw.sweep import draw_sweep
-from calclab.figure.record.curves import curves, tracks, words
+from calclab.figure.record.curves import curves, tracks
 from calclab.figure.record.graph import graph
 from calclab.figure.record.matrices import bars, heatmap
 from calclab.figure.record.paths import contours, principal_plane
+from calclab.figure.record.scale import words
 from calclab.figure.record.slices import multiples, surface
 from calclab.figure.record.spectrum import spectrum
 from calclab.figure.record.spread import spread

@@ -20,8 +20,8 @@ from calclab.figure.draw.canvas import png, power, short
 from calclab.figure.draw.curves import cloud
 from calclab.figure.draw.formula import ENVIRONMENT, draw_formulas, in_line, typeset
 from calclab.figure.kinds import draw, panel
-from calclab.figure.record.curves import words
 from calclab.figure.record.field import field, levels, values
+from calclab.figure.record.scale import words
 from calclab.figure.record.window import window
 from calclab.figure.records import BarsPanel, ContoursPanel, CurvesPanel, HeatmapPanel, Line, Panel
 

@@ -10,16 +10,11 @@ import torch
 from torch import Tensor
 
 from calclab.core import Columns, Curves, Guide, Labels, Tracks
-from calclab.figure.record.scale import HUGE, TINY, loggable
+from calclab.figure.record.scale import HUGE, TINY, course, words
 from calclab.figure.records import CurvesPanel, Line, Numbers
 
 NAMED = 30  # names along an axis, at most
 GUIDE = 200  # points of a guide
-
-
-def words(name: str) -> str:
-    """A name as it is read: gradient norm. Names of parameters and features, which have dots or brackets, stay."""
-    return name.replace("_", " ") if not set(name) & set(".[/") else name
 
 
 def curves(picture: Curves, columns: Columns, labels: Labels, title: str) -> CurvesPanel | None:
@@ -60,31 +55,6 @@ def tracks(picture: Tracks, columns: Columns, labels: Labels, title: str) -> Cur
     return replace(panel, note=note, lines=panel.lines[:NAMED], whole=True)
 
 
-def course(
-    title: str,
-    xlabel: str,
-    raw: Sequence[Line],
-    log: str,
-    ticks: tuple[str, ...] = (),
-    guides: tuple[Line, ...] = (),
-    top: float = 0.0,
-) -> CurvesPanel:
-    """The panel of lines as they are: ``log`` holds where axes are logarithmic if they can be."""
-    xlog = "x" in log and loggable([v for line in raw for v in line.x])
-    ylog = "y" in log and loggable([v for line in raw for v in line.y])
-    lines = tuple(drawn(line, xlog, ylog) for line in raw)
-    if not any(math.isfinite(x) and math.isfinite(y) for line in lines for x, y in zip(line.x, line.y, strict=True)):
-        xlog = ylog = False  # no point is left, and a logarithmic axis needs one
-        lines = tuple(drawn(line, xlog, ylog) for line in raw)
-    hidden = sum(v == 0 for line in raw for v in line.x) if xlog else 0
-    hidden += sum(v == 0 for line in raw for v in line.y) - sum(len(line.zeros) for line in lines) if ylog else 0
-    lost = sum(not math.isfinite(v) for line in raw for v in line.y)
-    notes = [f"zeros, off the logarithmic axis: {hidden}"] if hidden else []
-    notes += [f"not finite or too large to draw: {lost}"] if lost else []
-    guides = tuple(drawn(line, xlog, ylog) for line in guides)
-    return CurvesPanel(title, xlabel, lines, xlog, ylog, "; ".join(notes), ticks, guides, top)
-
-
 def guide_line(guide: Guide, columns: Columns, raw: Sequence[Line]) -> Line | None:
     """y_0 ρ^(power k) as far as it stays among the values drawn; None where y_0 or ρ is not a positive number."""
     column = columns.get(guide.of)
@@ -106,17 +76,6 @@ def guide_line(guide: Guide, columns: Columns, raw: Sequence[Line]) -> Line | No
     stay = last - first if rate == 0 else min(last - first, (edge - math.log(begin)) / rate)
     ks = [stay * i / (GUIDE - 1) for i in range(GUIDE)]
     return Line(guide.name, tuple(first + k for k in ks), tuple(begin * math.exp(rate * k) for k in ks))
-
-
-def drawn(line: Line, xlog: bool, ylog: bool) -> Line:
-    """The line without what its axes cannot show; more than a lone zero is kept aside, to be shown at the bottom."""
-    zeros = tuple(x for x, y in zip(line.x, line.y, strict=True) if y == 0 and (x > 0 or not xlog)) if ylog else ()
-    kept = zeros if len(zeros) > 1 else ()
-    return replace(line, x=positive(line.x, xlog), y=positive(line.y, ylog), zeros=kept)
-
-
-def positive(values: Numbers, log: bool) -> Numbers:
-    return tuple(v if v > 0 else math.nan for v in values) if log else values
 
 
 def numbers(values: Tensor) -> Numbers:

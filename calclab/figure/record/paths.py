@@ -10,8 +10,9 @@ from torch import Tensor
 
 from calclab.core import Columns, Contours, Function, Labels, PrincipalPlane
 from calclab.figure.record import plane
-from calclab.figure.record.curves import course, numbers
+from calclab.figure.record.curves import numbers
 from calclab.figure.record.field import field, saved_bytes, values
+from calclab.figure.record.scale import course
 from calclab.figure.record.window import around, beginning, known_minima, near, shaped, window
 from calclab.figure.records import SHAPE, ContoursPanel, Line, PlanePanel, Points
 

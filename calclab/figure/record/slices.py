@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from calclab.core import Columns, Labels, Multiples, Surface
-from calclab.figure.record.curves import course, numbers, words
+from calclab.figure.record.curves import numbers
 from calclab.figure.record.field import levels
+from calclab.figure.record.scale import course, words
 from calclab.figure.records import Field, Line, MultiplesPanel, SurfacePanel
 
 MOST = 8  # panels in one figure

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from calclab.core import Columns, Labels, Spread
-from calclab.figure.record.curves import course, numbers, positive
+from calclab.figure.record.curves import numbers
+from calclab.figure.record.scale import course, positive
 from calclab.figure.records import Band, CurvesPanel, Line, Numbers
 
 
