@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import comb, inf, isfinite, log, nan
 from statistics import median
@@ -92,7 +93,12 @@ class Samples:
             seen = torch.cat([self.base.reshape(1), self.ahead, self.behind])
             gaps = seen[seen.isfinite()].sort().values.diff()
             height = float(gaps[gaps > 0].min()) if bool((gaps > 0).any()) else 0.0
-        return max(height, SCATTER * scatter(self.near))
+        return max(height, SCATTER * self.scatter)
+
+    @cached_property
+    def scatter(self) -> float:
+        """The standard deviation of the noise in φ, as ``near`` tells it."""
+        return scatter(self.near)
 
     def rounding(self, slope: float) -> float:
         """How far off rounding may put a slope: the steepest that φ is on the way, times what it may lose, and the

@@ -9,6 +9,7 @@ error (theorem 11.7.1), but the true gap is unknown: an estimate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 
 import torch
@@ -66,9 +67,20 @@ class Ritz:
         return torch.where(gap > self.residuals, self.residuals**2 / gap, self.residuals)
 
 
-def ritz(H: Tensor, B: Tensor, noise: float) -> Ritz:
-    """The Ritz pairs of H (m, m) with coupling B (p, m); ``noise`` is what rounding may add, relative to the scale."""
+@lru_cache(maxsize=1)
+def eigenpairs(H: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (m,) rising and eigenvectors as columns (m, m) of the symmetric part of H (m, m); see `ritz`."""
     λ, S = torch.linalg.eigh((H + H.T) / 2)
+    return λ, S
+
+
+@lru_cache(maxsize=1)
+def ritz(H: Tensor, B: Tensor, noise: float) -> Ritz:
+    """The Ritz pairs of H (m, m) with coupling B (p, m); ``noise`` is what rounding may add, relative to the scale.
+
+    Several ask after one product, so the last are kept. Tensors are told apart as objects: change none in place.
+    """
+    λ, S = eigenpairs(H)
     scale = λ.abs().max()
     rough = torch.linalg.vector_norm(H @ S - S * λ, dim=0)
     residuals = torch.hypot(rough, torch.linalg.vector_norm(B @ S, dim=0)) + noise * scale
@@ -114,7 +126,7 @@ class Goal:
 
         A few operations instead of all that `troubles` takes, since it is asked after every product.
         """
-        λ, S = torch.linalg.eigh(H)
+        λ, S = eigenpairs(H)
         residuals: list[float] = torch.linalg.vector_norm(B @ S, dim=0).tolist()
         values: list[float] = λ.tolist()
         m, scale = len(values), max(-values[0], values[-1])

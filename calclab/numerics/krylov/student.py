@@ -18,6 +18,7 @@ often; a larger pilot mends that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import atan, cos, inf, pi, sin, sqrt
 
 import torch
@@ -69,6 +70,7 @@ def within(t: float, freedom: int) -> float:
     return sin(θ) * total
 
 
+@cache
 def quantile(freedom: int, confidence: float) -> float:
     """t with P(|T| < t) = ``confidence``."""
     low, high = 0.0, 1.0

@@ -14,6 +14,7 @@ True
 
 from __future__ import annotations
 
+from functools import cache
 from math import erf, exp, hypot, inf, isfinite, log, pi, sqrt, ulp
 
 import torch
@@ -35,6 +36,7 @@ def logarithm_of_kernel(α: list[float], β: list[float], x: float) -> float:
     return log(total) + scale
 
 
+@cache
 def share(risk: float) -> float:
     """t with P(g² < t) = ``risk`` for a standard normal g: t = 2 erfinv(risk)²."""
     root = risk * sqrt(pi / 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -33,8 +34,13 @@ class Bulk:
     positive: bool = False  # no eigenvalue is negative
     name: str = "bulk"
 
+    @cached_property
+    def settled(self) -> Callable[[Pairs], Pairs]:
+        """``stages.settled``, once for all steps: its vectors are as large as the variables are many."""
+        return lru_cache(maxsize=1)(settled)
+
     def probes(self, found: State) -> Probes:
-        known = settled(unpacked(found["edges"]["pairs"]))
+        known = self.settled(unpacked(found["edges"]["pairs"]))
         return Probes(self.A, probes=self.count, depth=self.depth, deflate=known, block=self.count, seed=self.seed + 1)
 
     def begin(self, found: State) -> State:
@@ -74,7 +80,7 @@ class Bulk:
             return torch.tensor(torch.inf, dtype=torch.float64)
         T = torch.diag_embed(α.T) + torch.diag_embed(β[:-1].T, 1) + torch.diag_embed(β[:-1].T, -1)
         smallest = torch.linalg.svdvals(T[:, :, :-1])[:, -1].min().to("cpu", torch.float64)
-        residuals = settled(unpacked(found["edges"]["pairs"])).residuals
+        residuals = self.settled(unpacked(found["edges"]["pairs"])).residuals
         noise = 16 * torch.finfo(self.A.dtype).eps * len(α) * T.abs().max().to("cpu", torch.float64)
         return (smallest**2 + residuals.square().sum()).sqrt() + noise
 

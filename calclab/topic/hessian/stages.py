@@ -126,10 +126,11 @@ class Edges:
             ritz = self.search.ritz(state)
             m = len(ritz.values)
             top, bottom = min(self.search.top, m), min(self.search.bottom, m)
-            at = ritz.ends(top, bottom)
-            place = torch.cat([torch.arange(top), self.search.top + torch.arange(bottom)])
-            λ[place], r[place] = ritz.values[at], ritz.residuals[at]
-            worst = ritz.residuals[at].max() / ritz.scale if bool(ritz.scale > 0) else torch.zeros_like(worst)
+            at, last = ritz.ends(top, bottom), self.search.top + bottom
+            value, off = ritz.values[at], ritz.residuals[at]
+            λ[:top], λ[self.search.top : last] = value[:top], value[top:]
+            r[:top], r[self.search.top : last] = off[:top], off[top:]
+            worst = off.max() / ritz.scale if bool(ritz.scale > 0) else torch.zeros_like(worst)
         values = {"residual": worst, "ritz_values": λ, "residuals": r}
         if bool(state["done"]):
             values["eigenvalues"] = λ
