@@ -32,7 +32,7 @@ ALLOWED = {
     "runs": {"errors", "archive", "text"},
     "sink": {"core", "errors", "figure", "report", "text"},
     "figure": {"core"},
-    "report": {"archive", "core", "lines", "text"},
+    "report": {"archive", "core", "errors", "lines", "text"},
     "study": {"core", "errors", "subject", "text"},
 }
 FOREIGN = {  # which libraries only some packages may know

@@ -103,6 +103,10 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
         record = compute(request, progress=True)
     if ranks.first():
         show(page(record, str(request.place.folder)))
+        if request.config["report"]:
+            from calclab.report.command import leave
+
+            leave(request.place.folder)
     return record["exit"]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from calclab.errors import UserError
 
 if TYPE_CHECKING:
+    from calclab.app.request import Request
     from calclab.archive.run import Run
 
 
@@ -15,18 +16,36 @@ def run(*words: str) -> Run:
 
     Raises UserError where the command line would say so, and for a sweep, which is many runs.
     """
+    from calclab.archive.run import read_run
+
+    request = requested(words)
+    if request.finished() is None:
+        from calclab.app.compute import compute
+
+        compute(request)
+    if request.config["report"]:
+        from calclab.report.command import report
+
+        report(request.place.folder)
+    return read_run(request.place.folder)
+
+
+def found(*words: str) -> Run | None:
+    """The run of these words if it is finished; None where it would have to be computed."""
+    from calclab.archive.run import read_run
+
+    request = requested(words)
+    return None if request.finished() is None else read_run(request.place.folder)
+
+
+def requested(words: tuple[str, ...]) -> Request:
+    """What a command line asks for."""
     from calclab.app.compose import compose, lab_config
     from calclab.app.request import ask
     from calclab.app.words import prepare
-    from calclab.archive.run import read_run
 
     if "-m" in words or "--multirun" in words:
         raise UserError("a sweep is many runs. Type python -m calclab -m ..., then calclab.load('outputs')")
     ready = prepare(list(words))
     config = compose(ready)
-    request = ask(lab_config(config), dict(config.hydra.runtime.choices), ready, list(words))
-    if request.finished() is None:
-        from calclab.app.compute import compute
-
-        compute(request)
-    return read_run(request.place.folder)
+    return ask(lab_config(config), dict(config.hydra.runtime.choices), ready, list(words))

@@ -23,6 +23,10 @@ COMMANDS = {
     "runs": Command("calclab.runs", "list, filter, sort and prune what was run", "calclab runs --sort loss"),
     "load": Command("calclab.app.load", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
     "rerun": Command("calclab.app.rerun", "compute a run again, and compare", "calclab rerun outputs/descent/<run>"),
+    "report": Command(
+        "calclab.report.command", "a run, a sweep, a folder as one HTML file", "calclab report outputs/<topic>/<run>"
+    ),
+    "gallery": Command("calclab.app.gallery", "all studies as one page", "calclab gallery experiments/notebook"),
     "help": Command("calclab.app.help", "about a topic, a group, a knob, a command", "calclab help lr"),
     "version": Command("calclab.app.version", "of calclab and what it stands on", "calclab version"),
 }

@@ -32,6 +32,7 @@ WITHOUT_EFFECT = (
     "outputs",
     "rerun",
     "fail_fast",
+    "report",
     "checkpoint_every",
     "oc.env",
 )  # knobs that do not change what is computed

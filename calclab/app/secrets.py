@@ -21,7 +21,15 @@ SECRETS = "oc.env"  # the entry of a configuration that names the others
 RESOLVER = "oc.env"
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 LENGTH = 4  # characters from which on a value is looked for in messages: a shorter one is in every text
-PLAIN = ("outputs", "rerun", "fail_fast", "figures", "checkpoint_every", "claims")  # how a run is done, told anyhow
+PLAIN = (
+    "outputs",
+    "rerun",
+    "fail_fast",
+    "figures",
+    "report",
+    "checkpoint_every",
+    "claims",
+)  # how a run is done, told anyhow
 
 
 def references(config: DictConfig, resolved: Mapping[str, Any]) -> dict[str, str]:

@@ -66,8 +66,9 @@ def sentences(sweep: Sweep) -> Iterator[tuple[str, str]]:
         yield "", f"... and the first of {len(parts) - QUESTIONS} other questions in the table"
 
 
-def table(sweep: Sweep) -> Table:
-    """The jobs in the order of the ranking, question by question; constants of the sweep are left out."""
+def table(sweep: Sweep, every: int = EVERY) -> Table:
+    """The jobs in the order of the ranking, question by question; constants of the sweep are left out. Of more jobs
+    than ``every`` the first and the last."""
     columns = [column(sweep, name) for name in sweep.swept]
     words = any(job.status != "completed" for job in sweep.jobs)
 
@@ -78,7 +79,7 @@ def table(sweep: Sweep) -> Table:
         return Row((str(job.number), *(texts[job] for texts in columns), objective, steps, *ends), job.status)
 
     head = ("job", *map(printable, sweep.swept), measured(sweep), "steps", *(("status",) if words else ()))
-    if len(sweep.jobs) <= EVERY:
+    if len(sweep.jobs) <= every:
         return Table(head, tuple(row(job) for part in sweep.parts for job in part.ranked))
     rows: list[Row] = []
     for part in sweep.parts[:EVERY]:

@@ -32,6 +32,7 @@ class Common(Seeded):
         "svg",
         choices=(True, False, "png", "svg", "pdf"),
     )
+    report: bool = knob("write the run, or the sweep, as one page to mail or print: report.html in its folder", "true")
     outputs: str = knob("the folder that holds all runs", "outputs")
     rerun: bool = knob("run anew what is finished or begun", "true")
     fail_fast: bool = knob("a sweep ends at the first job that fails", "true")

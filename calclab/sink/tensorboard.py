@@ -19,7 +19,7 @@ from calclab.sink.cells import axis
 from calclab.sink.eventfile import EventFile, Plain
 
 ENTRIES = 16  # of a trajectory, at most, to be shown as scalars
-ASIDE = ("claims", "outputs", "figures", "rerun", "fail_fast", "checkpoint_every", "optimizer.lr")
+ASIDE = ("claims", "outputs", "figures", "rerun", "fail_fast", "report", "checkpoint_every", "optimizer.lr")
 UNTOLD = {*ASIDE, "function.minima", "function.domain", "function.source"}  # of the configuration, among the knobs
 SESSION = {Status.FAILED: "FAILURE", Status.INTERRUPTED: "UNKNOWN"}  # any other end is a result
 

@@ -32,8 +32,11 @@ from calclab.archive.lock import hold, lock_file
 from calclab.archive.sweep import TABLE, Sweep, searched
 from calclab.archive.sweep import job as as_job
 from calclab.errors import UserError
+from calclab.report.command import leave
 from calclab.schema import catalogue
 from calclab.text import cell
+
+ASIDE = ("outputs=", "rerun=", "fail_fast=", "report=", "hydra/", "hydra.")  # words that do not change what is asked
 
 
 def sweep(words: Sequence[str]) -> int:
@@ -77,6 +80,8 @@ def carry_out(words: Sequence[str], place: Path) -> int:
     result = Sweep(place, [as_job(row, place) for row in done], searched(place))
     drawn = [] if stopped else pictures(result)
     show_sweep(result, max(announced(place), len(done)), drawn)
+    if "report=true" in map(str.lower, words):
+        leave(place)
     (place / COUNT).unlink(missing_ok=True)
     if anew and not stopped:
         (place / ANEW).unlink(missing_ok=True)
@@ -88,7 +93,7 @@ def carry_out(words: Sequence[str], place: Path) -> int:
 
 def folder(words: Sequence[str], outputs: str) -> Path:
     """The sweep's folder, named by what was asked: outputs/sweeps/<overrides>-<digest>."""
-    asked = [word for word in words if not word.startswith(("outputs=", "rerun=", "fail_fast=", "hydra/", "hydra."))]
+    asked = [word for word in words if not word.startswith(ASIDE)]
     digest = hashlib.sha256("\n".join(sorted(asked)).encode()).hexdigest()[:12]
     return named_place(Path(outputs) / "sweeps", asked, digest)
 

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = ("certified", "consistent", "inconclusive", "undefined", "suspect", "refuted")
+TONES = {  # of words that say how something stands; the words alone carry the meaning
+    **dict.fromkeys(("certified", "consistent", "completed", "converged", "holds"), "good"),
+    **dict.fromkeys((*VERDICTS[2:5], "diverged", "nonfinite", "interrupted", "running"), "doubt"),
+    **dict.fromkeys(("refuted", "failed", "unreadable", "does not hold"), "bad"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,13 @@ def write(path: Path, html: str) -> Path:
     return replace_file(path, html)
 
 
+class Tones(dict[Any, str]):
+    """The tone of each word; none of others."""
+
+    def __missing__(self, word: Any) -> str:
+        return ""
+
+
 @cache
 def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -91,7 +103,7 @@ def environment() -> Environment:
     from calclab.report.html.mathml import mathml
 
     made.filters |= {"mathml": mathml, "anchor": anchor}
-    made.globals |= {"verdicts": VERDICTS}
+    made.globals |= {"tones": Tones(TONES)}
     return made
 
 

@@ -1,0 +1,200 @@
+"""What each picture shows, and how to read it: by the picture's name, else by its kind. No imports that cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Caption(NamedTuple):
+    """``shows`` is one sentence on what is to be seen, ``reading`` how to look at it."""
+
+    shows: str
+    reading: str = ""
+
+
+LOG = "On a logarithmic axis equal steps are equal factors"
+NAMED = {
+    "formula": Caption("What was asked about, and its derivatives."),
+    "errors": Caption(
+        "The error of three difference quotients as the step h shrinks.",
+        "Read from right to left: each line falls with the order of its formula (slope 1, 2, 4), until rounding makes "
+        "it rise again. The lowest point is the best step.",
+    ),
+    "tangent": Caption(
+        "The function with its tangent.", "The slope of the tangent is the derivative; up close the two are one line."
+    ),
+    "secants": Caption(
+        "Secants that close in on the tangent.",
+        "Each secant joins two points of the curve; as they draw together, its slope becomes the derivative.",
+    ),
+    "zoom": Caption(
+        "The curve under a magnifying glass.",
+        "From panel to panel the window shrinks: where there is a derivative, the curve becomes straight.",
+    ),
+    "path": Caption(
+        "The walk over the function.",
+        "Contours join points of equal value, darker is lower. The walk starts at the open mark and ends at the filled "
+        "one; known minima are stars. A gradient step stands perpendicular to the contour that it starts on.",
+    ),
+    "walk": Caption(
+        "The walk on the curve of the function.",
+        "Each mark is a step, on the curve at its place: long moves where it is steep, short ones where it is flat.",
+    ),
+    "loss": Caption(
+        "The loss at every step.",
+        "A line that has become level has arrived, one that bends up runs away. Where the axis is logarithmic, a "
+        "straight line is linear convergence: one factor a step.",
+    ),
+    "gradient_norm": Caption(
+        "Gradient norm and step length at every step.",
+        "On a logarithmic axis a straight line is one factor a step. A dashed line, where there is one, is the rate "
+        "that theory predicts from the curvature: parallel to it means as fast as theory says.",
+    ),
+    "edge_of_stability": Caption(
+        "Sharpness times learning rate, over two.",
+        "Above 1 the steps overshoot along the sharpest direction; gradient descent on networks often hovers there.",
+    ),
+    "scores": Caption(
+        "The score of the network at every step.",
+        "Train and held-out rows apart: where the two lines part, the network begins to learn its rows by heart.",
+    ),
+    "hessian": Caption(
+        "The Hessian, entry by entry.",
+        "Red is positive, blue negative, white zero. The diagonal is the curvature along each variable; the others say "
+        "how much two variables act together.",
+    ),
+    "eigenvectors": Caption(
+        "The directions of the eigenvalues, a column each.",
+        "A column of one strong entry is a variable of its own; a mixed column is a valley askew to the axes.",
+    ),
+    "eigenvalues": Caption(
+        "The eigenvalues, largest first.",
+        "All above zero: a bowl. Of both signs: a saddle. The largest over the smallest is the condition number.",
+    ),
+    "spectrum": Caption(
+        "How many eigenvalues lie where.",
+        "Most lie in the bulk around zero; those that stand apart on the right are the few stiff directions.",
+    ),
+    "ritz_values": Caption(
+        "The estimates of the eigenvalues as products are spent.",
+        "A line that has become flat has converged to an eigenvalue.",
+    ),
+    "residuals": Caption(
+        "How far each estimate is from being an eigenvalue.", f"{LOG}; below the tolerance it counts as found."
+    ),
+    "along_eigenvectors": Caption(
+        "Cuts through the loss along eigenvectors.",
+        "The dashed parabola is what the eigenvalue predicts; where the loss leaves it, the quadratic model ends.",
+    ),
+    "across_eigenvectors": Caption(
+        "The loss over the plane of two eigenvectors.",
+        "Filled contours are the loss, lines the quadratic model at the same levels.",
+    ),
+    "jacobian": Caption(
+        "The Jacobian: outputs down, inputs across.",
+        "Red: the output grows with the input. Blue: it falls. A pale column is an input that hardly matters here.",
+    ),
+    "sensitivity": Caption(
+        "The Jacobian's entries over all points, on the whole.", "Dark cells are inputs that an output leans on."
+    ),
+    "singular_values": Caption(
+        "By how much the Jacobian stretches, direction by direction.",
+        "The largest is the spectral norm. Values near zero are directions that are lost.",
+    ),
+    "chain": Caption(
+        "Value, local derivative and running product, link by link.",
+        "The product at the last link is the derivative of the whole; a local derivative near zero stops the signal.",
+    ),
+    "graph": Caption(
+        "The computation as a graph.",
+        "Values go forward, from the inputs to the result. Each edge has its local derivative; products of these flow "
+        "back, and where edges meet they are added.",
+    ),
+    "signals": Caption(
+        "The size of the signal, forward and backward, layer by layer.",
+        f"{LOG}: a line that falls towards the input is a vanishing gradient, one that rises an exploding one.",
+    ),
+    "backward_norms": Caption(
+        "The norm of the gradient at each layer.", "Bars of one height are a steady signal; a slope is a factor lost."
+    ),
+    "gradient": Caption("The gradient, variable by variable.", "The longest bar is the direction that matters most."),
+    "mixed_partials": Caption(
+        "The second partial derivatives.", "Symmetric: the order of two derivatives is the same."
+    ),
+    "importance": Caption(
+        "How much each input matters, the most important first.",
+        "The bars are comparable with each other; the unit is that of the target.",
+    ),
+    "importance_with_intervals": Caption(
+        "Importance with the interval in which it lies.", "Where intervals overlap, the order is not certain."
+    ),
+    "importance_map": Caption("The importance of each pixel.", "Red speaks for the target, blue against it."),
+    "agreement_of_methods": Caption(
+        "The rank correlation of each two methods.", "1: the same order. Near 0: the methods tell different stories."
+    ),
+    "shares_by_method": Caption("Each input's share by each method.", "A row of one colour: the methods agree on it."),
+    "shares_by_row": Caption("Each input's share, row by row.", "Stripes across are inputs that always matter."),
+    "deletion": Caption(
+        "The prediction as the most important inputs are taken away.",
+        "The faster it falls below the line of random order, the better the ranking.",
+    ),
+    "insertion": Caption(
+        "The prediction as the most important inputs are put in.",
+        "The faster it rises above the line of random order, the better the ranking.",
+    ),
+    "randomisation_test": Caption(
+        "Likeness of the attribution to its own, as layers are drawn anew.",
+        "It should fall to zero: a method that does not look at the weights cannot explain them.",
+    ),
+    "remove_and_retrain": Caption(
+        "The score after training again without the most important inputs.",
+        "It should fall faster than with random inputs removed.",
+    ),
+    "lowest_loss_at_the_tuned_rate": Caption(
+        "The lowest loss so far of each optimizer, at its best rate.",
+        "Lines are medians over starts, bands their quartiles. Lower and earlier is better; bands that overlap are "
+        "no difference.",
+    ),
+    "lowest_loss_by_learning_rate": Caption(
+        "The lowest loss at every learning rate.", "A wide flat valley forgives a rate that is badly chosen."
+    ),
+    "share_of_walks_that_diverged": Caption("How many walks ran away at each rate.", "0 is none, 1 is all."),
+    "wins_of_row_over_column": Caption("How often one optimizer beats another.", "Above one half: the row wins."),
+}
+KINDS = {
+    "Curves": Caption("", f"Each line is one quantity. {LOG}."),
+    "Tracks": Caption("", "Each line is one entry, over the steps."),
+    "Contours": NAMED["path"],
+    "PrincipalPlane": Caption(
+        "The walk in the plane of its two principal directions.",
+        "The title says how much of the walk lies in this plane; beside it, the loss on the walk and on the plane, and "
+        "how far the two are apart.",
+    ),
+    "Heatmap": Caption("", "Each cell is a number: red above zero, blue below, white zero."),
+    "Bars": Caption("", "Each bar is one entry; its length is the number."),
+    "Spread": Caption("", "Lines are medians, bands go from the lower to the upper quartile."),
+    "Multiples": Caption("", "Panels with axes of their own, side by side."),
+    "Surface": Caption("", "Filled contours are the values, lines the model at the same levels."),
+    "Spectrum": NAMED["spectrum"],
+    "Graph": NAMED["graph"],
+}
+
+
+def caption(picture: Mapping[str, Any]) -> Caption:
+    """What to say of a picture as a run has recorded it: its ``name`` and its ``kind``.
+
+    >>> caption({"name": "layer_top", "kind": "Bars"})
+    Caption(shows='layer top', reading='Each bar is one entry; its length is the number.')
+    """
+    name, kind = str(picture.get("name", "")), str(picture.get("kind", ""))
+    general = KINDS.get(kind, Caption(""))
+    if kind == "PrincipalPlane":
+        return general
+    found = NAMED.get(name, general)
+    return Caption(found.shows or words(name), found.reading)
+
+
+def words(name: str) -> str:
+    """A name as words: ``layer_top`` is "layer top"."""
+    return name.replace("_", " ").replace(".", ": ").strip()
