@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import calclab
-from calclab.app.help import show
 from calclab.schema import Knob, catalogue
+from calclab.schema.knob import typed
 
 TITLES = {
     "topic": "Topics",
@@ -154,7 +154,7 @@ def knob_table(knobs: Mapping[str, Knob], values: Mapping[str, Any], prefix: str
 
 def default(value: Any) -> str:
     """A default as it is typed, or whose it is."""
-    text = show(value)
+    text = typed(value)
     return f"that of {text[2:-1]}" if text.startswith("${") and text.endswith("}") else code(text)
 
 

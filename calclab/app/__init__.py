@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with answered(aloud=ranks.first()):
             return ranks.as_rank(lambda: run(words))
     except UserError as mistake:
-        return say(str(mistake), 2)
+        return say(str(better(mistake, words)), 2)
     except KeyboardInterrupt as interrupt:  # before a run has begun, or the second one
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
     except BrokenPipeError:  # whoever reads, such as head, has had enough
@@ -63,6 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trouble.errno in PLACE:
             return say(f"{trouble.strerror}{where}. Name a place of your own: outputs=<folder>, data.path=<file>", 2)
         raise
+
+
+def better(mistake: UserError, words: Sequence[str]) -> UserError:
+    """The same mistake with the line to type, where one is known; of a command, whose words are its own, as it is."""
+    if words[:1] and words[0] in COMMANDS:
+        return mistake
+    from calclab.app.correction import corrected
+
+    return corrected(words, mistake)
 
 
 def run(words: Sequence[str]) -> int:

@@ -196,9 +196,13 @@ def nested(value: Any) -> bool:
 def find(target: str, key: str = "_target_") -> Callable[..., Any]:
     """The object at a dotted path; UserError when there is none."""
     try:
-        return pkgutil.resolve_name(target)
+        found = pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}={target}: {error}. Is it spelt right, and where Python looks for modules?") from None
+    if not callable(found):
+        kind = type(found).__name__
+        raise UserError(f"{key}={target}: this is a {kind}, and cannot be called. Type {key}={target}.<name>")
+    return found
 
 
 def own_function(given: Any, key: str) -> Any:

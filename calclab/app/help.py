@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from calclab.app import commands
 from calclab.errors import UserError
 from calclab.schema import Knob, catalogue
+from calclab.schema.knob import typed
 
 EXAMPLES = """\
   python -m calclab topic=descent lr=0.05
@@ -110,22 +111,11 @@ def table(knobs: Mapping[str, Knob], defaults: Mapping[str, object], prefix: str
     if not knobs:
         return "  none"
     rows = [
-        (f"{prefix}{knob.name}={show(defaults.get(knob.name))}", knob.kind, knob.meaning) for knob in knobs.values()
+        (f"{prefix}{knob.name}={typed(defaults.get(knob.name))}", knob.kind, knob.meaning) for knob in knobs.values()
     ]
     first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
     first, second = min(first, 32), min(second, 44)
     return "\n".join(f"  {a:<{first}}  {b:<{second}}  {c}" for a, b, c in rows)
-
-
-def show(value: object) -> str:
-    """A default as it would be typed."""
-    if isinstance(value, list):
-        return f"[{','.join(map(show, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}: {show(entry)}' for key, entry in value.items())}}}"
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return str(value)
 
 
 def wrapped(names: Sequence[str], indent: int, width: int = 105) -> str:

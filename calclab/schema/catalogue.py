@@ -8,8 +8,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
+from calclab.schema import aliases
 from calclab.schema.knob import Knob, Schema
 from calclab.schema.knob import knobs as knobs_of
 
@@ -114,7 +115,39 @@ def root_knobs(topic: str) -> dict[str, Knob]:
     return knobs("topic", topic) | knobs("common", "common")
 
 
+# --- knobs by their names alone, whatever is chosen ---
+
+
+@cache
+def homes() -> dict[str, dict[str, Knob]]:
+    """Every knob by what is typed for it ("lr", "network.width"), with the topics or options that have it."""
+    found: dict[str, dict[str, Knob]] = {}
+    for name, knob in knobs("common", "common").items():
+        found[name] = {"every run": knob}
+    for group in ("topic", *PARTS):
+        for option, schema in schemas(group).items():
+            for name, knob in knobs_of(schema).items():
+                found.setdefault(name if group == "topic" else f"{group}.{name}", {})[option] = knob
+    return found
+
+
+def anywhere(key: str) -> Knob | None:
+    """A knob of that name, of the first that has one."""
+    return next(iter(homes().get(key, {}).values()), None)
+
+
+def listed(key: str) -> bool:
+    """Whether a list is typed for a knob, wherever it is one."""
+    having = homes().get(key, {}).values()
+    return bool(having) and all(get_origin(knob.base) is list for knob in having)
+
+
 # --- what to say of a name that is not there ---
+
+
+def close(wrong: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
+    """The name that is nearest; empty where none is near."""
+    return next(iter(difflib.get_close_matches(wrong[:LENGTH], list(allowed), n=1, cutoff=cutoff)), "")
 
 
 def nearest(wrong: str, allowed: Sequence[str], listed: str = "--help") -> str:
@@ -147,6 +180,8 @@ def unknown_key(key: str, topic: str, known: Iterable[str] = ()) -> str:
         return f"{key}: topic={topic} has none; it is a knob of topic={' and '.join(others)}. Knobs of {topic}: {own}."
     if key.startswith("topic.") and (name := key.removeprefix("topic.")) in mine:
         return f"{key}: a knob of the topic stands at the root. Type {name}=..."
+    if isinstance(alias := aliases.KNOBS.get(key), str):
+        return f"{key}: there is no such knob. Did you mean {alias}?"
     if "." in key and (group := key.partition(".")[0]) in GROUPS:
         return f"{key}: the chosen {group} has no such knob. {nearest(key, list(known))}".rstrip()
     return f"{key}: there is no such knob. {nearest(key, mine)}"

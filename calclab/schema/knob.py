@@ -12,6 +12,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,20 +113,30 @@ class Knob:
     @property
     def article(self) -> str:
         """What stands before the kind in a sentence."""
-        return "" if self.choices else "a "
+        return "" if self.choices or self.base is bool else "a "
+
+    def allows(self, value: Any) -> bool:
+        """Whether ``value`` has the type and lies in the range."""
+        if value is None and (self.optional or self.base is Any):
+            return True
+        return (self.own and is_own(value)) or (self._has_type(value) and self._in_range(value))
+
+    def meant(self, value: Any, names: Sequence[str] = ()) -> str:
+        """What a ``value`` that is not allowed was probably meant to be, as it is typed, of ``names`` where the knob
+        has none of its own; empty where that is not clear."""
+        from calclab.schema.meant import candidates
+
+        found = candidates(value, self.base, self.choices or self.names or names, self.example)
+        return next((typed(entry) for entry in found if self.allows(entry)), "")
 
     def check(self, value: Any, key: str = "") -> None:
-        """Raise UserError unless ``value`` has the type and lies in the range; ``key`` is what the user types."""
-        if value is None and (self.optional or self.base is Any):
-            return
-        if self.own and is_own(value):
-            return
-        if not (self._has_type(value) and self._in_range(value)):
-            key = key or self.name
+        """Raise UserError unless ``value`` is allowed; ``key`` is what the user types."""
+        if not self.allows(value):
+            key, meant = key or self.name, self.meant(value)
             large = " below 2**63" if isinstance(value, int) and not fits(value) else ""
             raise UserError(
                 f"{key}={written(value)}: {key} is {self.article}{self.kind}{large} ({self.meaning}). "
-                f"Type for example {key}={self.typed_example}"
+                + (f"Type {key}={quoted(meant)}" if meant else f"Type for example {key}={self.typed_example}")
             )
 
     def _has_type(self, value: Any) -> bool:
@@ -179,6 +190,17 @@ def written(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > LONG:
         return shortened(hex(value))
     return shortened(str(value))
+
+
+def typed(value: Any) -> str:
+    """A value as a command line has it, but for the shell's quotes."""
+    if isinstance(value, list):
+        return f"[{','.join(map(typed, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {typed(entry)}' for key, entry in value.items())}}}"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)
 
 
 def knobs(schema: type) -> dict[str, Knob]:

@@ -14,7 +14,7 @@ MISTAKES = [
     ("network=mlp data=digit", "digits"),
     ("experiment=notebook/01_cubi", "01_cubic"),
     ("topic=descent lrr=0.1", "lr"),
-    ("topic=descent topic.steps=3", "Type steps="),
+    ("topic=descent topic.steps=3", "Type calclab topic=descent steps=3"),
     ("topic=hessian lr=0.1", "descent"),
     ("topic=descent lr=fast", "number > 0"),
     ("topic=descent lr=", "number > 0"),

@@ -12,8 +12,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from calclab.app.help import show
 from calclab.schema import Knob, catalogue
+from calclab.schema.knob import typed
 
 ROOT = ("seed", "figures")  # knobs of every run that a question takes too
 FILE = Path(__file__).parents[2] / "calclab" / "library" / "knobs.py"
@@ -41,7 +41,7 @@ def text() -> str:
 
 def section(name: str, base: str, knobs: dict[str, Any], defaults: dict[str, Any]) -> str:
     """One class: a key and its meaning for each knob."""
-    entries = "".join(entry(knob, show(defaults[knob.name])) for knob in knobs.values())
+    entries = "".join(entry(knob, typed(defaults[knob.name])) for knob in knobs.values())
     return f"class {name}({base}, total=False):\n" + (entries or '    """It has none of its own."""\n')
 
 

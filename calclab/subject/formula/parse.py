@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from calclab.errors import UserError
+from calclab.subject.formula.rewritten import rewritten
 from calclab.subject.formula.text import (
     LARGEST,
     RESERVED,
@@ -43,14 +44,41 @@ COMPARED: dict[type[ast.cmpop], str] = {
 
 
 def parse(expr: str | Sequence[str], variables: Sequence[str] | None = None) -> Tree:
-    """The tree of one formula, or of a list of formulas with shared variables."""
+    """The tree of one formula, or of a list of formulas with shared variables.
+
+    UserError for what is none says how it is written, where that can be told.
+    """
     texts = [expr] if isinstance(expr, str) else list(expr)
     if not texts:
         raise UserError("The list of formulas is empty. Type for example function.expr='[x0**2 + x1, x0*x1]'")
     table = Table()
     parser = Parser(table, None if variables is None else tuple(variables))
-    roots = tuple(parser.read(text) for text in texts)
+    try:
+        roots = tuple(parser.read(text) for text in texts)
+    except UserError as mistake:
+        right = [meant(text) for text in texts]
+        if any(right):
+            written = ", ".join(new or str(text) for new, text in zip(right, texts, strict=True))
+            raise UserError(f"{mistake} Write {short(written, 200)}") from None
+        raise
     return Tree(tuple(table.nodes), roots, parser.variables(), parser.base)
+
+
+def refusal(text: str) -> str:
+    """What a text lacks to be a formula; empty for one."""
+    try:
+        Parser(Table()).read(text)
+    except UserError as mistake:
+        return str(mistake)
+    return ""
+
+
+def meant(text: str) -> str:
+    """A text that is no formula, written as one; empty for a formula, and where nobody knows how."""
+    if not isinstance(text, str) or not refusal(text):
+        return ""
+    new = rewritten(text)
+    return "" if new == text or refusal(new) else new
 
 
 class Parser:
