@@ -11,7 +11,7 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ def built(request: Request) -> Job:
     if work(about, config.get("batch")) > LARGE:
         torch.set_num_threads(THREADS)
     run = described(place.topic, about, method, request.shown, place.folder)
+    run = replace(run, choices={group: name for group, name in request.choices.items() if name}, swept=request.swept)
     told = (note, *place.unseen, *getattr(about, "notes", ()), *method.notes())
     notes = [request.hidden(text) for text in told if text]
     made = provenance(request.words, device=where, dtype=config["dtype"], seed=run.config["seed"])

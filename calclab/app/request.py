@@ -6,7 +6,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ LABELS = ("_target_", "name")  # of a group's node: what is built, and a name fo
 class Request:
     """A run that was asked for: its configuration, checked and without what it has no use for, and its place.
 
-    ``words`` are what the user typed, ``overrides`` what they stand for.
+    ``words`` are what the user typed, ``overrides`` what they stand for; ``swept`` are the knobs that its sweep varies.
     """
 
     config: Mapping[str, Any]
@@ -33,6 +33,7 @@ class Request:
     overrides: Sequence[str]
     words: Sequence[str]
     place: Place
+    swept: Sequence[str] = ()
 
     def finished(self) -> dict[str, Any] | None:
         """The record of the run if it need not be computed; all ranks hear the same. UserError where a run that is to
@@ -62,7 +63,7 @@ def ask(
     choices: Mapping[str, str | None],
     overrides: Sequence[str],
     words: Sequence[str],
-    swept: Collection[str] = (),
+    swept: Sequence[str] = (),
 ) -> Request:
     """The run of a composed configuration; UserError for a knob out of its range, or for none or two subjects.
 
@@ -77,7 +78,7 @@ def ask(
         raise
     config = filled(about(subject_kind(choices, overrides), config), topic)
     naming = [word for word in words if word.lstrip("+").partition("=")[0] in swept] or words
-    return Request(config, choices, overrides, words, locate(config, topic, naming))
+    return Request(config, choices, overrides, words, locate(config, topic, naming), swept)
 
 
 def found_again(record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -60,8 +60,8 @@ def piece(key: str, value: str, known: Iterable[str], *, alone: bool) -> str:
 
 
 def last(key: str) -> str:
-    """The knob's own name, of ``network.width``."""
-    return key.rpartition(".")[2]
+    """The knob's own name, of ``network.width``; that of no group's is told whole: ``sharpness.every``."""
+    return key.rpartition(".")[2] if key.partition(".")[0] in GROUPS else key
 
 
 def clean(value: str) -> str:

@@ -30,10 +30,11 @@ from calclab.core.picture import (
 from calclab.core.question import Data, Exact, Function, Units
 from calclab.core.rows import Rows
 from calclab.core.run import Outcome, Run, Sink
-from calclab.core.values import Column, Columns, Labels, State, Values
+from calclab.core.values import HISTOGRAM, Column, Columns, Labels, State, Values
 from calclab.lines import Line, Table
 
 __all__ = [
+    "HISTOGRAM",
     "Answer",
     "Ball",
     "Bars",

@@ -15,7 +15,11 @@ from calclab.core.values import Columns, Labels, Values
 
 @dataclass(frozen=True)
 class Run:
-    """What a sink may know of a run before it starts; ``config`` is plain: dicts, lists, scalars."""
+    """What a sink may know of a run before it starts; ``config`` is plain: dicts, lists, scalars.
+
+    ``choices`` are the options that were chosen in the groups of the configuration, ``swept`` the knobs that the sweep
+    varies of which the run is a job.
+    """
 
     topic: str
     subject: str
@@ -27,6 +31,8 @@ class Run:
     config: Mapping[str, Any]
     latex: Sequence[str] = ()
     about: str = ""  # the point, or network and data; the method: a line under the titles of pictures
+    choices: Mapping[str, str] = field(default_factory=dict)
+    swept: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

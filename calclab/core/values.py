@@ -24,6 +24,9 @@ class Column:
 
 Columns = Mapping[str, Column]
 
+# Names of values of rank 2 that are histograms, (bins, 3): from, to, how many. They are for boards, and in no CSV.
+HISTOGRAM = "histogram/"
+
 
 def wide(device: torch.device) -> torch.dtype:
     """The widest type that the device has: the one in which numbers are added up."""

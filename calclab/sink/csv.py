@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Evidence, Outcome, Run, Verdict
+from calclab.core import HISTOGRAM, Column, Columns, Evidence, Outcome, Run, Verdict
 from calclab.sink.cells import TOGETHER, axis, joined, line, lines, numbered, rows, texts, word_cells
 from calclab.sink.growing import GrowingFile
 from calclab.text import of_cell
@@ -57,6 +57,8 @@ class CsvSink:
         if any(len(column.steps) for column in scalars.values()):
             self._write_scalars(scalars)
         for name, column in columns.items():
+            if name.startswith(HISTOGRAM):
+                continue
             if column.data.ndim == 2:
                 self._write_rows(name, column)
             elif column.data.ndim == 3:

@@ -67,6 +67,31 @@ class EventFile:
         width, height = (str(int.from_bytes(png[i : i + 4], "big")).encode() for i in (16, 20))
         self._tensor(tag, [width, height, png], [3], metadata.create_summary_metadata(tag, ""), step)
 
+    def histogram(self, tag: str, bins: NDArray[np.float64], step: int) -> None:
+        """``bins`` (k, 3): from, to, how many."""
+        from tensorboard.compat.proto import types_pb2
+        from tensorboard.plugins.histogram import metadata
+
+        about = metadata.create_summary_metadata(tag, "")
+        self._tensor(tag, bins.astype("<f8").tobytes(), bins.shape, about, step, types_pb2.DT_DOUBLE)
+
+    def layout(self, charts: Mapping[str, tuple[Sequence[str], Sequence[str]]], category: str) -> None:
+        """The custom layout: of each chart its title, the patterns of the tags of its lines, or the tags of its margins
+        (between <tag>_25 and <tag>_75)."""
+        from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+
+        def chart(title: str, tags: Sequence[str], margins: Sequence[str]) -> Any:
+            series = layout_pb2.MarginChartContent.Series
+            if not margins:
+                return layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
+            lines = [series(value=tag, lower=f"{tag}_25", upper=f"{tag}_75") for tag in margins]
+            return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=lines))
+
+        made = [chart(title, *content) for title, content in charts.items()]
+        whole = layout_pb2.Layout(category=[layout_pb2.Category(title=category, chart=made)])
+        about, tag = metadata.create_summary_metadata(), metadata.CONFIG_SUMMARY_TAG
+        self._tensor(tag, [whole.SerializeToString()], [], about, 0)
+
     def session_start(self, knobs: Mapping[str, Plain]) -> None:
         """The run's hyperparameters, without an experiment record: TensorBoard infers the rest."""
         from tensorboard.plugins.hparams import plugin_data_pb2
@@ -107,12 +132,16 @@ class EventFile:
         )
         self._add(summary=summary_pb2.Summary(value=[value]))
 
-    def _tensor(self, tag: str, words: Sequence[bytes], shape: Sequence[int], about: Any, step: int) -> None:
-        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+    def _tensor(
+        self, tag: str, content: bytes | Sequence[bytes], shape: Sequence[int], about: Any, step: int, dtype: int = 7
+    ) -> None:
+        """Texts, or the bytes of numbers of another ``dtype`` than DT_STRING."""
+        from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2
 
         dims = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape]
         form = tensor_shape_pb2.TensorShapeProto(dim=dims)
-        tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=form, string_val=words)
+        held = {"tensor_content" if isinstance(content, bytes) else "string_val": content}
+        tensor = tensor_pb2.TensorProto(dtype=dtype, tensor_shape=form, **held)
         value = summary_pb2.Summary.Value(tag=tag, metadata=about, tensor=tensor)
         self._add(step=step, summary=summary_pb2.Summary(value=[value]))
 

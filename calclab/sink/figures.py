@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Gallery(Protocol):
     """Shows images elsewhere too, such as `TensorBoardSink`."""
 
-    def image(self, tag: str, png: bytes) -> None: ...
+    def image(self, name: str, png: bytes) -> None: ...
 
 
 class FiguresSink:
@@ -110,7 +110,7 @@ class FiguresSink:
         self._announce([file])
         (self._run.folder / file).write_bytes(made[self._format])
         if self._gallery is not None:
-            self._gallery.image(name if "/" in name else f"figures/{name}", made["png"])
+            self._gallery.image(name, made["png"])
 
 
 def about(run: Run) -> str:

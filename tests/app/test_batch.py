@@ -27,7 +27,7 @@ def scalar_events(folder: Path) -> list[tuple[int, str, float]]:
         for file in event_files(folder)
         for event in EventFileLoader(str(file)).Load()
         for value in event.summary.value
-        if value.tensor.float_val
+        if value.tensor.float_val and value.tag != "run/seconds"
     )
 
 

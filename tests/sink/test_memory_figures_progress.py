@@ -78,7 +78,7 @@ def test_pictures_of_what_was_logged_are_drawn_and_others_are_not(tmp_path: Path
     sink.write({"loss": Column([0, 1], torch.tensor([1.0, 0.5]))})
     sink.close(OUTCOME)
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
-    assert list(gallery.images) == ["figures/curves"]
+    assert list(gallery.images) == ["curves"]
 
 
 def test_a_picture_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,4 +138,4 @@ def test_vector_pictures_are_written_and_shown_as_images(tmp_path: Path, format:
     sink.write({"loss": Column([0, 1], torch.tensor([1.0, 0.5]))})
     sink.close(OUTCOME)
     assert [path.name for path in tmp_path.iterdir()] == [f"curves.{format}"]
-    assert gallery.images["figures/curves"].startswith(b"\x89PNG")
+    assert gallery.images["curves"].startswith(b"\x89PNG")
