@@ -55,7 +55,7 @@ def test_methods_are_offered_by_name_also_inside_a_list() -> None:
         ("python -m calclab ru", ["runs"]),
         ("calclab network=transformer network.h", ["network.heads="]),
         ("calclab -m optimizer=gd,adamw", ["optimizer=gd,adamw"]),
-        ("calclab figures=", ["figures=true", "figures=false"]),
+        ("calclab rerun=", ["rerun=true", "rerun=false"]),
         ("calclab --v", ["--version"]),
         ("calclab --cfg j", ["job"]),
         ("calclab rerun out", []),  # the shell's files

@@ -26,7 +26,7 @@ MISTAKES = [
     ("device=tpu", "cpu, cuda, mps, auto"),
     ("device=cuda", "cpu"),
     ("dtype=float16", "float32, float64"),
-    ("figures=maybe", "true or false"),
+    ("figures=maybe", "true, false"),
     ("optimizer=momentum optimizer.momentum=2", "optimizer.momentum"),
     ("network=mlp network.width=0", "network.width"),
     ("network=mlp network.widht=8", "network.width"),

@@ -28,7 +28,7 @@ def corrected(words: Sequence[str], mistake: UserError) -> UserError:
     if any(word.partition("=")[0] in SERVICES for word in words):
         return mistake
     right, reasons = put_right(words)
-    if not reasons or right == list(words):
+    if not reasons or right == list(words) or not right:
         return mistake
     line = typed([*program(), *right])
     if len(line) > LONG:
@@ -50,7 +50,7 @@ def put_right(words: Sequence[str]) -> tuple[list[str], list[str]]:
             if why not in said:
                 told.append(reason)
             said.add(why)
-        if not reasons or right[0] in COMMANDS:
+        if not reasons or (right and right[0] in COMMANDS):
             break
     return right, told
 

@@ -128,7 +128,7 @@ def switched_off(word: str) -> str:
     found = re.match(r"(?:no|without|skip|disable)[-_](.+)", word)
     name = known(found[1].replace("-", "_")) if found else ""
     knob = catalogue.anywhere(name)
-    return f"{name}=false" if knob is not None and knob.base is bool else ""
+    return f"{name}=false" if knob is not None and knob.allows(False) and knob.allows(True) else ""
 
 
 def alone(name: str, rest: deque[str], out: list[str], reasons: list[str]) -> None:
