@@ -31,7 +31,7 @@ from calclab.core.question import Data, Exact, Function, Units
 from calclab.core.rows import Rows
 from calclab.core.run import Outcome, Run, Sink
 from calclab.core.values import HISTOGRAM, Column, Columns, Labels, State, Values
-from calclab.lines import Line, Table
+from calclab.lines import Line, Said, Table
 
 __all__ = [
     "HISTOGRAM",
@@ -63,6 +63,7 @@ __all__ = [
     "Rows",
     "Rule",
     "Run",
+    "Said",
     "Scan",
     "Sink",
     "Spectrum",

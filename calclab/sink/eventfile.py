@@ -92,6 +92,21 @@ class EventFile:
         about, tag = metadata.create_summary_metadata(), metadata.CONFIG_SUMMARY_TAG
         self._tensor(tag, [whole.SerializeToString()], [], about, 0)
 
+    def graph(self, nodes: Sequence[tuple[str, str, Sequence[str], Mapping[str, str]]]) -> None:
+        """The graph of a computation, for the GRAPHS tab: of each node its name, its operation, the names of its
+        arguments, and what is shown of it beside."""
+        from tensorboard.compat.proto import attr_value_pb2, graph_pb2, node_def_pb2, versions_pb2
+
+        def attributes(beside: Mapping[str, str]) -> dict[str, Any]:
+            return {key: attr_value_pb2.AttrValue(s=text.encode()) for key, text in beside.items()}
+
+        made = [
+            node_def_pb2.NodeDef(name=name, op=op, input=inputs, attr=attributes(beside))
+            for name, op, inputs, beside in nodes
+        ]
+        whole = graph_pb2.GraphDef(node=made, versions=versions_pb2.VersionDef(producer=22))
+        self._add(graph_def=whole.SerializeToString())
+
     def session_start(self, knobs: Mapping[str, Plain]) -> None:
         """The run's hyperparameters, without an experiment record: TensorBoard infers the rest."""
         from tensorboard.plugins.hparams import plugin_data_pb2

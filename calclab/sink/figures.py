@@ -7,7 +7,7 @@ and the last are always among them); of vectors and matrices for bars and heat m
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,13 +17,15 @@ from calclab.core import Column, Columns, Evidence, Outcome, Picture, Run
 from calclab.sink.csv import filename
 
 if TYPE_CHECKING:
-    from calclab.figure.records import Panel
+    from calclab.figure.records import GraphPanel, Panel
 
 
 class Gallery(Protocol):
     """Shows images elsewhere too, such as `TensorBoardSink`."""
 
     def image(self, name: str, png: bytes) -> None: ...
+
+    def graph(self, nodes: Sequence[tuple[str, str, Sequence[str], Mapping[str, str]]]) -> None: ...
 
 
 class FiguresSink:
@@ -68,6 +70,7 @@ class FiguresSink:
             return
         from calclab.figure.draw.formula import draw_formulas
         from calclab.figure.kinds import figure
+        from calclab.figure.records import GraphPanel
 
         run = self._run
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
@@ -77,6 +80,8 @@ class FiguresSink:
 
             def drawn(picture: Picture = picture) -> Any:
                 record = self.record(picture)
+                if isinstance(record, GraphPanel) and self._gallery is not None:
+                    self._gallery.graph(board_nodes(record))
                 return None if record is None else figure(record)
 
             self._show(picture.name, drawn)
@@ -111,6 +116,20 @@ class FiguresSink:
         (self._run.folder / file).write_bytes(made[self._format])
         if self._gallery is not None:
             self._gallery.image(name, made["png"])
+
+
+def board_nodes(panel: GraphPanel) -> list[tuple[str, str, list[str], dict[str, str]]]:
+    """A graph for TensorBoard: there a dot in a name is one of a scope, and numbers stand beside a node."""
+    value, back = ("‖output‖", "‖∂loss/∂output‖") if panel.norms else ("value", "adjoint")
+    names = [joint.name.replace(".", "/") for joint in panel.joints]
+    found = []
+    for k, joint in enumerate(panel.joints):
+        into = [edge for edge in panel.edges if edge.head == k]
+        beside = {value: f"{joint.value:.6g}", back: f"{joint.adjoint:.6g}"}
+        beside |= {f"{names[edge.tail]}: local derivative": f"{edge.local:.6g}" for edge in into}
+        beside = {key: text for key, text in beside.items() if text != "nan"}
+        found.append((names[k], joint.text or "input", [names[edge.tail] for edge in into], beside))
+    return found
 
 
 def about(run: Run) -> str:

@@ -8,7 +8,7 @@ points.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -99,6 +99,11 @@ class TensorBoardSink:
         if len(self._images) <= board.IMAGES:
             number = 0 if name == "formula" else len(self._images) - ("formula" in self._images)
             self._file.image(f"pictures/{number} {board.said(name)}", png, self._step)
+
+    def graph(self, nodes: Sequence[tuple[str, str, Sequence[str], Mapping[str, str]]]) -> None:
+        """Show the graph of a computation: see `EventFile.graph`."""
+        assert self._file is not None, "open comes first"
+        self._file.graph(nodes)
 
     def text(self, tag: str, markdown: str) -> None:
         """Show a text at the last step written, and how to read what is in the other tabs; nothing, in a run that could

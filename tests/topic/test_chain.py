@@ -101,12 +101,22 @@ def test_what_has_no_operations_or_too_many_is_one_link(walk, expr):
 def test_the_tree_of_a_formula():
     found = chain(formula(expr="x*y + sin(x)", at=[1.0, 2.0]))
     nodes, edges = accumulated(found.graph)
-    lines = tree(structure(found.graph), nodes, edges)
-    assert [line.split("   ")[0].strip() if line[0] == "f" else line[:20].rstrip() for line in lines] == [
-        "f = v1 + v2 = 2.84147", "├─ v1 = x*y = 2", "│  ├─ x = 1", "│  └─ y = 2", "└─ v2 = sin(x) = 0.8", "   └─ x = 1",
-    ]  # fmt: skip
-    assert lines[1].endswith("1 · 1 = 1")
-    assert lines[2].endswith("1 · 2 = 2")
+    (shown,) = tree(structure(found.graph), nodes, edges)
+    assert [tuple(row) for row in shown.rows] == [
+        ("f = v1 + v2", "2.84147", ""),
+        ("├─ v1 = x*y", "2", "1 · 1 = 1"),
+        ("│  ├─ x", "1", "1 · 2 = 2"),
+        ("│  └─ y", "2", "1 · 1 = 1"),
+        ("└─ v2 = sin(x)", "0.841471", "1 · 1 = 1"),
+        ("   └─ x", "1", "1 · 0.540302 = 0.540302"),
+    ]
+
+
+def test_a_node_with_two_uses_is_unfolded_once():
+    found = chain(formula(expr="sin(x*y)*exp(x*y)", at=[1.0, 2.0]))
+    (shown,) = tree(structure(found.graph), *accumulated(found.graph))
+    names = [row[0].strip("│├└─ ") for row in shown.rows]
+    assert names == ["f = v2*v3", "v2 = sin(v1)", "v1 = x*y", "x", "y", "v3 = exp(v1)", "v1, see above"]
 
 
 def test_the_graph_of_a_network_knows_its_branches(walk, make_data, make_network):

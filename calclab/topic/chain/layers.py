@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from calclab.core import Answer, Bars, Curves, Evidence, Graph, Labels, Picture, State, Values
+from calclab.core import Answer, Bars, Curves, Evidence, Graph, Labels, Line, Picture, Said, State, Table, Values
 from calclab.errors import UserError
 from calclab.numerics.agreement import identity
 from calclab.numerics.verify import check_gradient
@@ -193,18 +193,25 @@ class Layers(Method):
             (state[f"hand.{k}"] - state[f"auto.{k}"]).abs().max() for k in range(len(names)) if f"hand.{k}" in state
         ]
         if gaps:
-            by_hand = f"the chain rule by hand agrees with autodiff within {words.number(torch.stack(gaps).max())}"
+            by_hand = f"agrees with autodiff within {words.number(torch.stack(gaps).max())}"
             values = {"loss": values["loss"], "gap": torch.stack(gaps).max(), **values}
         else:
-            by_hand = "no hand-made product: that is for networks that are a plain sequence of modules"
-        signal = f"the backward signal is {word}"
+            by_hand = "no product: that is for networks that are a plain sequence of modules"
+        headline = f"the backward signal is {word}"
+        if factor is not None:
+            headline += f": factor {words.number(factor)} per layer"
+        lines: list[Said] = [Line("loss", words.number(state["loss"]), of="loss")]
         if factor is not None:
             first, last = self.weighted[0], self.weighted[-1]
-            signal += (
-                f" (factor {words.number(factor)} per layer, from {words.number(b[last])} at {names[last]} "
-                f"to {words.number(b[first])} at {names[first]})"
-            )
-        return Answer(f"{len(names)} layers, loss {words.number(state['loss'])}: {signal}; {by_hand}", values)
+            ends = f"{words.number(b[last])} at {names[last]} to {words.number(b[first])} at {names[first]}"
+            lines.append(Line("signal", f"from {ends}, {len(names)} layers"))
+        lines.append(Line("by hand", by_hand, of="gap" if gaps else ""))
+        if len(names) <= FOLLOWED:
+            rows = [
+                (name, words.number(a), words.number(δ)) for name, a, δ in zip(names, state["forward"], b, strict=True)
+            ]
+            lines.append(Table("layers", ("layer", "‖output‖", "‖∂loss/∂output‖"), rows))
+        return Answer(headline, values, lines=lines)
 
     def labels(self) -> Labels:
         names = tuple(self.tape.names)

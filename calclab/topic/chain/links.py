@@ -9,7 +9,20 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Curves, Evidence, Function, Heatmap, Labels, Picture, State, Values, Verdict
+from calclab.core import (
+    Answer,
+    Curves,
+    Evidence,
+    Function,
+    Heatmap,
+    Labels,
+    Line,
+    Picture,
+    Said,
+    State,
+    Values,
+    Verdict,
+)
 from calclab.numerics.agreement import beside, identity
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value
@@ -17,6 +30,7 @@ from calclab.subject.formula.graph import Graph
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.chain.accumulation import accumulated, structure, table_labels
+from calclab.topic.chain.tree import tree
 from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
@@ -70,6 +84,7 @@ class Links(Method):
         tables: dict[str, Tensor] = {}
         if self.graph is not None and k == self.steps:
             tables["nodes"], tables["edges"] = accumulated(self.graph)
+            new |= tables
         if self.scalar:
             return new, {key: tensor.reshape(()) for key, tensor in now.items()} | tables
         return new, {f"{key}.{name}": tensor for key, tensor in now.items() if tensor.numel() <= ENTRIES} | tables
@@ -119,26 +134,32 @@ class Links(Method):
             for key in ("value", "local", "product")
         }
         latex = [text for link in self.links if link.exact is not None for text in link.exact.derivative_latex(1)]
-        return Answer(self.sentence(state, direct), values, latex)
+        return Answer(self.headline(state, direct), values, latex, self.lines(state, direct))
 
-    def sentence(self, state: State, direct: Tensor) -> str:
+    def headline(self, state: State, direct: Tensor) -> str:
+        if self.scalar:
+            factors = " · ".join(words.number(state[f"local.{name}"]) for name in reversed(self.names))
+            return f"chain rule {factors} = {self.whole(state)[1].text()}"
+        shapes = " · ".join(f"{words.shape(state[f'local.{name}'])}" for name in reversed(self.names))
+        return f"the product of the Jacobians {shapes} has shape {words.shape(direct)}"
+
+    def lines(self, state: State, direct: Tensor) -> list[Said]:
+        """The point, the links, and what autodiff of the whole says."""
         at = ", ".join(
             f"{name} = {words.number(x)}"
             for name, x in zip(self.subject.variables[:4], self.subject.start[:4], strict=True)
         )
+        said: list[Said] = [Line("at", at)]
         if self.scalar:
             inner = [f"{name} = {words.number(state[f'value.{name}'])}" for name in self.names[:-1]]
-            value, slope = self.whole(state)
-            links = ", ".join([*inner, f"{self.names[-1]} = {value.text()}"])
-            factors = " · ".join(words.number(state[f"local.{name}"]) for name in reversed(self.names))
-            return (
-                f"at {at}: {links}; chain rule {factors} = {slope.text()}, autodiff of the whole {words.number(direct)}"
-            )
-        shapes = " · ".join(f"{words.shape(state[f'local.{name}'])}" for name in reversed(self.names))
-        return (
-            f"at {at}: the product of the Jacobians {shapes} has shape {words.shape(direct)} and differs "
-            f"from autodiff of the whole by at most {words.number((state['product'] - direct).abs().max())}"
-        )
+            said.append(Line("links", ", ".join([*inner, f"{self.names[-1]} = {self.whole(state)[0].text()}"])))
+            said.append(Line("autodiff", f"{words.number(direct)} of the whole", of="autodiff"))
+        else:
+            gap = words.number((state["product"] - direct).abs().max())
+            said.append(Line("autodiff", f"of the whole differs by at most {gap}", of="gap"))
+        if self.graph is not None and "nodes" in state:
+            said += tree(structure(self.graph), state["nodes"], state["edges"])
+        return said
 
     def whole(self, state: State) -> tuple[Proven, Proven]:
         """The value and the derivative of the whole, proven where they can be."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Values
+from calclab.core import Answer, Curves, Evidence, Function, Labels, Line, Picture, State, Values
 from calclab.numerics.agreement import beside, identity
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value
@@ -17,6 +17,7 @@ from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.chain.accumulation import accumulated, jacobian, structure, table_labels
 from calclab.topic.chain.links import LINKED
+from calclab.topic.chain.tree import tree
 from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
@@ -90,17 +91,17 @@ class Operations(Method):
         }
         assert self.subject.exact is not None
         latex = self.subject.exact.derivative_latex(1)
-        return Answer(self.sentence(height, slope), values, latex)
+        shown = tree(structure(self.graph), state["nodes"], state["edges"])
+        return Answer(self.headline(height, slope), values, latex, [Line("at", self.at()), *shown])
 
-    def sentence(self, value: Proven, slope: Proven) -> str:
+    def at(self) -> str:
         f = self.subject
-        at = ", ".join(f"{name} = {words.number(x)}" for name, x in zip(f.variables[:4], f.start[:4], strict=False))
+        return ", ".join(f"{name} = {words.number(x)}" for name, x in zip(f.variables[:4], f.start[:4], strict=False))
+
+    def headline(self, value: Proven, slope: Proven) -> str:
+        f = self.subject
         slopes = words.listing([f"∂f/∂{name} = {slope.text(i)}" for i, name in enumerate(f.variables)], 4)
-        count = len(self.graph.nodes)
-        return (
-            f"at {at}: f = {value.text()} by {count} operation{'s' * (count != 1)}; "
-            f"products of their derivatives give {slopes}"
-        )
+        return f"f = {value.text()}, and the products back give {slopes}"
 
     def labels(self) -> Labels:
         return {"product": (self.graph.inputs,), "step": (self.names,), **table_labels(structure(self.graph))}
