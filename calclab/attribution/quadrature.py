@@ -29,6 +29,7 @@ from torch import Tensor
 from calclab.attribution.question import Question
 
 INTERVALS = 512  # of one row, at most
+CROWDED = 128  # from so many on the worst are halved first: a layer of width 1e-12 is reached, whatever kinks there are
 # Piessens et al., QUADPACK (1983), qk15: nodes of Kronrod's rule on [0, 1) from the outermost, every second one Gauss's
 NODES = (
     0.991455371120812639206854697526329,
@@ -130,8 +131,8 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
     Each interval has its Kronrod value and what Gauss's rule differs by, feature by feature: that is the change shown
     as the error (of the coarser rule; the finer one is better); or what its values lack of the change of t from its
     beginning to its end, where that is more: a ReLU may go on or off between the nodes and be seen by none. While the
-    changes of a row add up to more than the tolerance, its intervals with more than their share are halved; rows that
-    have converged are left alone.
+    changes of a row add up to more than the tolerance, its intervals with more than their share are halved, of many the
+    worst first; rows that have converged are left alone.
     """
     b = len(path.end)
     eps = torch.finfo(q.rows.dtype).eps
@@ -155,7 +156,10 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
         values[settled], error[settled] = total[settled], off[settled]
         share = (allowed / (2 * count.clamp(min=1)))[row]
         mine = open_rows[row]
-        split = mine & (change.amax(1) > share)
+        largest = change.amax(1)
+        split = mine & (largest > share)
+        worst = torch.zeros_like(size).scatter_reduce_(0, row, largest, "amax")
+        split &= (largest > worst[row] / 16) | (count <= CROWDED)[row]
         if not bool(split.any()):
             return values, error, done
         keep = mine & ~split
