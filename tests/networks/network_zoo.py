@@ -25,7 +25,7 @@ Criterion = Callable[[Any, Tensor], Tensor]
 class Case:
     """A module, a criterion of (outputs, targets), and rows: inputs (B, ...) and targets (B, ...).
 
-    ``lr`` is the rate of its descent.
+    ``lr`` is the rate of its descent, ``output`` which of several things that it gives is looked at (None: the logits).
     """
 
     module: nn.Module
@@ -33,6 +33,7 @@ class Case:
     inputs: Tensor
     targets: Tensor
     lr: float = 0.01
+    output: int | None = None
 
     @property
     def loader(self) -> DataLoader[Any]:
@@ -225,18 +226,6 @@ def resnetv2() -> Case:
 # --- transformers ---
 
 
-class Logits(nn.Module):
-    """What a Hugging Face network returns, less all but the logits."""
-
-    def __init__(self, module: nn.Module, take: str = "logits") -> None:
-        super().__init__()
-        self.module, self.take = module, take
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = getattr(self.module(x), self.take)
-        return found
-
-
 def each_token(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross entropy of all tokens, or nodes, of all rows: outputs (B, T, V), targets (B, T)."""
     return functional.cross_entropy(outputs.flatten(0, 1), targets.long().flatten())
@@ -244,7 +233,7 @@ def each_token(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def language(module: nn.Module, **known: Any) -> Case:
     ids = tokens(length=TOKENS + 1)
-    return Case(Logits(module.double().eval()), each_token, ids[:, :-1], ids[:, 1:], **known)
+    return Case(module.double().eval(), each_token, ids[:, :-1], ids[:, 1:], **known)
 
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -280,7 +269,7 @@ def bert() -> Case:
     module = BertForSequenceClassification(BertConfig(vocab_size=VOCABULARY, **SMALL, num_labels=CLASSES))
     ids = tokens()
     ids[1, 3:] = 0  # padded: row 0 of the embedding has no gradient by design
-    return Case(Logits(module.double().eval()), nn.CrossEntropyLoss(), ids, torch.arange(ROWS) % CLASSES)
+    return Case(module.double().eval(), nn.CrossEntropyLoss(), ids, torch.arange(ROWS) % CLASSES)
 
 
 @network("transformers")
@@ -289,7 +278,7 @@ def distilbert() -> Case:
 
     sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 8}
     module = DistilBertForSequenceClassification(DistilBertConfig(vocab_size=VOCABULARY, **sizes, num_labels=CLASSES))
-    return Case(Logits(module.double().eval()), nn.CrossEntropyLoss(), tokens(), torch.arange(ROWS) % CLASSES)
+    return Case(module.double().eval(), nn.CrossEntropyLoss(), tokens(), torch.arange(ROWS) % CLASSES)
 
 
 @network("transformers")
@@ -300,7 +289,7 @@ def t5() -> Case:
     sizes |= {"eos_token_id": VOCABULARY - 1, "decoder_start_token_id": 0}
     module = T5ForSequenceClassification(T5Config(vocab_size=VOCABULARY, **sizes))
     ids = torch.cat([torch.randint(1, VOCABULARY - 1, (ROWS, 4)), torch.full((ROWS, 1), VOCABULARY - 1)], 1)
-    return Case(Logits(module.double().eval()), nn.CrossEntropyLoss(), ids, torch.arange(ROWS) % CLASSES)
+    return Case(module.double().eval(), nn.CrossEntropyLoss(), ids, torch.arange(ROWS) % CLASSES)
 
 
 @network("transformers")
@@ -308,7 +297,7 @@ def vit_hf() -> Case:
     from transformers import ViTConfig, ViTForImageClassification
 
     module = ViTForImageClassification(ViTConfig(**SMALL, image_size=16, patch_size=4, num_labels=CLASSES))
-    return classifier(Logits(module))
+    return classifier(module)
 
 
 # --- vit-pytorch, x-transformers, mixture-of-experts, siren-pytorch ---
@@ -339,18 +328,6 @@ def x_decoder() -> Case:
     return Case(module.double().eval(), each_token, ids[:, :-1], ids[:, 1:])
 
 
-class First(nn.Module):
-    """The first of what a network returns."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.module(x)[0]
-        return found
-
-
 @network("mixture_of_experts")
 def experts() -> Case:
     """Every expert has room for every token, so that no row depends on another."""
@@ -358,7 +335,7 @@ def experts() -> Case:
 
     module = MoE(dim=8, num_experts=3, hidden_dim=16, capacity_factor_eval=8.0, second_policy_eval="all")
     X = torch.randn(ROWS, TOKENS, 8, dtype=torch.float64)
-    return Case(First(module.double().eval()), token_mse, X, torch.randn(ROWS, TOKENS, 8, dtype=torch.float64))
+    return Case(module.double().eval(), token_mse, X, torch.randn(ROWS, TOKENS, 8, dtype=torch.float64), output=0)
 
 
 def token_mse(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -32,8 +32,10 @@ class Plain:
     def outputs(self, θ: Tensor, inputs: Tensor) -> Tensor:
         parts = θ.split([shape.numel() for shape in self.shapes])
         shaped = {n: part.reshape(shape) for n, part, shape in zip(self.names, parts, self.shapes, strict=True)}
-        found: Tensor = torch.func.functional_call(self.module, shaped, (inputs,))
-        return found
+        found = torch.func.functional_call(self.module, shaped, (inputs,))
+        if self.case.output is not None:
+            found = found[self.case.output]
+        return getattr(found, "logits", found)  # of a Hugging Face network
 
     def loss(self, θ: Tensor) -> Tensor:
         return self.case.criterion(self.outputs(θ, self.case.inputs), self.case.targets)
@@ -76,13 +78,14 @@ class Plain:
         return torch.cat(parts)
 
     def jacobian_norm(self, row: int = 0) -> Tensor:
-        """The spectral norm of ∂outputs/∂inputs at a row."""
-        x = self.case.inputs[row : row + 1]
+        """The spectral norm of ∂outputs/∂inputs at a row, of tokens by their entries in the embedding."""
+        x = self.case.inputs[row]
+        z = self.point(x)
 
         def call(flat: Tensor) -> Tensor:
-            return self.outputs(self.start, flat.reshape(x.shape)).reshape(-1)
+            return self.outputs_at(x, flat.reshape(1, *z.shape)).reshape(-1)
 
-        return torch.linalg.matrix_norm(torch.autograd.functional.jacobian(call, x.reshape(-1)), 2)
+        return torch.linalg.matrix_norm(torch.autograd.functional.jacobian(call, z.reshape(-1)), 2)
 
     def point(self, row: Tensor) -> Tensor:
         """Where gradients are taken: a row, or of tokens their entries in the embedding (T, d)."""
@@ -103,10 +106,10 @@ class Plain:
             hook.remove()
         return found[0]
 
-    def first_outputs(self, row: Tensor, Z: Tensor) -> Tensor:
-        """The first output (b,) of a row, at points Z (b, ...) in the place of its own."""
+    def outputs_at(self, row: Tensor, Z: Tensor) -> Tensor:
+        """The outputs (b, m) of a row, at points Z (b, ...) in the place of its own."""
         if row.is_floating_point():
-            return self.outputs(self.start, Z).reshape(len(Z), -1)[:, 0]
+            return self.outputs(self.start, Z).reshape(len(Z), -1)
         ids = row.expand(len(Z), -1)
 
         def put(_: nn.Module, args: tuple[Tensor, ...], found: Tensor) -> Tensor:
@@ -114,14 +117,14 @@ class Plain:
 
         hook = self.embedding.register_forward_hook(put)
         try:
-            return self.outputs(self.start, ids).reshape(len(Z), -1)[:, 0]
+            return self.outputs(self.start, ids).reshape(len(Z), -1)
         finally:
             hook.remove()
 
     def slopes(self, row: Tensor, Z: Tensor) -> Tensor:
         """Its gradients there (b, ...)."""
         leaf = Z.detach().clone().requires_grad_()
-        return torch.autograd.grad(self.first_outputs(row, leaf).sum(), leaf)[0]
+        return torch.autograd.grad(self.outputs_at(row, leaf)[:, 0].sum(), leaf)[0]
 
     def share(self, row: Tensor, values: Tensor) -> Tensor:
         """Values at a point as those of the row's own numbers: of tokens the sums over the embedding."""
@@ -146,7 +149,7 @@ class Plain:
     def moved(self, row: Tensor) -> Tensor:
         """How far the output is from where all is 0."""
         z = self.point(row)
-        ends = self.first_outputs(row, torch.stack([z, torch.zeros_like(z)])).detach()
+        ends = self.outputs_at(row, torch.stack([z, torch.zeros_like(z)]))[:, 0].detach()
         return ends[0] - ends[1]
 
     def gauss_newton(self, top: int) -> Tensor:
