@@ -33,6 +33,7 @@ ALLOWED = {
     "sink": {"core", "errors", "figure", "report", "text"},
     "figure": {"core"},
     "report": {"archive", "core", "errors", "lines", "text"},
+    "difference": {"archive", "errors", "figure", "lines", "report", "terminal", "text"},
     "study": {"core", "errors", "subject", "text"},
 }
 FOREIGN = {  # which libraries only some packages may know

@@ -22,6 +22,7 @@ class Command:
 COMMANDS = {
     "runs": Command("calclab.runs", "list, filter, sort and prune what was run", "calclab runs --sort loss"),
     "load": Command("calclab.app.load", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
+    "compare": Command("calclab.difference.command", "what differs between runs, curves", "calclab compare A B"),
     "rerun": Command("calclab.app.rerun", "compute a run again, and compare", "calclab rerun outputs/descent/<run>"),
     "report": Command(
         "calclab.report.command", "a run, a sweep, a folder as one HTML file", "calclab report outputs/<topic>/<run>"

@@ -26,6 +26,8 @@ FACTS = (
 )  # fmt: skip
 DIGEST = re.compile(r"(?:^|-)([0-9a-f]{12})$")  # at the end of a folder's name
 UNREADABLE = "unreadable"
+RESULTS = ("completed", "converged")  # how a run ends that answers
+LOST = ("diverged", "nonfinite")  # ... and one that ran away, which is a result too
 NONFINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}  # as outcome.json writes them
 
 

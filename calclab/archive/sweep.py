@@ -16,13 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calclab.archive.run import Run, read_run
+from calclab.archive.run import LOST, RESULTS, Run, read_run
 from calclab.errors import UserError
 from calclab.text import of_cell
 
 TABLE, SEARCH = "sweep.csv", "optuna.json"
-RESULTS = ("completed", "converged")
-LOST = ("diverged", "nonfinite")
 REPEATS = "seed"  # the knob that repeats a question
 SUBJECTS = ("topic", "experiment", "function", "data")  # groups of which each choice is another question: so are parts
 SAME = ("function.at",)  # ... but for these

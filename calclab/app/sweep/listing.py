@@ -12,7 +12,8 @@ from pathlib import Path
 
 from calclab.app.words import FORMULA_KEYS
 from calclab.archive import ranking
-from calclab.archive.sweep import LOST, TABLE, Sweep, unquoted
+from calclab.archive.run import LOST
+from calclab.archive.sweep import TABLE, Sweep, unquoted
 from calclab.lines import Line
 from calclab.terminal import show
 from calclab.text import command, printable
