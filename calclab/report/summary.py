@@ -6,21 +6,17 @@ one is the picture ``formula``.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from calclab.archive.folder import replace_file
 from calclab.core import Columns, Evidence, Outcome, Run, Verdict
 from calclab.lines import Line, Said, Table
+from calclab.report.markdown import code, escape, table
 from calclab.report.numbers import number, seconds
 from calclab.report.outcome import FORMULAS, bad, quantity, verdict_sentence, worst
-from calclab.text import printable
 
 ROWS = 20
-HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
-ESCAPED = str.maketrans({mark: "\\" + mark for mark in "\\`*_"} | HTML)
-TAG = re.compile(r"<[A-Za-z/!?]")  # what a reader of Markdown might take for HTML
 PROVENANCE = ("device", "dtype", "seed", "git_commit", "calclab", "torch", "python", "host", "started")
 
 
@@ -92,26 +88,6 @@ def evidence(rows: Sequence[Evidence]) -> list[str]:
         )  # fmt: skip
         parts.append(table(head, (tuple(map(escape, row)) for row in cells)))
     return parts
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, also in a cell of a table, and in which nothing is a tag, a link or code."""
-    return printable(" ".join(text.split())).translate(ESCAPED).replace("](", "]\\(")
-
-
-def code(text: str) -> str:
-    """Inline code that survives backquotes, tags and table cells."""
-    text = printable(" ".join(text.split()))
-    if TAG.search(text):
-        return f"<code>{text.translate(ESCAPED)}</code>"
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if "`" in (text[:1], text[-1:]) else ""
-    return f"{fence}{space}{text.replace('|', '¦')}{space}{fence}"
 
 
 class Board(Protocol):

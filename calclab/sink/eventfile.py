@@ -35,10 +35,10 @@ def event_files(folder: Path) -> list[Path]:
 class EventFile:
     """Appends events to the event file in ``folder``; ``fresh`` is whether it was made now, not found."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self._last = time.time()
         name = f"{PREFIX}{int(self._last):010d}.{platform.node()}.{os.getpid()}.0{OURS}"
-        self.path = (event_files(folder) or [folder / name])[-1]
+        self.path = folder / name if fresh else (event_files(folder) or [folder / name])[-1]
         self._stream = AppendingFile(self.path)
         self._ready: list[bytes | bytearray] = []  # records to be written by the next ``flush``
         self.fresh = self._stream.fresh
@@ -106,6 +106,27 @@ class EventFile:
         ]
         whole = graph_pb2.GraphDef(node=made, versions=versions_pb2.VersionDef(producer=22))
         self._add(graph_def=whole.SerializeToString())
+
+    def experiment(self, hyperparameters: Mapping[str, Sequence[Plain]], metrics: Mapping[str, str]) -> None:
+        """Which hyperparameters, with the values that they take, and which metrics, by tag, with what they are called,
+        HParams shows, in this order."""
+        from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+
+        made = api_pb2.Experiment(time_created_secs=time.time())
+        for name, values in hyperparameters.items():
+            info = made.hparam_infos.add(name=name, differs=True)
+            if all(isinstance(value, bool) for value in values):
+                info.type = api_pb2.DATA_TYPE_BOOL
+                info.domain_discrete.extend(list(dict.fromkeys(values)))
+            elif all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+                info.type = api_pb2.DATA_TYPE_FLOAT64
+                info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
+            else:
+                info.type = api_pb2.DATA_TYPE_STRING
+                info.domain_discrete.extend(list(dict.fromkeys(map(str, values))))
+        for tag, label in metrics.items():
+            made.metric_infos.add(name=api_pb2.MetricName(tag=tag), display_name=label)
+        self._session("experiment", plugin_data_pb2.HParamsPluginData(experiment=made))
 
     def session_start(self, knobs: Mapping[str, Plain]) -> None:
         """The run's hyperparameters, without an experiment record: TensorBoard infers the rest."""

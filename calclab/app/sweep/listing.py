@@ -34,6 +34,7 @@ def show_sweep(sweep: Sweep, count: int, pictures: Sequence[Path] = ()) -> None:
         lines += [Line("again", again, kind="place"), Line("folder", str(sweep.best.folder), kind="place")]
     lines.append(Line("table", str(sweep.folder / TABLE), kind="place"))
     lines += [Line("picture" if i == 0 else "", str(path), kind="place") for i, path in enumerate(pictures)]
+    lines.append(Line("see it", command(["python", "-m", "calclab", "board", str(sweep.folder)]), kind="place"))
     show(lines)
 
 

@@ -80,6 +80,10 @@ def carry_out(words: Sequence[str], place: Path) -> int:
     result = Sweep(place, [as_job(row, place) for row in done], searched(place))
     drawn = [] if stopped else pictures(result)
     show_sweep(result, max(announced(place), len(done)), drawn)
+    if not stopped:
+        from calclab.app.sweep import board
+
+        board.write(result, drawn)
     if "report=true" in map(str.lower, words):
         leave(place)
     (place / COUNT).unlink(missing_ok=True)
