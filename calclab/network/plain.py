@@ -131,6 +131,8 @@ def compiles(module: nn.Module) -> bool:
     if "torch._dynamo" not in sys.modules:
         return False
     for kind in {type(part) for part in module.modules()}:
+        if kind.__module__.startswith("torch.nn.modules."):
+            continue
         for name in (name for base in kind.__mro__ if base is not nn.Module for name in vars(base)):
             method = getattr(kind, name, None)
             if compiled(method):

@@ -10,12 +10,13 @@ of which modules hold a tensor, and a call takes 3.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 Place = tuple[dict[str, Any], str]  # of a module's parameters or buffers, and a name in it
 
@@ -40,28 +41,56 @@ class Stateless:
             name: places[id(p)] for name, p in module.named_parameters(remove_duplicate=False) if id(p) in places
         }
         self.buffers = [places[id(b)] for b in module.buffers()]
+        self.layers, self.parts = layers(module), list(module.modules())
 
     def __call__(self, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
         """What the module returns, with the parameters given in the place of its own."""
         before: list[tuple[dict[str, Any], str, Any]] = []
         try:
-            for places, tensor in self.given(parameters):
-                for tensors, key in places:
+            for name, tensor in parameters.items():
+                for tensors, key in self.parameters[name]:
                     before.append((tensors, key, tensors[key]))
                     tensors[key] = tensor
-            return self.module(*inputs)
+            for places in self.buffers:
+                held, at = places[0]
+                if (buffer := held[at]) is not None:
+                    lent = buffer.detach().clone()
+                    for tensors, key in places:
+                        before.append((tensors, key, tensors[key]))
+                        tensors[key] = lent
+            return self.module(*inputs) if self.layers is None or hooked(self.parts) else straight(self.layers, *inputs)
         finally:
             for tensors, key, own in reversed(before):
                 tensors[key] = own
 
-    def given(self, parameters: Mapping[str, Tensor]) -> Iterator[tuple[list[Place], Tensor]]:
-        for name, tensor in parameters.items():
-            yield self.parameters[name], tensor
-        for places in self.buffers:
-            tensors, key = places[0]
-            buffer = tensors[key]
-            if buffer is not None:
-                yield places, buffer.detach().clone()
+
+def layers(module: nn.Module) -> list[nn.Module] | None:
+    """The layers of torch's own of which ``module`` is a plain sequence; None where it is anything else."""
+    if "forward" in vars(module):
+        return None
+    if type(module) is nn.Sequential:
+        parts = [layers(part) for part in module]
+        return None if None in parts else [layer for part in parts if part is not None for layer in part]
+    return [module] if type(module).__module__.startswith("torch.nn.modules.") and not module._modules else None
+
+
+def hooked(parts: Sequence[nn.Module]) -> bool:
+    """Whether a call of one of these modules is more than its forward."""
+    return _has_any_global_hook() or any(  # type: ignore[no-untyped-call]
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or part._backward_hooks
+        or part._backward_pre_hooks
+        or part._compiled_call_impl is not None
+        for part in parts
+    )
+
+
+def straight(layers: Sequence[nn.Module], x: Any) -> Any:
+    """What a call of their sequence does. Of small layers half of the time goes to asking each for hooks."""
+    for layer in layers:
+        x = layer.forward(x)
+    return x
 
 
 # --- what a module remembers ------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def kink_note(one: float, other: float) -> str:
 def not_finite(seen: Samples, row: Evidence) -> Evidence:
     """A gradient of inf or NaN: is it the function that has none here, or the program that loses it?"""
     found = taylor.remainder(seen, torch.zeros_like(seen.x))
-    slope, error = seen.richardson(0.0)
+    ((slope, error),) = taylor.richardson([seen], [0.0])
     kink = None if found is None else taylor.plateau(found.even, found.noise)
     if kink is not None:
         middle = slope if isfinite(slope) else 0.0
@@ -118,15 +118,16 @@ def richardson_row(
     The bound is 10 times the differences' own estimate of their error. It is consistent when that resolves the slope
     and the slope is within it, refuted when it resolves the slope and the slope is elsewhere.
     """
-    rows = [richardson_one(s, float(slope), size) for s, slope in zip(seen, slopes, strict=True)]
+    numbers = [float(slope) for slope in slopes]
+    found = taylor.richardson(seen, numbers)
+    rows = [richardson_one(s, number, size, *one) for s, number, one in zip(seen, numbers, found, strict=True)]
     return replace(worst_of(rows), step=step, quantity=quantity, method="Richardson")
 
 
-def richardson_one(seen: Samples, number: float, size: float) -> Evidence:
+def richardson_one(seen: Samples, number: float, size: float, estimate: float, error: float) -> Evidence:
     """The row of one direction: refuted only where the differences resolve a slope of this ``size``, and φ neither
     stands still between jumps nor changes within the smallest step."""
     rule = tolerance_of(seen.x.dtype)
-    estimate, error = seen.richardson(number)
     bound, gap, most = RICHARDSON * error, abs(number - estimate), max(size, abs(number))
     allowed = bound + rule.refute * most
     row = Evidence(0, "", "", number, estimate, gap, bound, allowed, Verdict.INCONCLUSIVE)

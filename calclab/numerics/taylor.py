@@ -10,7 +10,7 @@ Rounding of x + h d is no error here: the displacements are those that the float
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -111,18 +111,22 @@ class Samples:
         steep = (moved / h)[:, :NEAR].nan_to_num(nan=0.0, posinf=0.0).max()
         return 64 * (torch.finfo(self.x.dtype).eps * float(steep) + self.noise(slope))
 
-    def richardson(self, slope: float) -> tuple[float, float]:
-        """The slope of φ along d extrapolated from central quotients, and an estimate of its error; ``slope`` is the
-        one to be judged.
-        """
-        k = len(self.ahead) * 3 // 4  # smaller steps only show rounding
+    def quotients(self, slope: float) -> tuple[Tensor, Tensor]:
+        """Central quotients (k,) and the rounding in each, of steps that show more than that; ``slope`` is to be
+        judged."""
+        k = len(self.ahead) * 3 // 4
         ahead, behind = self.ahead[:k], self.behind[:k]
         h = torch.tensor(self.steps[:k], dtype=self.x.dtype, device=self.x.device)
         noise = torch.finfo(self.x.dtype).eps * (ahead.abs() + behind.abs() + 2 * self.base.abs())
-        limit, error = differences.extrapolate(
-            (ahead - behind) / (2 * h), noise.clamp(min=self.noise(slope)) / h, SHRINK
-        )
-        return float(limit), float(error)
+        return (ahead - behind) / (2 * h), noise.clamp(min=self.noise(slope)) / h
+
+
+def richardson(seen: Sequence[Samples], slopes: Sequence[float]) -> list[tuple[float, float]]:
+    """Of each direction the slope of φ extrapolated from central quotients, and an estimate of its error; ``slopes``
+    are those to be judged."""
+    quotients, noise = zip(*(one.quotients(slope) for one, slope in zip(seen, slopes, strict=True)), strict=True)
+    limits, errors = differences.extrapolate(torch.stack(quotients, 1), torch.stack(noise, 1), SHRINK)
+    return list(zip(limits.tolist(), errors.tolist(), strict=True))
 
 
 @torch.no_grad()

@@ -123,3 +123,40 @@ def test_a_copy_of_module_and_call_is_a_pair_again() -> None:
     assert not call(zero, x).any()
     assert call.module is not module
     assert call.module(x).any()
+
+
+def doubled(module: nn.Module, args: object, output: Tensor) -> Tensor:
+    return 2 * output
+
+
+class Loud(nn.Sequential):
+    """A sequence that says more than its layers."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x) + 1
+
+
+@pytest.mark.parametrize("kind", ["none", "layer", "whole", "every", "own class", "own forward", "within"])
+def test_a_sequence_gone_through_layer_by_layer_is_its_call(kind: str) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 4), nn.Sequential(nn.Tanh(), nn.BatchNorm1d(4)), nn.Linear(4, 2)]
+    net = (Loud if kind == "own class" else nn.Sequential)(*layers).eval()
+    if kind == "own forward":
+        net[1][0].forward = torch.exp
+    if kind == "within":
+        net[1] = nn.Sequential(Loud(nn.ReLU()), nn.Dropout())
+        net.eval()
+    call, x = Stateless(net), torch.randn(5, 3)
+    handles = {
+        "layer": lambda: net[0].register_forward_hook(doubled),
+        "whole": lambda: net.register_forward_hook(doubled),
+        "every": lambda: nn.modules.module.register_module_forward_hook(doubled),
+    }
+    handle = handles[kind]() if kind in handles else None  # hung up after the first look
+    try:
+        given = {name: p.detach() + 1 for name, p in net.named_parameters()}
+        assert torch.equal(call(given, x), functional_call(net, given, (x,)))
+        assert not torch.equal(call(given, x), net(x))
+    finally:
+        if handle is not None:
+            handle.remove()
