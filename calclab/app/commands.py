@@ -5,6 +5,8 @@ A module is imported when its command is typed, so that the others cost nothing.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -39,6 +41,6 @@ def answer(words: Sequence[str]) -> int:
     return import_module(COMMANDS[words[0]].module).main(words[1:])
 
 
-def table() -> str:
-    """The commands, a line each."""
-    return "\n".join(f"  {name:<9} {entry.purpose:<42} {entry.example}" for name, entry in COMMANDS.items())
+def program() -> list[str]:
+    """How this process was called."""
+    return ["calclab"] if os.path.basename(sys.argv[0]) == "calclab" else ["python", "-m", "calclab"]

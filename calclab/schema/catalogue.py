@@ -49,22 +49,25 @@ def path(group: str, option: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def comments(group: str, option: str) -> list[str]:
+    """The comment lines that an option begins with, but for Hydra's own."""
+    place = path(group, option)
+    try:
+        lines = place.read_text(encoding="utf-8", errors="replace").splitlines() if place else []
+    except OSError:  # another user's study
+        lines = []
+    first = itertools.takewhile(lambda line: line.strip().startswith("#"), lines)
+    return [line.strip().lstrip("#") for line in first if not line.strip().lstrip("# ").startswith("@package")]
+
+
 def description(group: str, option: str) -> str:
     """The first comment line of an option that says what it is."""
-    place = path(group, option)
-    if place is None:
-        return ""
-    try:
-        lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # another user's study
-        return ""
-    for line in lines:
-        text = line.strip()
-        if not text.startswith("#"):
-            return ""
-        if not text.lstrip("# ").startswith("@package"):
-            return text.lstrip("# ").rstrip(".")
-    return ""
+    return next((line.strip().rstrip(".") for line in comments(group, option)), "")
+
+
+def examples(group: str, option: str) -> list[str]:
+    """The command lines among the comments of an option, without the program's name."""
+    return [line.strip().removeprefix("calclab ") for line in comments(group, option) if line.startswith("   calclab ")]
 
 
 @cache
@@ -127,7 +130,8 @@ def homes() -> dict[str, dict[str, Knob]]:
     for group in ("topic", *PARTS):
         for option, schema in schemas(group).items():
             for name, knob in knobs_of(schema).items():
-                found.setdefault(name if group == "topic" else f"{group}.{name}", {})[option] = knob
+                if group != "topic" or "every run" not in found.get(name, ()):
+                    found.setdefault(name if group == "topic" else f"{group}.{name}", {})[option] = knob
     return found
 
 

@@ -26,6 +26,7 @@ class Common(Seeded):
         "(network.weights, network.parameters) are never trained on",
         200,
         at_least=0,
+        unit="steps of Adam",
     )
     figures: Any = knob(
         "draw pictures: true as PNG; svg and pdf stay sharp at any size",
@@ -35,9 +36,10 @@ class Common(Seeded):
     report: bool = knob("write the run, or the sweep, as one page to mail or print: report.html in its folder", "true")
     outputs: str = knob("the folder that holds all runs", "outputs")
     rerun: bool = knob("run anew what is finished or begun", "true")
-    fail_fast: bool = knob("a sweep ends at the first job that fails", "true")
+    fail_fast: bool = knob("a sweep ends at the first job that fails", "true", rare=True)
     claims: list[Any] = knob(
         "numbers and words that the run must show, as studies have them; exit status 3 where it does not",
         "'[{quantity: loss, at_most: 0.1}]'",
+        rare=True,
     )
-    checkpoint_every: float = knob("seconds between two checkpoints of a run", 10, above=0)
+    checkpoint_every: float = knob("seconds between two checkpoints of a run", 10, above=0, unit="seconds", rare=True)

@@ -16,6 +16,7 @@ class Standard(Schema):
         0.2,
         at_least=0,
         below=1,
+        unit="a fraction of the rows",
     )
 
 
@@ -108,7 +109,10 @@ class Inline(Standard):
 class Table(Bundled):
     path: str | None = knob("the table: a CSV or Parquet file, or a folder of parts", "patients.csv")
     memory: float = knob(
-        "a Parquet table that takes more than a quarter of so many gigabytes is read a window at a time", 2, above=0
+        "a Parquet table that takes more than a quarter of so many gigabytes is read a window at a time",
+        2,
+        above=0,
+        unit="gigabytes",
     )
     target: str | None = knob("the column to predict", "price")
     features: list[str] | None = knob("the columns to predict it from; null takes all others", "[age, colour]")
@@ -140,7 +144,10 @@ class Table(Bundled):
 @dataclass(frozen=True, kw_only=True)
 class Streamed(Standard):
     memory: float = knob(
-        "rows that take more than a quarter of so many gigabytes are read a window at a time", 2, above=0
+        "rows that take more than a quarter of so many gigabytes are read a window at a time",
+        2,
+        above=0,
+        unit="gigabytes",
     )
 
 
@@ -171,6 +178,7 @@ class Folder(Streamed):
         "them as they are",
         64,
         at_least=1,
+        unit="pixels",
     )
     colours: str = knob("rgb makes three channels of any image, grey one", "grey", choices=("rgb", "grey"))
     rows: int | None = knob("how many images to use, chosen by the seed; null takes all", 100, at_least=1)

@@ -34,11 +34,14 @@ def knob(
     names: tuple[str, ...] = (),
     own: bool = False,
     aside: bool = False,
+    unit: str = "",
+    rare: bool = False,
 ) -> Any:
     """A dataclass field with a meaning, a range, and an example to show when a value is refused.
 
     ``names``: what a text may be, or each text in a list of them, where the knob takes other things too.
     ``own``: beside the choices the dotted path of something of the user's is taken, or a mapping with ``_target_``.
+    ``rare``: the page of a topic names it, and leaves what it means to the page of the knob.
     ``aside``: what is built does not take the value; another reads it from the configuration and hands it over later.
     """
     return field(
@@ -56,6 +59,8 @@ def knob(
             "names": names,
             "own": own,
             "aside": aside,
+            "unit": unit,
+            "rare": rare,
         },
     )
 
@@ -76,6 +81,8 @@ class Knob:
     names: tuple[str, ...] = ()
     own: bool = False
     aside: bool = False
+    unit: str = ""
+    rare: bool = False
 
     @property
     def optional(self) -> bool:

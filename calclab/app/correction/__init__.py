@@ -8,11 +8,9 @@ and nothing of the user's is imported.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 
-from calclab.app.commands import COMMANDS
+from calclab.app.commands import COMMANDS, program
 from calclab.app.correction import names, shapes
 from calclab.errors import UserError
 from calclab.text import quoted, shortened
@@ -60,8 +58,3 @@ def typed(words: Sequence[str]) -> str:
     pairs = (word.partition("=") for word in words)
     return " ".join(f"{quoted(name)}={quoted(value)}" if equals and value else quoted(name + equals)
                     for name, equals, value in pairs)  # fmt: skip
-
-
-def program() -> list[str]:
-    """How this process was called."""
-    return ["calclab"] if os.path.basename(sys.argv[0]) == "calclab" else ["python", "-m", "calclab"]
