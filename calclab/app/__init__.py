@@ -113,7 +113,7 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     if ranks.first():
         show(page(record, str(request.place.folder)))
         if request.config["report"]:
-            from calclab.report.command import leave
+            from calclab.app.report import leave
 
             leave(request.place.folder)
     return record["exit"]

@@ -24,7 +24,7 @@ def run(*words: str) -> Run:
 
         compute(request)
     if request.config["report"]:
-        from calclab.report.command import report
+        from calclab.app.report import report
 
         report(request.place.folder)
     return read_run(request.place.folder)

@@ -27,7 +27,7 @@ COMMANDS = {
     "compare": Command("calclab.difference.command", "what differs between runs, curves", "calclab compare A B"),
     "rerun": Command("calclab.app.rerun", "compute a run again, and compare", "calclab rerun outputs/descent/<run>"),
     "report": Command(
-        "calclab.report.command", "a run, a sweep, a folder as one HTML file", "calclab report outputs/<topic>/<run>"
+        "calclab.app.report", "a run, a sweep, a folder as one HTML file", "calclab report outputs/<topic>/<run>"
     ),
     "board": Command("calclab.app.board", "TensorBoard of a sweep, or of runs", "calclab board outputs/sweeps/<sweep>"),
     "gallery": Command("calclab.app.gallery", "all studies as one page", "calclab gallery experiments/notebook"),

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from html_pages import CHROMIUM, Page, console
 
-from calclab.report.command import NAME, made, report
+from calclab.app.report import NAME, made, report
 
 SCRIPT = """
 import sys
-from calclab.report.command import main
+from calclab.app.report import main
 main(sys.argv[1:])
 print(sorted(set(sys.modules) & {'torch', 'pandas', 'matplotlib', 'hydra'}))
 """

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from calclab.app import studies
 from calclab.app.compose import lab_config
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, named_place, this_process
+from calclab.app.report import leave
 from calclab.app.signals import SWEEP, signals
 from calclab.app.sweep.isolated import isolated
 from calclab.app.sweep.listing import show_sweep
@@ -32,7 +33,6 @@ from calclab.archive.lock import hold, lock_file
 from calclab.archive.sweep import TABLE, Sweep, searched
 from calclab.archive.sweep import job as as_job
 from calclab.errors import UserError
-from calclab.report.command import leave
 from calclab.schema import catalogue
 from calclab.text import cell
 

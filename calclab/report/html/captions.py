@@ -102,6 +102,11 @@ NAMED = {
         "By how much the Jacobian stretches, direction by direction.",
         "The largest is the spectral norm. Values near zero are directions that are lost.",
     ),
+    "sweep": Caption(
+        "The objective against each knob that was swept.",
+        "Each mark is a job; marks at the edge ran away. A dashed line is the limit that theory gives for the rate. "
+        "Look for a wide valley: there the choice forgives.",
+    ),
     "chain": Caption(
         "Value, local derivative and running product, link by link.",
         "The product at the last link is the derivative of the whole; a local derivative near zero stops the signal.",

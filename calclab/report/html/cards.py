@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from calclab.archive.run import Run
 from calclab.report import page
 from calclab.report.html.captions import caption
 from calclab.report.html.document import Figure, Table, data, document
-from calclab.report.html.pictures import TYPESET, files
+from calclab.report.html.pictures import TYPESET, of_folder, squeezed
 from calclab.report.html.run import moment, sentence
 from calclab.report.numbers import seconds
 
-WIDTH, COLOURS = 640, 64  # of a small picture
+WIDTH = 640  # pixels of a small picture
 SMALL = 2_000_000  # bytes of small pictures on a page
 ROWS = 1000  # of the table
 CARDS = 120
@@ -70,27 +69,13 @@ def cards_document(title: str, introduction: str, cards: Sequence[Card], table: 
 
 def thumbnail(of: Card, room: int) -> Figure | None:
     """The first picture of a run, small; None where there is none, or no room."""
-    if of.folder is None:
-        return None
-    for path, known in files(of.folder, of.pictures):
-        if path.suffix == ".png" and path.stem != TYPESET and (content := smaller(path)) is not None:
-            made = Figure(f"{of.name}-{path.stem}", caption(known).shows, source=data(content, "png"))
-            return made if len(made.source) <= room else None
+    for path, known in of_folder(of.folder, of.pictures) if of.folder else ():
+        if path.suffix == ".png" and path.stem != TYPESET:
+            source = data(squeezed(path.read_bytes(), WIDTH), "webp")
+            return (
+                Figure(f"{of.name}-{path.stem}", caption(known).shows, source=source) if len(source) <= room else None
+            )
     return None
-
-
-def smaller(path: Path) -> bytes | None:
-    """A PNG at the width of a card; None where it cannot be read."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    try:
-        with Image.open(path) as image:
-            image.thumbnail((WIDTH, WIDTH))
-            image.convert("RGB").quantize(COLOURS).save(out, "png", optimize=False)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    return out.getvalue()
 
 
 def runs_document(folder: Path, runs: Sequence[Run]) -> str:

@@ -1,13 +1,13 @@
 """The pictures of a run's folder as figures of a page, each within the page itself.
 
-A page is to be mailed: it holds at most 3 MB. Where pictures are more than there is room for, PNGs are written anew
-with 256 colours; what then still does not fit is named instead.
+A page is to be mailed: it holds at most 3 MB. Where pictures are more than there is room for, PNGs become
+WebP, a third of the size; what then still does not fit is named instead.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,36 @@ from calclab.archive.frames import stem
 from calclab.report.html.captions import caption
 from calclab.report.html.document import Figure, data
 
-KINDS = {".png": "png", ".svg": "svg+xml", ".gif": "gif"}  # that a browser shows; of two of one name the first
+KINDS = {".png": "png", ".svg": "svg+xml", ".gif": "gif", ".pdf": ""}  # of two of one name the first; no PDF is shown
 ROOM = 1_900_000  # bytes of pictures on a page; in an address each takes a third more
 TYPESET = "formula"  # the picture of what a page typesets itself
+QUALITY, WEBP = 82, b"WEBP"
 SHARPNESS = 1.25  # pixels of a picture for each of the page
 
 
-def figures(
-    folder: Path, recorded: Sequence[Mapping[str, Any]], room: int = ROOM, *, typeset: bool = True
-) -> tuple[list[Figure], list[str]]:
-    """The pictures of a run in the order in which it names them, and the names of files for which there is no room.
-    ``typeset``: the formulas stand on the page by themselves."""
-    found = dict(files(folder, recorded))
-    if typeset:
-        found = {path: known for path, known in found.items() if path.stem != TYPESET}
+def figures(found: Mapping[Path, Mapping[str, Any]], room: int = ROOM) -> tuple[list[Figure], list[str]]:
+    """Pictures as figures, each file with what its run knows of it; and the names of those that are not shown."""
     contents = {path: path.read_bytes() for path in found}
     if sum(map(len, contents.values())) > room:
-        contents = {path: fewer_colours(path, content) for path, content in contents.items()}
+        contents = {path: squeezed(content) if path.suffix == ".png" else content for path, content in contents.items()}
     made, left = [], []
     for path, content in contents.items():
-        if len(content) > room:
+        if len(content) > room or not KINDS[path.suffix]:
             left.append(path.name)
             continue
         room -= len(content)
         said = caption(found[path])
-        source = data(content, KINDS[path.suffix])
-        made.append(Figure(path.stem, said.shows, said.reading, source, width=width(path.suffix, content)))
+        source = data(content, "webp" if content[8:12] == WEBP else KINDS[path.suffix])
+        made.append(Figure(path.stem, said.shows, said.reading, source, width=width(path)))
     return made, left
 
 
-def files(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """The lab's own pictures in the folder with what the run knows of each: those that it names, then others."""
-    mine = own(folder)
+def of_folder(
+    folder: Path, recorded: Sequence[Mapping[str, Any]], mine: Callable[[str], bool] | None = None
+) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The lab's own pictures in the folder (``mine``: how they are told from others) with what the run knows of each:
+    those that it names in their order, then others."""
+    mine = own(folder) if mine is None else mine
     there: dict[str, Path] = {}
     for kind in KINDS:
         for path in sorted(folder.glob(f"*{kind}")):
@@ -60,21 +58,23 @@ def files(folder: Path, recorded: Sequence[Mapping[str, Any]]) -> Iterator[tuple
         yield path, {"name": name}
 
 
-def fewer_colours(path: Path, content: bytes) -> bytes:
-    """A PNG with 256 colours; another file, or one that does not become smaller, as it is."""
-    if path.suffix != ".png":
-        return content
+def squeezed(content: bytes, most: int = 2000) -> bytes:
+    """A PNG as WebP, at most so many pixels wide or high; as it is where it cannot be read."""
     from PIL import Image
 
     out = io.BytesIO()
     try:
-        Image.open(io.BytesIO(content)).convert("RGB").quantize(256).save(out, "png")
-    except (OSError, ValueError):
+        with Image.open(io.BytesIO(content)) as image:
+            image.thumbnail((most, most))
+            image.convert("RGB").save(out, "webp", quality=QUALITY)
+    except (OSError, ValueError, KeyError, Image.DecompressionBombError):
         return content
-    return min(content, out.getvalue(), key=len)
+    return out.getvalue()
 
 
-def width(suffix: str, content: bytes) -> int:
+def width(path: Path) -> int:
     """How wide a PNG is shown, by the size in its header; 0: as wide as it is."""
-    pixels = int.from_bytes(content[16:20], "big") if suffix == ".png" and len(content) > 24 else 0
-    return round(pixels / SHARPNESS)
+    if path.suffix != ".png":
+        return 0
+    with path.open("rb") as file:
+        return round(int.from_bytes(file.read(20)[16:], "big") / SHARPNESS)

@@ -13,7 +13,7 @@ from calclab.archive.run import Run
 from calclab.lines import Line, Said
 from calclab.report import page
 from calclab.report.html.document import VERDICTS, Table, document, yaml_lines
-from calclab.report.html.pictures import figures
+from calclab.report.html.pictures import TYPESET, figures, of_folder
 from calclab.report.numbers import number, seconds
 from calclab.text import command, of_cell
 
@@ -47,7 +47,8 @@ def run_document(run: Run) -> str:
     """The HTML of the run in a folder."""
     record = run.outcome
     formulas = list(record.get("latex") or ())
-    pictures, left = figures(run.folder, record.get("pictures") or (), typeset=bool(formulas))
+    files = of_folder(run.folder, record.get("pictures") or ())
+    pictures, left = figures({path: known for path, known in files if not (formulas and path.stem == TYPESET)})
     found = record.get("evidence") or {}
     headline, _ = page.answer(record)
     return document(
@@ -158,9 +159,10 @@ def checks(folder: Path, found: Mapping[str, Any]) -> Table:
     except (OSError, ValueError, csv.Error):
         rows = found.get("rows") or ()
     ranked = sorted(rows, key=lambda row: -VERDICTS.index(row["verdict"]) if row.get("verdict") in VERDICTS else 0)
-    shown = [[plain(name, row.get(name)) for name in CHECKS] for row in ranked[:ROWS]]
+    heads = CHECKS if any(row.get("note") for row in ranked[:ROWS]) else CHECKS[:-1]
+    shown = [[plain(name, row.get(name)) for name in heads] for row in ranked[:ROWS]]
     more = f"… and {len(rows) - ROWS} more in verify.csv" if len(rows) > ROWS else ""
-    return Table(CHECKS, shown, wide=("note",), more=more)
+    return Table(heads, shown, wide=("note",), more=more)
 
 
 def plain(name: str, value: Any) -> str:

@@ -13,11 +13,13 @@ from calclab.archive.run import read_yaml
 from calclab.archive.sweep import Sweep
 from calclab.report.html.cards import card, thumbnail
 from calclab.report.html.document import Table, document
-from calclab.report.html.pictures import figures
+from calclab.report.html.pictures import figures, of_folder
 from calclab.report.html.run import sentence
 from calclab.text import command
 
 JOBS = 1000  # rows of the table of all jobs
+PICTURES = [{"name": "sweep", "kind": "Sweep"}]  # in the order of the page; those of a search come after
+OWN = ("sweep.", "optuna")  # how the names of a sweep's own pictures begin
 SMALL = 300_000  # bytes of the best job's picture
 
 
@@ -25,7 +27,7 @@ def sweep_document(sweep: Sweep) -> str:
     """The HTML of a sweep."""
     knobs = " and ".join(sweep.swept) or "one job"
     subjects = sorted({f"{run.topic} of {run.fact('subject')}" for run in sweep.runs.values() if run.fact("subject")})
-    pictures, left = figures(sweep.folder, [{"name": "sweep", "kind": "Sweep"}])
+    pictures, left = figures(dict(of_folder(sweep.folder, PICTURES, lambda name: name.startswith(OWN))))
     best = card(sweep.runs[sweep.best.number]) if sweep.best and sweep.best.number in sweep.runs else None
     return document(
         "sweep",

@@ -139,11 +139,13 @@ def test_pictures_stand_in_the_order_that_the_run_names_them_and_others_are_the_
         png(folder / name, 10)
     add(folder, ["x"])
     (folder / ".files").write_text("".join(f"{name}\n" for name in own))
-    found, left = pictures.figures(folder, recorded)
-    assert [figure.name for figure in found] == ["spectrum", "my_way", "a"]
+    found, left = pictures.figures(dict(pictures.of_folder(folder, recorded)))
+    assert [figure.name for figure in found] == ["spectrum", "my_way", "a", "formula"]
     assert (found[0].caption, found[1].caption) == (NAMED["spectrum"].shows, "my way")
     assert not left
-    assert [figure.name for figure in pictures.figures(folder, recorded, typeset=False)[0]][-1] == "formula"
+    page = run_document(read_run(folder))
+    assert 'id="a"' in page
+    assert 'id="formula"' not in page  # it is typeset
 
 
 def test_a_page_stays_small_enough_to_be_mailed(tmp_path: Path) -> None:
