@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from calclab.core.answer import Answer, Claim, Status
 from calclab.core.evidence import Ball, Evidence, Verdict
+from calclab.core.geometry import Curvature, Deformation, Discs, Gradient, Tangent, Walk
 from calclab.core.layout import Layout, Part
 from calclab.core.method import Point, Rule, Scan, Topic
 from calclab.core.picture import (
@@ -42,12 +43,16 @@ __all__ = [
     "Column",
     "Columns",
     "Contours",
+    "Curvature",
     "Curves",
     "Data",
+    "Deformation",
+    "Discs",
     "Drawn",
     "Evidence",
     "Exact",
     "Function",
+    "Gradient",
     "Graph",
     "Guide",
     "Heatmap",
@@ -72,9 +77,11 @@ __all__ = [
     "Status",
     "Surface",
     "Table",
+    "Tangent",
     "Topic",
     "Tracks",
     "Units",
     "Values",
     "Verdict",
+    "Walk",
 ]

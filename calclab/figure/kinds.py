@@ -9,8 +9,12 @@ from calclab.core import (
     Bars,
     Columns,
     Contours,
+    Curvature,
     Curves,
+    Deformation,
+    Discs,
     Drawn,
+    Gradient,
     Graph,
     Heatmap,
     Labels,
@@ -20,20 +24,28 @@ from calclab.core import (
     Spectrum,
     Spread,
     Surface,
+    Tangent,
     Tracks,
+    Walk,
 )
 from calclab.figure import records
 from calclab.figure.draw.bars import draw_bars
 from calclab.figure.draw.canvas import png, vector
 from calclab.figure.draw.contours import draw_contours
+from calclab.figure.draw.curvature import draw_curvature, draw_discs
 from calclab.figure.draw.curves import draw_curves
+from calclab.figure.draw.deformation import draw_deformation
 from calclab.figure.draw.graph import draw_graph
 from calclab.figure.draw.heatmap import draw_heatmap
 from calclab.figure.draw.principal import draw_plane
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
 from calclab.figure.draw.sweep import draw_sweep
+from calclab.figure.draw.tangents import draw_gradient, draw_tangent
+from calclab.figure.draw.walk import draw_walk
+from calclab.figure.record.curvature import curvature, discs
 from calclab.figure.record.curves import curves, tracks
+from calclab.figure.record.deformation import deformation
 from calclab.figure.record.graph import graph
 from calclab.figure.record.matrices import bars, heatmap
 from calclab.figure.record.paths import contours, principal_plane
@@ -41,6 +53,8 @@ from calclab.figure.record.scale import words
 from calclab.figure.record.slices import multiples, surface
 from calclab.figure.record.spectrum import spectrum
 from calclab.figure.record.spread import spread
+from calclab.figure.record.tangents import gradient, tangent
+from calclab.figure.record.walk import walk
 from calclab.figure.records import Panel
 
 POINTS, PLANE_POINTS = 2000, 300  # of a trajectory, at most, that a picture is made of
@@ -68,6 +82,12 @@ KINDS: dict[type[Any], Kind] = {
     Surface: Kind(surface, records.SurfacePanel, draw_surface),
     Graph: Kind(graph, records.GraphPanel, draw_graph),
     Spectrum: Kind(spectrum, records.SpectrumPanel, draw_spectrum),
+    Tangent: Kind(tangent, records.TangentPanel, draw_tangent),
+    Gradient: Kind(gradient, records.GradientPanel, draw_gradient),
+    Walk: Kind(walk, records.WalkPanel, draw_walk, POINTS),
+    Curvature: Kind(curvature, records.CurvaturePanel, draw_curvature),
+    Discs: Kind(discs, records.DiscsPanel, draw_discs),
+    Deformation: Kind(deformation, records.DeformationPanel, draw_deformation),
 }
 DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()} | {records.SweepPanel: draw_sweep}
 

@@ -209,6 +209,117 @@ class SweepPanel:
     floor: float = 0.0
 
 
+@dataclass(frozen=True)
+class View:
+    """A curve around the point (x, y), with what touches or cuts it there, in a window (low, high) of either axis."""
+
+    title: str
+    axes: tuple[str, str]
+    point: tuple[float, float]
+    across: tuple[float, float]
+    upward: tuple[float, float]
+    curve: Line
+    tangents: tuple[Line, ...] = ()
+    secants: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class TangentPanel:
+    """``view``, and the same enlarged, both axes alike."""
+
+    title: str
+    view: View
+    zooms: tuple[View, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """From a point by (dx, dy)."""
+
+    name: str
+    start: tuple[float, float]
+    step: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class GradientPanel:
+    """``slices`` along each variable; of two variables ``field`` around the point, of which the contour at ``height``
+    goes through it, and the ``gradient``, None where there is none or it is zero."""
+
+    title: str
+    slices: tuple[View, ...]
+    axes: tuple[str, str] = ("", "")
+    field: Field | None = None
+    height: float = 0.0
+    gradient: Arrow | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class WalkPanel:
+    """Positions (x, f(x)) in the order they were visited, on a curve; NaN those outside of the window, and the last of
+    them lies in it where ``ends``."""
+
+    title: str
+    axis: str
+    curve: Line
+    path: Points
+    minima: Points
+    note: str = ""
+    ends: bool = True
+
+
+@dataclass(frozen=True)
+class CurvaturePanel:
+    """``ellipse``: the curve dᵀHd = c around ``point``, or those of dᵀHd = ±c; ``eigenvectors`` are as long as the
+    eigenvalues say, ``steps`` are -∇f, as a direction, and Newton's."""
+
+    title: str
+    axes: tuple[str, str]
+    field: Field
+    point: tuple[float, float]
+    ellipse: tuple[Line, ...]
+    eigenvectors: tuple[Arrow, ...]
+    steps: tuple[Arrow, ...]
+    minima: Points = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DiscsPanel:
+    """Around each of ``centres``, the diagonal, a disc whose radius is the sum of what stands beside it in its row."""
+
+    title: str
+    names: tuple[str, ...]
+    centres: Numbers
+    radii: Numbers
+    eigenvalues: Numbers
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DeformationPanel:
+    """Lines of a grid and where they go, a circle and where it goes, and the ellipse that the Jacobian makes of it;
+    ``right`` are the directions that become the half axes ``left`` of the ellipse. The first ``along`` lines of the
+    grid go along the first axis. ``reach`` is how far around the image of the centre is shown, at most; 0: all."""
+
+    title: str
+    axes: tuple[str, str]
+    images: tuple[str, str]
+    grid: tuple[Line, ...]
+    image: tuple[Line, ...]
+    along: int
+    circle: Line
+    circle_image: Line
+    ellipse: Line
+    right: tuple[Arrow, ...]
+    left: tuple[Arrow, ...]
+    area: str
+    reach: float
+    note: str = ""
+
+
 Panel = (
     CurvesPanel
     | ContoursPanel
@@ -220,4 +331,10 @@ Panel = (
     | SpectrumPanel
     | GraphPanel
     | SweepPanel
+    | TangentPanel
+    | GradientPanel
+    | WalkPanel
+    | CurvaturePanel
+    | DiscsPanel
+    | DeformationPanel
 )

@@ -58,9 +58,9 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
 
 
 def picture_dict(picture: Picture) -> dict[str, Any]:
-    """What a picture is made of, but for the function that it may ask: what the page of a run tells of it."""
+    """What a picture is made of, but for the functions that it may ask: what the page of a run tells of it."""
     parts = {entry.name: getattr(picture, entry.name) for entry in dataclasses.fields(cast(Any, picture))}
-    kept = {name: plain_part(value) for name, value in parts.items() if name not in ("function", "record")}
+    kept = {n: plain_part(part) for n, part in parts.items() if n not in ("function", "record") and not callable(part)}
     return {"kind": type(picture).__name__, **kept}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Values
+from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Tangent, Values
 from calclab.errors import UserError
 from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import value_and_gradient
@@ -19,6 +19,7 @@ from calclab.subject.network import Network
 from calclab.topic import words
 from calclab.topic.base import Method
 from calclab.topic.proven import Proven, proven, shaky
+from calclab.topic.tangents import slopes
 
 FEW = 16  # variables up to which each has a row of evidence, and it is said what their rounding does
 
@@ -140,4 +141,6 @@ class Derivative(schema.topic.Derivative, Method):
         return {}
 
     def pictures(self) -> Sequence[Picture]:
-        return [Curves("errors", ("forward_error", "central_error", "richardson_error"), against="h", log="xy")]
+        f = self.function
+        near = Tangent("tangent", f, self.index, partial(slopes, f, isinstance(self.subject, Network)))
+        return [near, Curves("errors", ("forward_error", "central_error", "richardson_error"), against="h", log="xy")]

@@ -18,7 +18,8 @@ from torch import Tensor
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Guide, Heatmap, Picture
 from calclab.figure.draw.canvas import png, power, short
 from calclab.figure.draw.curves import cloud
-from calclab.figure.draw.formula import ENVIRONMENT, draw_formulas, in_line, typeset
+from calclab.figure.draw.formula import draw_formulas, typeset
+from calclab.figure.draw.mathtext import ENVIRONMENT, in_line
 from calclab.figure.kinds import draw, panel
 from calclab.figure.record.field import field, levels, values
 from calclab.figure.record.scale import words

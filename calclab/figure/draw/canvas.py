@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from calclab.figure.draw.mathtext import SIZE, extent, mathtext
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 INK, FAINT = "#222222", "#666666"
 DPI = 120
-FORMULA = 10.5  # points: the size of a formula under a title
-LONGEST = 300  # characters of a formula's code that may fit under a title
 TICKS = 24  # names along an axis, at most
 
 
@@ -49,8 +49,9 @@ def entitle(figure: Any, title: str, note: str = "") -> None:
     lines: list[tuple[str, float, dict[str, Any]]] = [(plain(line), 0.235, bold) for line in wrap(first, fits)]
     for line in others:
         if line.startswith("$") and line.endswith("$") and len(line) > 2:
-            wide, high = extent(line)
-            lines += [(line, high + 0.1, {"fontsize": FORMULA, "color": INK})] if wide <= width - 0.3 else []
+            formula = f"${mathtext(line[1:-1])}$"
+            wide, high = extent(formula)
+            lines += [(formula, high + 0.1, {"fontsize": SIZE, "color": INK})] if wide <= width - 0.3 else []
         else:
             lines += [(plain(part), 0.2, small) for part in wrap(line, int(width * 15))]
     offsets = list(itertools.accumulate((high for _, high, _ in lines), initial=0.1))
@@ -74,10 +75,18 @@ def entitle(figure: Any, title: str, note: str = "") -> None:
 
 def legend(axes: Any, handles: Sequence[Any], names: Sequence[str], fontsize: float = 9) -> Any:
     """What is what, where it covers nothing: in a row above the axes, or beside them where there is much to say."""
-    width = axes.figure.get_size_inches()[0] * axes.get_position().width
-    row = sum(len(name) * 0.075 * fontsize / 9 + 0.55 for name in names) < width
+    width = 1.1 * axes.figure.get_size_inches()[0] * axes.get_position().width
+    each = [len(name) * 0.075 * fontsize / 9 + 0.55 for name in names]
+    half = -(-len(names) // 2)  # two rows, filled column by column
+    wide = sum(map(max, each[::2], [*each[1::2], 0.0]))
+    row = sum(each) < width or wide < width
     place: dict[str, Any] = (
-        {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": len(names), "columnspacing": 1.2}
+        {
+            "loc": "lower left",
+            "bbox_to_anchor": (-0.01, 1.0),
+            "ncols": len(names) if sum(each) < width else half,
+            "columnspacing": 1.2,
+        }
         if row
         else {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "ncols": 1 + len(names) // 25}
     )
@@ -89,20 +98,6 @@ def legend(axes: Any, handles: Sequence[Any], names: Sequence[str], fontsize: fl
 
 def wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, max_lines=2, placeholder=" …")
-
-
-def extent(formula: str) -> tuple[float, float]:
-    """Width and height in inches of a formula as it is typeset under a title; infinite where that cannot be done."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.mathtext import MathTextParser
-
-    if len(formula) > LONGEST:
-        return math.inf, math.inf
-    try:
-        parsed = MathTextParser("path").parse(formula, dpi=72, prop=FontProperties(size=FORMULA))
-    except (ValueError, RuntimeError):
-        return math.inf, math.inf
-    return parsed[0] / 72, (parsed[1] + parsed[2]) / 72
 
 
 def sheet(width: float = 6.4, height: float = 4.8, *, arranged: bool = True) -> Any:

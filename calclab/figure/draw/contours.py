@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from calclab.figure.draw.canvas import COLOURS, INK, blank, legend, minus, plain, short
-from calclab.figure.records import ContoursPanel, Field, Points
+from calclab.figure.records import Arrow, ContoursPanel, Field, Points
 
 STAR = "#F0E442"
 LONG = 4.0  # times as long as the other, at most, is a side of a plane with equal axes
@@ -53,6 +53,7 @@ def fill(figure: Any, axes: Any, field: Field, scale: Any = None) -> None:
         bar = figure.colorbar(filled, ticks=field.levels[:: max(1, len(field.levels) // 7)], cax=scale)
         bar.ax.set_yticklabels(list(map(minus, levels_in_words(list(bar.get_ticks())))), fontsize=8)
         bar.outline.set_visible(False)
+        bar.ax.set_title("f", fontsize=9, color=INK)
     elif any(math.isfinite(v) for row in field.values for v in row):
         axes.set_facecolor(colours(0.5))  # constant
     if scale is not None and len(field.levels) < 2:
@@ -80,6 +81,25 @@ def walk(axes: Any, panel: ContoursPanel) -> None:
         axes.plot(xs, ys, "*", ms=19, color=STAR, mec=INK, mew=1.0, ls="", label="minimum", zorder=2.5)
     axes.set_xlabel(plain(panel.axes[0]), fontsize=10)
     axes.set_ylabel(plain(panel.axes[1]), fontsize=10)
+
+
+def arrow(axes: Any, shown: Arrow, colour: str, width: float = 2.4) -> Any:
+    """An arrow over contours, as long as it says, and a line that stands for it in a legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import Normal, withStroke
+
+    (x, y), (dx, dy) = shown.start, shown.step
+    look = {
+        "arrowstyle": "-|>,head_width=0.32,head_length=0.62",
+        "color": colour,
+        "lw": width,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
+    drawn = axes.annotate("", (x + dx, y + dy), (x, y), arrowprops=look, zorder=3.5, annotation_clip=False)
+    drawn.arrow_patch.set_path_effects([withStroke(linewidth=width + 1.6, foreground="white"), Normal()])
+    drawn.set_in_layout(False)
+    return Line2D([], [], color=colour, lw=width, label=plain(shown.name))
 
 
 def name_points(axes: Any) -> None:

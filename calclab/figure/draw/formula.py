@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from calclab.figure.draw.canvas import DPI, FAINT, INK, plain, sheet
+from calclab.figure.draw.mathtext import mathtext
 
 WIDTH = 12.0  # inches, at most
 LINES = 24
-ENVIRONMENT = re.compile(r"\\begin\{(p?matrix|bmatrix|cases)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)
-SUMS = re.compile(r"(\\sum_\{[^{}]*\}\^\{[^{}]*\})\s*(?=\\sum)")  # their limits would run into each other
 LONG, CLIPPED = 600, 120  # longer formulas cannot be read, and take seconds to set: the start of their code is shown
 
 
@@ -44,22 +42,9 @@ def draw_formulas(latex: Sequence[str]) -> Any:
     return figure
 
 
-def in_line(match: re.Match[str]) -> str:
-    """A matrix or a list of cases in one line, which mathtext can set: (a, b; c, d) and {a if x > 0; b otherwise}."""
-    kind, rows = match[1], [row.split("&") for row in match[2].split(r"\\") if row.strip()]
-    if kind == "cases":
-        return r"\left\{" + r";\;\; ".join(r"\; ".join(row) for row in rows) + r"\right\}"
-    column = all(len(row) == 1 for row in rows)
-    inner = (r",\; " if column else r";\;\; ").join(r",\; ".join(row) for row in rows)
-    left, right = {"pmatrix": ("(", ")"), "bmatrix": ("[", "]")}.get(kind, ("", ""))
-    return rf"\left{left}{inner}\right{right}" if left else inner
-
-
 def typeset(figure: Any, formula: str, renderer: Any) -> Any:
     """A text of the figure: mathematics where mathtext can set it, code in a fixed-width face where it cannot."""
-    whole = " ".join(ENVIRONMENT.sub(in_line, formula).split())
-    whole = SUMS.sub(r"\1\\;\\;", whole)
-    whole = whole.replace(r"\operatorname", r"\mathrm").replace(r"\frac", r"\dfrac")
+    whole = mathtext(formula).replace(r"\frac", r"\dfrac")
     if len(whole) > LONG:
         return figure.text(0, 0, plain(f"{whole[:CLIPPED]}…"), fontsize=10, family="monospace", color=INK)
     text = figure.text(0, 0, f"${whole}$", fontsize=17, color=INK, math_fontfamily="cm")

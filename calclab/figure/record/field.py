@@ -15,6 +15,7 @@ from calclab.figure.records import Field
 
 GRID, SLOW_GRID = 121, 41  # points along an axis; the smaller one where every point is a call of its own
 HUGE = 1e60
+CHEAP = 1_000_000  # bytes of the graph of one evaluation
 ENTRIES = 4_000_000  # of the points evaluated at once
 
 
@@ -37,7 +38,7 @@ def field(
 
 
 def values(function: Function, points: Tensor) -> Tensor:
-    """f (p,) at points (p, n) in float64 on the CPU; NaN where it is not finite, or cannot be had."""
+    """f (p,), or (p, m), at points (p, n) in float64 on the CPU; NaN where it is not finite, or cannot be had."""
     z = batched(function, points)
     return one_by_one(function, points) if z is None else z
 
@@ -57,11 +58,13 @@ def batched(function: Function, points: Tensor) -> Tensor | None:
 
 
 def one_by_one(function: Function, points: Tensor) -> Tensor:
+    shape = (len(function.outputs),) if function.outputs else ()
+
     def value(point: Tensor) -> Tensor:
         try:
             return function.call(point)
         except Exception:  # a matrix that is singular there, say
-            return torch.full((), torch.nan)
+            return torch.full(shape, torch.nan)
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,6 +74,11 @@ def one_by_one(function: Function, points: Tensor) -> Tensor:
 def tame(z: Tensor) -> Tensor:
     z = z.detach().cpu().double()
     return torch.where(z.abs() < HUGE, z, torch.nan)
+
+
+def cheap(function: Function) -> bool:
+    """Whether many points cost little: of a formula, or of a callable whose graph is small."""
+    return function.exact is not None or saved_bytes(function) < CHEAP
 
 
 def saved_bytes(function: Function) -> int:

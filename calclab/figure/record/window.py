@@ -76,3 +76,12 @@ def shaped(bounds: Tensor, ratio: float) -> Tensor:
     half = bounds.new_tensor([side, side * ratio]) / 2
     middle = bounds.mean(1)
     return torch.stack([middle - half, middle + half], 1)
+
+
+def nearby(function: Function) -> float:
+    """How far around the start to look: an eighth of the shortest side of the domain, or about the size of x."""
+    size = float(beginning(function).abs().max())
+    domain = function.domain
+    if domain is not None and bool(domain.isfinite().all()):
+        return float((domain[:, 1] - domain[:, 0]).min()) / 8
+    return 1.25 * max(1.0, size / 10)

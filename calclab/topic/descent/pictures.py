@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calclab.core import Contours, Curves, Function, Guide, Picture, PrincipalPlane
+from calclab.core import Contours, Curves, Function, Guide, Picture, PrincipalPlane, Walk
 from calclab.subject.network import Network
 
 THEORY = Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction")
@@ -16,7 +16,9 @@ def pictures(subject: Function | Network, function: Function, *, path: bool, edg
         Curves("loss", ("loss",)),
         Curves("gradient_norm", ("gradient_norm", "step_length"), guides=(THEORY,)),
     ]
-    if len(function.start) == 2:
+    if len(function.start) == 1:
+        found.insert(0, Walk("path", "x", function))
+    elif len(function.start) == 2:
         found.insert(0, Contours("path", "x", function))
     elif len(function.start) > 2 and path:
         found.insert(0, PrincipalPlane("path", "x", function))

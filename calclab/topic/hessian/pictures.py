@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from calclab.core import Bars, Heatmap, Labels, Picture, Spectrum, Tracks
+from calclab.core import Bars, Curvature, Discs, Heatmap, Labels, Picture, Spectrum, Tracks
 from calclab.schema.topic import Hessian as Knobs
 from calclab.topic import words
 from calclab.topic.hessian.layers import COLUMNS
@@ -46,7 +46,9 @@ def pictures_with_matrix(
 ) -> Sequence[Picture]:
     found: list[Picture] = []
     if problem.drawn:
+        found += [Curvature("curvature", problem.function)] if problem.n == 2 and problem.kind == "hessian" else []
         found += [Heatmap(name, name) for name in ("hessian", "eigenvectors")]
+        found += [Discs("gershgorin", "hessian", "eigenvalues")] if problem.n > 1 else []
     found.append(Bars("eigenvalues", "eigenvalues"))
     return [*found, *of_network(problem, spectrum=spectrum, layers=layers, slices=slices)]
 

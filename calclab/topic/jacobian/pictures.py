@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calclab.core import Bars, Curves, Heatmap, Labels, Picture, Spread
+from calclab.core import Bars, Curves, Deformation, Heatmap, Labels, Picture, Spread
 from calclab.topic import words
 from calclab.topic.jacobian import measures
 from calclab.topic.jacobian.problem import JacobianProblem
@@ -45,12 +45,16 @@ def labels_of_points(problem: JacobianProblem, written: Written) -> Labels:
     return labels
 
 
-def of_points(shape: tuple[int, int], written: Written) -> list[Picture]:
-    """Of Jacobians of a ``shape``."""
+def of_points(problem: JacobianProblem, written: Written) -> list[Picture]:
+    """Of the Jacobians at the points of a problem."""
+    shape = problem.shape
     if not written.many:
+        plane = (
+            [Deformation("deformation", problem.function(0), "jacobian")] if shape == (2, 2) and written.small else []
+        )
         σ = Bars("singular_values", "singular_values")
         drawn: list[Picture] = [Spread(*SPECTRUM) if written.long else σ] if written.formed else []
-        return [*([Heatmap("jacobian", "jacobian")] if written.small else []), *drawn]
+        return [*plane, *([Heatmap("jacobian", "jacobian")] if written.small else []), *drawn]
     pictures: list[Picture] = [Bars("spectral_norms", "spectral_norms")]
     if written.formed:
         pictures.append(Bars("conditions", "conditions"))

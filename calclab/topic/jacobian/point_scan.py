@@ -226,7 +226,7 @@ class PointScan(Method):
 
     def pictures(self) -> Sequence[Picture]:
         named = pictures.Written(self.many, self.forms, self.small, self.long, self.trail)
-        return pictures.of_points(self.problem.shape, named)
+        return pictures.of_points(self.problem, named)
 
 
 def counted(σ: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from calclab.core import Bars, Heatmap, Labels, Picture
+from calclab.core import Bars, Function, Gradient, Heatmap, Labels, Picture
 from calclab.topic import words
 from calclab.topic.partial.parameters import Parameters, as_matrix
+from calclab.topic.tangents import slopes
 
 DRAWN = 8  # gradients of so many weights are drawn; all are written
 
@@ -26,9 +28,9 @@ def labels(variables: Sequence[str], chosen: Parameters | None, *, mixed: bool) 
     return found | {"layer_norms": (chosen.layers,)}
 
 
-def pictures(chosen: Parameters | None, *, mixed: bool) -> Sequence[Picture]:
+def pictures(function: Function, chosen: Parameters | None, *, mixed: bool) -> Sequence[Picture]:
     if chosen is None:
         second = [Heatmap("mixed_partials", "mixed_partials")] if mixed else []
-        return [Bars("gradient", "gradient"), *second]
+        return [Gradient("slices", function, partial(slopes, function)), Bars("gradient", "gradient"), *second]
     matrices = [f"grad.{name}" for name in chosen.written if chosen.tensors[name].ndim > 1]
     return [Bars("layer_norms", "layer_norms"), *(Heatmap(name, name) for name in matrices[:DRAWN])]

@@ -114,4 +114,4 @@ class Partial(schema.topic.Partial, OneLook):
         return labels(self.function.variables, self.chosen, mixed=self.mixed)
 
     def pictures(self) -> Sequence[Picture]:
-        return pictures(self.chosen, mixed=self.mixed)
+        return pictures(self.function, self.chosen, mixed=self.mixed)

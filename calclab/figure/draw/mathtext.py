@@ -1,0 +1,43 @@
+"""LaTeX as matplotlib's mathtext can set it: a good part of it, but no matrices and no lists of cases."""
+
+from __future__ import annotations
+
+import math
+import re
+
+ENVIRONMENT = re.compile(r"\\begin\{(p?matrix|bmatrix|cases)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)
+SUMS = re.compile(r"(\\sum_\{[^{}]*\}\^\{[^{}]*\})\s*(?=\\sum)")  # their limits would run into each other
+SIZE = 10.5  # points: of a formula under a title
+LONGEST = 300  # characters of its code
+
+
+def mathtext(latex: str) -> str:
+    """The formula without what mathtext does not know."""
+    whole = " ".join(ENVIRONMENT.sub(in_line, latex).split())
+    whole = whole.replace(r"\left|", r"\vert ").replace(r"\right|", r"\vert ")  # which it sets as colons
+    return SUMS.sub(r"\1\\;\\;", whole).replace(r"\operatorname", r"\mathrm")
+
+
+def in_line(match: re.Match[str]) -> str:
+    """A matrix or a list of cases in one line, which mathtext can set: (a, b; c, d) and {a if x > 0; b otherwise}."""
+    kind, rows = match[1], [row.split("&") for row in match[2].split(r"\\") if row.strip()]
+    if kind == "cases":
+        return r"\left\{" + r";\;\; ".join(r"\; ".join(row) for row in rows) + r"\right\}"
+    column = all(len(row) == 1 for row in rows)
+    inner = (r",\; " if column else r";\;\; ").join(r",\; ".join(row) for row in rows)
+    left, right = {"pmatrix": ("(", ")"), "bmatrix": ("[", "]")}.get(kind, ("", ""))
+    return rf"\left{left}{inner}\right{right}" if left else inner
+
+
+def extent(formula: str) -> tuple[float, float]:
+    """Width and height in inches of a formula as it is typeset under a title; infinite where that cannot be done."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.mathtext import MathTextParser
+
+    if len(formula) > LONGEST:
+        return math.inf, math.inf
+    try:
+        parsed = MathTextParser("path").parse(formula, dpi=72, prop=FontProperties(size=SIZE))
+    except (ValueError, RuntimeError):
+        return math.inf, math.inf
+    return parsed[0] / 72, (parsed[1] + parsed[2]) / 72
