@@ -22,15 +22,29 @@ NAMED = {
         "it rise again. The lowest point is the best step.",
     ),
     "tangent": Caption(
-        "The function with its tangent.", "The slope of the tangent is the derivative; up close the two are one line."
+        "The function with its tangent, secants that close in on it, and the curve under a magnifying glass.",
+        "Each secant joins two points of the curve; as they draw together, its slope becomes the derivative. From "
+        "frame to frame both axes are enlarged alike: where there is a derivative the curve becomes straight, "
+        "a kink stays.",
     ),
-    "secants": Caption(
-        "Secants that close in on the tangent.",
-        "Each secant joins two points of the curve; as they draw together, its slope becomes the derivative.",
+    "slices": Caption(
+        "The function along each variable, with its tangent.",
+        "The slope of a tangent is the partial derivative. Over contours the gradient stands perpendicular to the one "
+        "through the point, and shows where the function rises fastest.",
     ),
-    "zoom": Caption(
-        "The curve under a magnifying glass.",
-        "From panel to panel the window shrinks: where there is a derivative, the curve becomes straight.",
+    "curvature": Caption(
+        "The curvature at the point: the ellipse of the Hessian, its eigenvectors, and two ways down.",
+        "Across the narrow side of the ellipse the function bends most; eigenvectors are as long as their eigenvalues. "
+        "Where the ellipse is long, Newton's step and the negative gradient point apart. Hyperbolas are a saddle.",
+    ),
+    "gershgorin": Caption(
+        "Gershgorin's discs, one for each row of the Hessian.",
+        "Every eigenvalue lies in one of them: small discs far from zero settle its sign without computing it.",
+    ),
+    "deformation": Caption(
+        "What the map does to a grid and to a circle.",
+        "Close to the point it is what the Jacobian says: the circle becomes an ellipse whose half axes are the "
+        "singular values. Where the image leaves the dashed ellipse, the map is no longer linear.",
     ),
     "path": Caption(
         "The walk over the function.",
@@ -183,6 +197,12 @@ KINDS = {
     "Surface": Caption("", "Filled contours are the values, lines the model at the same levels."),
     "Spectrum": NAMED["spectrum"],
     "Graph": NAMED["graph"],
+    "Tangent": NAMED["tangent"],
+    "Gradient": NAMED["slices"],
+    "Walk": NAMED["walk"],
+    "Curvature": NAMED["curvature"],
+    "Discs": NAMED["gershgorin"],
+    "Deformation": NAMED["deformation"],
 }
 
 

@@ -17,7 +17,7 @@ def pictures(subject: Function | Network, function: Function, *, path: bool, edg
         Curves("gradient_norm", ("gradient_norm", "step_length"), guides=(THEORY,)),
     ]
     if len(function.start) == 1:
-        found.insert(0, Walk("path", "x", function))
+        found.insert(0, Walk("walk", "x", function))
     elif len(function.start) == 2:
         found.insert(0, Contours("path", "x", function))
     elif len(function.start) > 2 and path:
