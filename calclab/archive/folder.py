@@ -30,6 +30,10 @@ SEAL = re.compile(rb',\n  "crc32": "([0-9a-f]{8})"\n\}\n\Z')
 LIST = ".files"
 LEAVING = ".left"  # a folder in which a topic leaves files, before they are named
 ALWAYS = (LIST, RECORD, "summary.md", "scalars.csv", "verify.csv", "checkpoint.pt", "error.log")
+SWEEP = (  # the files of a sweep's folder
+    "sweep.csv", "sweep.png", "history.png", "knob_importance.png", "parallel_coordinates.png", "optuna.json",
+    "multirun.yaml", "report.html", ".swept",
+)  # fmt: skip
 EVENTS = r"events\.out\.tfevents\..+\.calclab"  # of TensorBoard; a user may write others
 KINDS = r".+\.(csv|parquet|png|svg|pdf)|events\.out\.tfevents\..+|weights\.pt"  # of a run without a list
 HALF = re.compile(r"\.(?P<hidden>.+?)(\.next|\.past)?|(?P<shown>.+)\.part")  # a file while it is written
@@ -86,10 +90,12 @@ def damaged(text: bytes) -> bool:
 def own(folder: Path) -> Callable[[str], bool]:
     """Whether a name in ``folder`` is one of the lab's own files, or of half of one."""
     named = listed(folder)
-    if named is None:
-        kinds = [KINDS] if any((folder / name).is_file() for name in ALWAYS) else []
-    else:
+    if named is not None:
         kinds = [pattern(name) for name in named]
+    elif (folder / SWEEP[0]).is_file():
+        kinds = [pattern(name) for name in SWEEP]
+    else:
+        kinds = [KINDS] if any((folder / name).is_file() for name in ALWAYS) else []
     whole = re.compile("|".join([*map(pattern, ALWAYS), EVENTS, *kinds]))
 
     def mine(name: str) -> bool:

@@ -70,15 +70,21 @@ def table(sweep: Sweep, every: int = EVERY) -> Table:
     """The jobs in the order of the ranking, question by question; constants of the sweep are left out. Of more jobs
     than ``every`` the first and the last."""
     columns = [column(sweep, name) for name in sweep.swept]
-    words = any(job.status != "completed" for job in sweep.jobs)
+    ends: dict[str, Callable[[Job], str]] = {
+        "steps": lambda job: "" if job.steps is None or job.steps < 0 else str(job.steps),
+        "status": lambda job: job.status,
+    }
+    if "steps" in sweep.swept:
+        del ends["steps"]
+    if all(job.status == "completed" for job in sweep.jobs):
+        del ends["status"]
 
     def row(job: Job) -> Row:
         objective = "" if job.objective is None else f"{job.objective:.6g}"
-        steps = "" if job.steps is None or job.steps < 0 else str(job.steps)
-        ends = (job.status,) if words else ()
-        return Row((str(job.number), *(texts[job] for texts in columns), objective, steps, *ends), job.status)
+        told = (text(job) for text in ends.values())
+        return Row((str(job.number), *(texts[job] for texts in columns), objective, *told), job.status)
 
-    head = ("job", *map(printable, sweep.swept), measured(sweep), "steps", *(("status",) if words else ()))
+    head = ("job", *map(printable, sweep.swept), measured(sweep), *ends)
     if len(sweep.jobs) <= every:
         return Table(head, tuple(row(job) for part in sweep.parts for job in part.ranked))
     rows: list[Row] = []

@@ -41,6 +41,12 @@ def listed_run(folder: Path, **content: str) -> Path:
 # --- whose files they are ---------------------------------------------------------------------------------------------
 
 
+def test_of_a_sweeps_folder_the_pictures_that_it_draws_are_the_labs(tmp_path: Path) -> None:
+    for name in ("sweep.csv", "sweep.png", "history.png", "mine.png"):
+        (tmp_path / name).touch()
+    assert files.foreign(tmp_path) == ["mine.png"]
+
+
 def test_what_is_on_the_list_is_the_labs_and_all_else_is_not(tmp_path: Path) -> None:
     folder = listed_run(tmp_path / "run", x_csv="1")
     files.put(folder, ["H.#.csv"])

@@ -49,6 +49,11 @@ def test_constants_are_no_columns() -> None:
     assert table(made(3)).head == ("job", "lr", "batch", "loss", "steps")
 
 
+def test_a_knob_that_is_called_like_a_column_of_the_outcome_is_one_column() -> None:
+    jobs = [Job(k, (f"steps={k}",), "completed", 1.0, k, 0.1, None, "") for k in range(1, 3)]
+    assert table(Sweep(Path(), jobs)).head == ("job", "steps", "objective")
+
+
 def test_numbers_have_the_digits_that_tell_them_apart_and_no_more() -> None:
     texts = ("0.10000000000000006", "0.1000000001", "1")
     jobs = [Job(k, (f"lr={text}",), "completed", 1.0, 1, 0.1, None, "") for k, text in enumerate(texts)]

@@ -139,7 +139,8 @@ def state(outputs: Path) -> dict[str, dict[str, object]]:
             raise BrokenError(f"{folder.name} is left")
         found[folder.name] = fingerprint(folder)
     for sweep in outputs.glob("sweeps/*"):
-        there = sorted(path.name for path in sweep.iterdir())
+        names = (path.name for path in sweep.iterdir() if not path.name.startswith("events.out.tfevents"))
+        there = sorted(name for name in names if name != ".swept")
         if there != ["multirun.yaml", "sweep.csv", "sweep.png"]:
             raise BrokenError(f"a sweep has left {there}")
     return found

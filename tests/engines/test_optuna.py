@@ -74,6 +74,9 @@ def test_any_launcher_computes_the_trials(engine) -> None:
     result = engine(f"topic=descent function=booth {SEARCH} steps=10 {more}")
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(told(engine)["trials"]) == len(engine.table()) == 4
+    drawn = [line.split()[-1] for line in result.stdout.splitlines() if line.endswith(".png")]
+    assert [Path(path).name for path in drawn] == ["sweep.png", "history.png"]
+    assert all((engine.place / path).is_file() for path in drawn)
 
 
 def test_the_grammar_gives_the_search_space() -> None:

@@ -10,16 +10,20 @@ from calclab.figure.records import SweepPanel
 from calclab.text import warn
 
 NAME = "sweep.png"
+SEARCHED = ("history", "knob_importance", "parallel_coordinates")  # of Optuna's own
 
 
 def pictures(sweep: Sweep) -> list[Path]:
-    """Draw what there is to see; what cannot be drawn must not take the table with it, and is a warning."""
+    """Draw what there is to see, and list it with what a search has drawn; what cannot be drawn must not take the table
+    with it, and is a warning."""
+    drawn = []
     try:
-        panel = record(sweep)
-        return [] if panel is None else [write(sweep.folder / NAME, panel)]
+        if panel := record(sweep):
+            drawn.append(write(sweep.folder / NAME, panel))
     except Exception as error:
         warn(f"{NAME} could not be drawn: {type(error).__name__}: {error}")
-        return []
+    searched = [sweep.folder / f"{name}.png" for name in SEARCHED] if sweep.search is not None else []
+    return drawn + [path for path in searched if path.is_file()]
 
 
 def write(path: Path, panel: SweepPanel) -> Path:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import Any
 
-from calclab.figure.draw.canvas import COLOURS, FAINT, INK, clip, log_ticks, minus, plain, power, sheet, short
+from calclab.figure.draw.canvas import (
+    COLOURS,
+    FAINT,
+    INK,
+    bare,
+    clip,
+    entitle,
+    log_ticks,
+    minus,
+    plain,
+    power,
+    sheet,
+    short,
+)
 from calclab.figure.records import Group, KnobPanel, Points, SweepPanel
 
 MANY = 60  # dots from which they are small and pale
@@ -21,21 +33,16 @@ def draw_sweep(panel: SweepPanel) -> Any:
     heights = [
         max(height(panel.knobs[i]) for i in range(row * across, min(count, (row + 1) * across))) for row in range(down)
     ]
-    figure = sheet(7.0 if across == 1 else 10.5, sum(heights) + 0.4)
+    figure = sheet(7.0 if across == 1 else 10.5, sum(heights))
+    entitle(figure, panel.title, panel.note)
     grid = figure.add_gridspec(down, across, height_ratios=heights)
-    title = textwrap.fill(panel.title, 80 if across == 1 else 120)
-    figure.suptitle(plain(title), x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     for i, knob in enumerate(panel.knobs):
         axes = figure.add_subplot(grid[i // across, i % across])
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.tick_params(labelsize=9, colors=INK)
+        bare(axes)
         axes.grid(True, color="#DDDDDD", lw=0.6)
         axes.set_axisbelow(True)
         star = None if panel.star is None else (panel.star[0][i], panel.star[1])
         (draw_words if knob.names else draw_numbers)(axes, panel, knob, star)
-    if panel.note:
-        figure.supxlabel(plain(panel.note), fontsize=8, color=FAINT, x=0.99, ha="right")
     return figure
 
 

@@ -181,6 +181,27 @@ NAMED = {
     "share_of_walks_that_diverged": Caption("How many walks ran away at each rate.", "0 is none, 1 is all."),
     "wins_of_row_over_column": Caption("How often one optimizer beats another.", "Above one half: the row wins."),
 }
+NAMED |= {  # of a sweep
+    "sweep": Caption(
+        "What each job came to, over each knob that was swept.",
+        "A dot is a job, a line the best at each value, a star the best of all. Crosses above the dotted line are jobs "
+        "that diverged. A dashed line is the largest learning rate that theory calls stable, from the curvature at the "
+        "start; a best job at the edge asks for a wider range.",
+    ),
+    "history": Caption(
+        "The trials of the search in their order, and the best so far.",
+        "A line that has long been level: more trials bring little.",
+    ),
+    "knob_importance": Caption(
+        "How much of the differences between the trials each knob explains.",
+        "By fANOVA (Hutter, Hoos and Leyton-Brown 2014), within the ranges that were searched: a knob of little "
+        "importance there may matter elsewhere.",
+    ),
+    "parallel_coordinates": Caption(
+        "A line for each trial, through its value of every knob.",
+        "Where the dark lines meet, good trials agree on the value; where they fan out, the knob matters little.",
+    ),
+}
 KINDS = {
     "Curves": Caption("", f"Each line is one quantity. {LOG}."),
     "Tracks": Caption("", "Each line is one entry, over the steps."),

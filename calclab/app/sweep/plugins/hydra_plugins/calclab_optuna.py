@@ -23,7 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from calclab.app.sweep.engine import guarded
 from calclab.app.sweep.ticket import BUSY, announce, keep, row_of
 from calclab.app.sweep.values import visited
+from calclab.archive.folder import replace_file
+from calclab.archive.run import read_run
 from calclab.errors import UserError
+from calclab.text import warn
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -93,6 +96,7 @@ class OptunaSweeper(Sweeper):
                 finally:
                     self.engine.close()
                     self.report(study)
+                    self.draw(study)
         except Timeout:
             raise UserError(f"another process is at the search {name}. Wait for it, or end it.") from None
 
@@ -154,6 +158,20 @@ class OptunaSweeper(Sweeper):
         best = min(done, key=lambda trial: sign * float(trial["value"]), default=None)
         record = {"study": study.study_name, "direction": self.direction, "storage": self.storage}
         (self.place / "optuna.json").write_text(json.dumps({**record, "best": best, "trials": trials}, indent=2) + "\n")
+
+    def draw(self, study: Study) -> None:
+        """Optuna's own pictures; what cannot be drawn must not take the search with it, and is a warning."""
+        from calclab.figure.draw.search import draw_search
+
+        rows = (trial.user_attrs.get("row", {}) for trial in study.get_trials(deepcopy=False))
+        folders = (Path(row["folder"]) for row in rows if row.get("folder"))
+        objectives = (read_run(folder).objective for folder in folders)
+        measure = next((found[0] for found in objectives if found), "objective")
+        try:
+            for name, content in draw_search(study, measure.replace("_", " ")):
+                replace_file(self.place / f"{name}.png", content)
+        except Exception as error:
+            warn(f"the search could not be drawn: {type(error).__name__}: {error}")
 
 
 def tell(study: Study, trial: Trial, row: Mapping[str, Any] | None) -> None:
