@@ -57,7 +57,9 @@ def gradient(function: Function, x: Tensor, g: Tensor, step: int, *, scale: floa
     call = function.call
     ds = moving(function, taylor.directions(x, DIRECTIONS, SEED))
     size, slopes = max(size_of(g, x), scale), [dot(g, d) for d in ds]
-    seen = [taylor.sample(call, x, d) for d in ds]
+    with torch.no_grad():
+        base = call(x)
+    seen = [taylor.sample(call, x, d, base) for d in ds]
     lost = [s.rounding(float(slope)) for s, slope in zip(seen, slopes, strict=True)]
     return at_kink(
         taylor_row("gradient", seen, [g] * len(ds), step, size),

@@ -130,10 +130,11 @@ def richardson(seen: Sequence[Samples], slopes: Sequence[float]) -> list[tuple[f
 
 
 @torch.no_grad()
-def sample(phi: Phi, x: Tensor, d: Tensor) -> Samples:
-    """φ at x (n,) and on both sides along d (n,), from h = 1 down to where rounding is all that is left."""
+def sample(phi: Phi, x: Tensor, d: Tensor, base: Tensor | None = None) -> Samples:
+    """φ at x (n,), ``base`` () if it is known, and on both sides along d (n,), from h = 1 down to where rounding is all
+    that is left."""
     levels = LEVELS[x.dtype == torch.float64]
-    base = phi(x)
+    base = phi(x) if base is None else base
     sides: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k in range(levels):
         for side, h in zip(sides, (SHRINK**-k, -(SHRINK**-k)), strict=True):

@@ -61,14 +61,19 @@ class Network:
     def sizes(self) -> list[int]:
         return [shape.numel() for shape in self.shapes.values()]
 
+    @cached_property
+    def cuts(self) -> list[tuple[str, torch.Size | None]]:
+        """The shapes of those parameters that are no vectors."""
+        return [(name, None if len(shape) == 1 else shape) for name, shape in self.shapes.items()]
+
     def flatten(self, parameters: Parameters) -> Tensor:
         """θ (n,) of parameters by name."""
         return torch.cat([parameters[name].reshape(-1) for name in self.shapes])
 
     def unflatten(self, θ: Tensor) -> dict[str, Tensor]:
         """Parameters by name of θ (n,), as views."""
-        pieces = zip(self.shapes.items(), θ.split_with_sizes(self.sizes), strict=True)
-        return {name: piece if len(shape) == 1 else piece.view(shape) for (name, shape), piece in pieces}
+        pieces = zip(self.cuts, θ.split_with_sizes(self.sizes), strict=True)
+        return {name: piece if shape is None else piece.view(shape) for (name, shape), piece in pieces}
 
     def save(self, θ: Tensor, path: str | Path) -> None:
         """Write all parameters and buffers, with θ (n,) as the trainable ones, to a file for ``network.weights=``."""
@@ -153,7 +158,15 @@ class Network:
 
     def mixes(self, data: Data | None = None) -> bool:
         """Whether the outputs or the loss of a row (of ``data``, or of its own) depend on the other rows."""
-        return self.loss.rule == "all rows" or mixes(self.evaluate, self.data if data is None else data)
+        return self.own_mixes if data is None or data is self.data else self.mixed(data)
+
+    @cached_property
+    def own_mixes(self) -> bool:
+        """The same of its own rows, which several ask: they are looked at once."""
+        return self.mixed(self.data)
+
+    def mixed(self, data: Data) -> bool:
+        return self.loss.rule == "all rows" or mixes(self.evaluate, data)
 
     # --- functions ---
 

@@ -91,7 +91,8 @@ class Slices:
             loss = torch.cat([state["loss"], along(f, V[:, at], offsets[at])[None]])
             state = {**state, "loss": loss}
         else:
-            row = along(f, V[:, 0], offsets[0], offsets[1][up] * V[:, 1])
+            aside = offsets[1][up]
+            row = along(f, V[:, 0], offsets[0], aside * V[:, 1]) if bool(aside != 0) else state["loss"][0]
             state = {**state, "surface": torch.cat([state["surface"], row[None]])}
         complete = len(state["loss"]) == V.shape[1] and (not self.flat or len(state["surface"]) == self.points)
         return {**state, "done": torch.tensor(complete)}
