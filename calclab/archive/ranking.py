@@ -7,10 +7,11 @@ jobs that ran away, with the knobs at which they did.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from calclab.archive.sweep import REPEATS, Job, Sweep, Value
+from calclab.archive.sweep import REPEATS, Job, Setting, Sweep, Value
 from calclab.text import printable, shortened
 
 EVERY = 30  # jobs of a table that has them all
@@ -52,62 +53,91 @@ def sentences(sweep: Sweep) -> Iterator[tuple[str, str]]:
         setting, count = part.settings[0], len(part.settings)
         names = [name for name in sweep.swept if name != REPEATS or len(setting.jobs) == 1]
         values = {name: column(sweep, name)[setting.middle] for name in names}
-        knobs = " ".join(f"{name}={value}" for name, value in values.items() if value) or "all jobs"
+        knobs = " ".join(f"{name}={value}" for name, value in values.items() if value)
         extreme = "highest" if part.direction == "maximize" else "lowest"
         what, among = f"{measured(part)} {setting.median:.6g}", "the only result"
         if len(setting.jobs) > 1:
-            away = sum(job.lost for job in setting.jobs)
-            spread = extent(v for v in setting.objectives if math.isfinite(v)) + f"; {away} diverged" * (away > 0)
-            what = f"median {what} of {len(setting.jobs)} seeds ({spread})"
+            number, _, within = spread(setting).partition(": ")
+            what = f"median {what} of {number} seeds ({within})"
         if count > 1:
             among = f"the {extreme} of {count} {'settings' if REPEATS in sweep.swept else 'results'}"
-        yield ("best" if part.judged else extreme), printable(f"{knobs}: {what}, {among}")
+        yield ("best" if part.judged else extreme), printable(f"{knobs}{': ' * bool(knobs)}{what}, {among}")
+    if sweep.jobs and not any(job.done for job in sweep.jobs):
+        yield "", printable(no_result(sweep))
     if len(parts) > QUESTIONS:
         yield "", f"... and the first of {len(parts) - QUESTIONS} other questions in the table"
 
 
+def no_result(sweep: Sweep) -> str:
+    """What became of jobs none of which has an objective, and what theory says of the learning rate."""
+    ends = Counter("diverged" if job.lost else job.status for job in sweep.jobs)
+    text = f"no job came to a result: {', '.join(f'{count} {word}' for word, count in ends.most_common())}"
+    known = [limit for limit in sweep.limits if limit is not None]
+    if not known or not ends["diverged"]:
+        return text
+    return f"{text}. The largest stable lr at the start is {extent(known)}: try lr={min(known) / 2:.3g}"
+
+
 def table(sweep: Sweep, every: int = EVERY) -> Table:
     """The jobs in the order of the ranking, question by question; constants of the sweep are left out. Of more jobs
-    than ``every`` the first and the last."""
-    columns = [column(sweep, name) for name in sweep.swept]
+    than ``every`` the first and the last; there seeds are one row, with the median of their objectives."""
+    short = len(sweep.jobs) <= every
+    merged = not short and REPEATS in sweep.swept and len(sweep.swept) > 1
+    seeds = {setting.middle: setting for part in sweep.parts for setting in part.settings} if merged else {}
+    names = [name for name in sweep.swept if not (merged and name == REPEATS)]
+    columns = [column(sweep, name) for name in names]
     ends: dict[str, Callable[[Job], str]] = {
+        "seeds": lambda job: spread(seeds[job]) if job in seeds else "",
         "steps": lambda job: "" if job.steps is None or job.steps < 0 else str(job.steps),
         "status": lambda job: job.status,
     }
+    if not merged:
+        del ends["seeds"]
     if "steps" in sweep.swept:
         del ends["steps"]
     if all(job.status == "completed" for job in sweep.jobs):
         del ends["status"]
 
     def row(job: Job) -> Row:
-        objective = "" if job.objective is None else f"{job.objective:.6g}"
+        value = seeds[job].median if job in seeds else job.objective
+        objective = "" if value is None else f"{value:.6g}"
         told = (text(job) for text in ends.values())
         return Row((str(job.number), *(texts[job] for texts in columns), objective, *told), job.status)
 
-    head = ("job", *map(printable, sweep.swept), measured(sweep), *ends)
-    if len(sweep.jobs) <= every:
+    head = ("job", *map(printable, names), measured(sweep), *ends)
+    if short:
         return Table(head, tuple(row(job) for part in sweep.parts for job in part.ranked))
     rows: list[Row] = []
     for part in sweep.parts[:EVERY]:
-        rows += few(sweep, part, row, max(1, TOP // len(sweep.parts)), BOTTOM if part is sweep else 0)
+        done = [setting.middle for setting in part.settings] if merged else [job for job in part.ranked if job.done]
+        top, bottom = max(1, TOP // len(sweep.parts)), BOTTOM if part is sweep else 0
+        rows += few(sweep, done, [job for job in part.ranked if job.lost], row, top, bottom)
     if more := sum(len(part.jobs) for part in sweep.parts[EVERY:]):
         rows.append(Row((), "completed", f"... {more} jobs of other questions"))
     return Table(head, tuple(rows))
 
 
-def few(sweep: Sweep, part: Sweep, row: Callable[[Job], Row], top: int, bottom: int) -> Iterator[Row]:
+def few(
+    sweep: Sweep, done: Sequence[Job], lost: Sequence[Job], row: Callable[[Job], Row], top: int, bottom: int
+) -> Iterator[Row]:
     """The first and the last results of a question, and words about all that is left out but failures."""
-    done = [job for job in part.ranked if job.done]
-    lost = [job for job in part.ranked if job.lost]
+    top = len(done) if len(done) <= top + bottom + 2 else top
     left = done[top : len(done) - bottom]
     yield from map(row, done[:top])
     if left:
-        yield Row((), "completed", f"... {len(left)} more, {measured(part)} {extent(job.objective for job in left)}")
+        yield Row((), "completed", f"... {len(left)} more, {measured(sweep)} {extent(job.objective for job in left)}")
     yield from map(row, done[max(top, len(done) - bottom) :])
     if len(lost) > BOTTOM:
         yield Row((), lost[0].status, f"... {len(lost)} diverged{where(sweep, lost)}")
     else:
         yield from map(row, lost)
+
+
+def spread(setting: Setting) -> str:
+    """How many seeds there are, between which their objectives lie, and how many diverged."""
+    away = sum(job.lost for job in setting.jobs)
+    finite = extent(value for value in setting.objectives if math.isfinite(value))
+    return f"{len(setting.jobs)}: {finite}" + f", {away} diverged" * (away > 0)
 
 
 def errors(sweep: Sweep) -> Iterator[str]:

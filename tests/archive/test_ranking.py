@@ -66,9 +66,27 @@ def test_the_best_is_told_with_what_was_swept_and_among_how_many() -> None:
     assert text == "lr=1 batch=a: loss 0, the lowest of 5 results"
 
 
-def test_without_any_result_there_is_no_best() -> None:
-    assert not list(sentences(made(3, lost=3)))
+def test_without_any_result_there_is_no_best_but_what_became_of_all() -> None:
+    assert list(sentences(made(3, lost=2, failed=1))) == [("", "no job came to a result: 2 diverged, 1 failed")]
     assert not list(sentences(made(0)))
+
+
+def test_where_all_ran_away_theorys_limit_is_told() -> None:
+    sweep = made(3, lost=3)
+    sweep.limits = [0.5, 0.25, None]
+    ((_, text),) = sentences(sweep)
+    assert text.endswith("The largest stable lr at the start is 0.25 to 0.5: try lr=0.125")
+
+
+def test_in_a_long_table_seeds_are_one_row() -> None:
+    jobs = [
+        Job(3 * k + s, (f"lr={k}", f"seed={s}"), "completed", k + s / 10, 1, 0.1, None, "")
+        for k in range(EVERY)
+        for s in range(3)
+    ]
+    shown = table(Sweep(Path(), jobs))
+    assert shown.head == ("job", "lr", "objective", "seeds", "steps")
+    assert shown.rows[0].cells == ("1", "0", "0.1", "3: 0 to 0.2", "1")
 
 
 def test_each_error_is_told_once_with_its_jobs() -> None:

@@ -77,8 +77,7 @@ def draw_numbers(axes: Any, panel: SweepPanel, knob: KnobPanel, star: tuple[floa
     axes.set_ylabel(plain(panel.objective), fontsize=10)
     if knob.log:
         log_ticks(axes.xaxis)
-    if panel.log:
-        mark_floor(axes.yaxis, panel)
+    mark(axes.yaxis, panel)
     legend(axes)
 
 
@@ -139,8 +138,11 @@ def coordinates(points: Points, panel: SweepPanel) -> tuple[list[float], list[fl
     return [x for x, _ in points], [y or panel.floor for _, y in points]
 
 
-def mark_floor(axis: Any, panel: SweepPanel) -> None:
-    """A logarithmic axis whose lowest tick is 0."""
+def mark(axis: Any, panel: SweepPanel) -> None:
+    """Numbers along the axis of the objective; where it is logarithmic and there are zeros, its lowest tick is 0."""
+    if not panel.log:
+        axis.set_major_formatter(lambda value, _: minus(short(value)))
+        return
     log_ticks(axis)
     if not panel.floor:
         return
@@ -176,5 +178,4 @@ def draw_words(axes: Any, panel: SweepPanel, knob: KnobPanel, star: tuple[float,
     axes.set_ylabel(plain(knob.knob), fontsize=10)
     axes.set_xlabel(plain(panel.objective), fontsize=10)
     legend(axes)
-    if panel.log:
-        mark_floor(axes.xaxis, panel)
+    mark(axes.xaxis, panel)

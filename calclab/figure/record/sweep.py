@@ -115,6 +115,8 @@ def number_panel(trials: Trials, name: str, numbers: Sequence[str], words: Seque
         lost = tuple(sorted(values[i] for i in jobs if trials.lost[i] and math.isfinite(values[i])))
         known = [v for i in jobs if trials.limits and name == trials.limited and (v := trials.limits[i]) is not None]
         limits = (min(known), max(known)) if known else ()
+        if not seen and not lost:
+            continue
         groups.append(Group(colour, dots(trials, values, seen), best_line(trials, values, seen, alone), lost, limits))
     return KnobPanel(name, tuple(groups), log)
 
