@@ -26,7 +26,15 @@ def valley(at: list[float]) -> Function:
 
 def descent(f: Function, rule: Rule, lr: float, steps: int = 400, every: int = 0) -> Descent:
     return Descent(
-        subject=f, optimizer=rule, lr=lr, steps=steps, tol=1e-3, batch=None, epochs=None, sharpness={"every": every}
+        subject=f,
+        optimizer=rule,
+        lr=lr,
+        steps=steps,
+        tol=1e-3,
+        batch=None,
+        epochs=None,
+        sharpness={"every": every},
+        watch=None,
     )
 
 

@@ -36,6 +36,7 @@ WITHOUT_EFFECT = (
     "checkpoint_every",
     "oc.env",
 )  # knobs that do not change what is computed
+LATER = ("watch",)  # knobs that came later: unset they have no part in a digest, so that earlier runs are found
 FILES = (("data", "path"), ("data", "target"), ("network", "weights"))  # knobs that name a file
 MUCH = 2**30  # bytes of a folder whose content is not read for its digest
 CODE = ("_target_", "callable", "loss", "output")  # knobs that may hold a dotted path
@@ -132,11 +133,18 @@ def locate(config: Mapping[str, Any], topic: str, words: Sequence[str]) -> Place
     files = contents(config)
     if code := set(code_paths(config)):
         files |= sources(code)
-    asked = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    asked = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *unset(config))}
+    if isinstance(node := config.get("topic"), Mapping):
+        asked["topic"] = {key: value for key, value in node.items() if key not in unset(node)}
     text = json.dumps([asked, files], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
     outputs = Path(config["outputs"])
     return Place(outputs, topic, digest, named_place(outputs / topic, words, digest), files)
+
+
+def unset(config: Mapping[str, Any]) -> list[str]:
+    """The knobs that came later and have no value."""
+    return [key for key in LATER if config.get(key) is None]
 
 
 def named_place(parent: Path, words: Sequence[str], digest: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Evidence, Outcome, Picture, Run, Verdict
+from calclab.core import HISTOGRAM, Answer, Evidence, Outcome, Picture, Run, Verdict
 from calclab.report.numbers import number
 
 WORDS = (str, int, bool, type(None))  # what stands as it is in JSON
@@ -40,7 +40,7 @@ def outcome_dict(run: Run, outcome: Outcome) -> dict[str, Any]:
         "steps": outcome.steps,
         "seconds": outcome.seconds,
         "answer": None if answer is None else answer_dict(answer),
-        "last": json_value(outcome.last),
+        "last": json_value({name: v for name, v in outcome.last.items() if not name.startswith(HISTOGRAM)}),
         "evidence": {
             "verdict": None if verdict is None else verdict.word,
             "sentence": verdict_sentence(outcome.evidence),

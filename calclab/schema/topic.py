@@ -51,6 +51,11 @@ class Descent(Seeded):
         "{every: 50}",
         rare=True,
     )
+    watch: str | None = knob(
+        "layers: histograms of each layer's weights, gradient and step for TensorBoard, and their norms",
+        "layers",
+        choices=("layers",),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,14 @@ holds one kind of thing.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from calclab.core import Columns, Outcome, Run, Spread, Status
+from calclab.report.html.captions import caption
 
 TAGS = {
     "descent": {
@@ -32,6 +34,9 @@ TAGS = {
         "sharpness_residual": "curvature/sharpness_residual",
         "lr": "optimizer/lr",
         "evaluations": "optimizer/evaluations",
+        "layer_gradients": "layers/gradient_norm",
+        "layer_updates": "layers/update_norm",
+        "layer_weights": "layers/weight_norm",
         "x": "x",
     },
     "hessian": {
@@ -58,22 +63,25 @@ OVER = {"comparison": "gradient evaluations", "hessian": "products with the Hess
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the custom layout: lines, or of each of ``margins`` a line between two others."""
+    """A chart of the custom layout: lines, or of each of ``margins`` a line between two others. ``beside`` goes on with
+    the title where all lines are there."""
 
     title: str
     tags: Sequence[str] = ()
+    beside: str = ""
     margins: Sequence[str] = ()
 
 
 CHARTS = {
     "descent": (
-        Chart("loss, on the rows learnt from and on those held out", ("loss/loss", "loss/held_out")),
-        Chart("gradient norm, and ‖g₀‖ρ^k as theory has it", ("gradient/norm", THEORY)),
+        Chart("loss", ("loss/loss", "loss/held_out"), ", on the rows learnt from and on those held out"),
+        Chart("gradient norm", ("gradient/norm", THEORY), ", and ‖g₀‖ρ^k as theory has it"),
         Chart("score on the rows learnt from and on those held out", ("score/.*",)),
         Chart("sharpness, and 2/lr, beyond which gradient descent cannot stay", ("curvature/sharpness", LIMIT)),
         Chart(
-            "contraction of the gradient a step, measured and predicted",
+            "contraction of the gradient a step",
             ("theory/contraction", "theory/contraction_predicted"),
+            ", measured and predicted",
         ),
     ),
     "comparison": (Chart("lowest loss at the best rate of every budget, median over starts", ("loss/.*",)),),
@@ -96,6 +104,7 @@ READING = {
     "optimizer": "the learning rate as the schedule has it, and the gradients that were asked for",
     "error": "how far each difference quotient is from the proven derivative, over the halvings of h",
     "quartiles": "the middle half of the starts; in CUSTOM SCALARS as a band",
+    "layers": "the norms of each layer's weights, gradient and step (watch=layers)",
     "weights": "the weights of each layer, whose spread should neither collapse nor run away",
     "gradients": "the gradient of each layer: much narrower in the first layers than in the last is a vanishing one",
     "updates": "the step of each layer: about a thousandth of the weights' spread is usual",
@@ -104,12 +113,15 @@ READING = {
 }
 
 
-def reading(tags: Sequence[str], pictures: Sequence[str]) -> str:
-    """What the tabs show, as Markdown: of each group of ``tags`` a line."""
+def reading(run: Run, tags: Sequence[str], pictures: Sequence[str]) -> str:
+    """What the tabs show, as Markdown: a line for each group of ``tags``, and the captions of the ``pictures``."""
     groups = [group for group in READING if any(tag.partition("/")[0] == group for tag in tags)]
     lines = [f"- **{group}/** {READING[group]}." for group in groups]
     if groups:
         lines.append("- CUSTOM SCALARS has the charts that belong together; smoothing 0 shows the numbers as they are.")
+    kinds = {picture.name: type(picture).__name__ for picture in run.pictures}
+    said_of = [(name, caption({"name": name, "kind": kinds.get(name, "")})) for name in pictures]
+    lines += [f"- **pictures/{said(name)}** {' '.join(filter(None, told))}" for name, told in said_of[:IMAGES]]
     if len(pictures) > IMAGES:
         rest = ", ".join(map(said, pictures[IMAGES:]))
         lines.append(f"- IMAGES has the first {IMAGES} pictures; in the folder there are also: {rest}.")
@@ -130,11 +142,10 @@ def tag_of(run: Run, name: str) -> str | None:
 
 def layout(run: Run, tags: Sequence[str]) -> Iterator[Chart]:
     """The charts of a run that has logged ``tags``: those of which it has a line."""
-    import re
-
     for chart in CHARTS.get(run.topic, ()):
-        if any(re.fullmatch(pattern, tag) for pattern in chart.tags for tag in tags):
-            yield chart
+        found = [any(re.fullmatch(pattern, tag) for tag in tags) for pattern in chart.tags]
+        if any(found):
+            yield replace(chart, title=chart.title + chart.beside * all(found))
     for picture in spreads(run):
         names = run.labels[picture.middle][0]
         yield Chart(said(picture.name), margins=[f"quartiles/{said(picture.middle)}_{name}" for name in names])

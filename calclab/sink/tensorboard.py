@@ -108,8 +108,8 @@ class TensorBoardSink:
     def text(self, tag: str, markdown: str) -> None:
         """Show a text at the last step written, and how to read what is in the other tabs; nothing, in a run that could
         not begin."""
-        if self._file is not None:
-            self._file.text(tag, f"{markdown}\n{board.reading([*self._tags], self._images)}", self._step)
+        if self._file is not None and self._run is not None:
+            self._file.text(tag, f"{markdown}\n{board.reading(self._run, [*self._tags], self._images)}", self._step)
 
     def flush(self) -> None:
         if self._file is not None:

@@ -50,6 +50,7 @@ def lab(make_sinks: Callable[[], list[Sink]]) -> None:
         batch=None,
         epochs=None,
         sharpness={"every": 0},
+        watch=None,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", f.name, "descent", Path(folder), STEPS, topic.labels(), (), {})

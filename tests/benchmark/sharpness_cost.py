@@ -49,6 +49,7 @@ def walk(about: Network, every: int) -> float:
         batch=None,
         epochs=None,
         sharpness={"every": every},
+        watch=None,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", "mlp", "descent", Path(folder), STEPS, topic.labels(), (), {})

@@ -287,6 +287,7 @@ def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: py
         batch=None,
         epochs=None,
         sharpness={"every": 0},
+        watch=None,
     )
     state, kept = topic.init(), []
     for k in range(8):

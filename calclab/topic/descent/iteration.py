@@ -14,19 +14,19 @@ from functools import partial, reduce
 import torch
 from torch import Tensor
 
-from calclab.core import Column, Columns, Function, Point, Rule, State, Values
+from calclab.core import HISTOGRAM, Column, Columns, Function, Point, Rule, State, Values
 from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import spent
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
 from calclab.subject.scores import scores
+from calclab.topic.descent.layers import watched
 from calclab.topic.descent.sharpness import random_direction, sharpness
 
 POSITIONS = 100  # with more variables the position is not logged at every step
 PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
 SCORES = 50  # looks at a network's scores, where there are no epochs
-AS_THEY_COME = ("evaluations", "sharpness", "sharpness_residual")
-SCORED = ("train_", "held_out_")
+AS_THEY_COME = ("evaluations", "sharpness", "sharpness_residual", "train_", "held_out_", "layer_", HISTOGRAM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class Iteration:
     """x_{k+1} = x_k + move(g_k), g_k = ∇f(x_k), x_k of shape (n,).
 
     ``factor`` multiplies ``lr`` at step k; ``minibatches`` are the rows that each step sees, None where it sees all;
-    ``predicted`` is theory's contraction a step; the sharpness is found every ``sharpness_every`` steps, 0: never.
+    ``predicted`` is theory's contraction a step; the sharpness is found every ``sharpness_every`` steps, 0: never;
+    ``watch`` is whether the layers of a network are looked at as often as its scores.
 
     Of many runs side by side ``function`` starts at (runs, n), ``lr`` is (runs, 1), ``predicted`` (runs,), NaN where
     there is none, and ``rule`` works entry by entry.
@@ -49,6 +50,7 @@ class Iteration:
     minibatches: Minibatches | None = None
     predicted: float | Tensor | None = None
     sharpness_every: int = 0
+    watch: bool = False
     seed: int = 0
 
     @property
@@ -111,6 +113,8 @@ class Iteration:
                 values["x"] = x
         if isinstance(self.subject, Network) and (k % self.scored == 0 or k == self.steps):
             values |= scores(self.subject, x) if x.ndim == 1 else torch.vmap(partial(scores, self.subject))(x)
+            if self.watch:
+                values |= watched(self.subject, x, g, move, k)
         if hasattr(self.rule, "spent"):  # so far: one at each point, and what the rule has looked at besides
             values["evaluations"] = torch.tensor(k + 1 + spent(self.rule, rule))
         if self.sharpness_every and k % self.sharpness_every == 0:
@@ -130,7 +134,7 @@ class Iteration:
             found["lr"] = Column(steps, self.rates(steps, data["loss"]))
         if self.short and self.function.minima is not None:
             found["distance_to_minimum"] = Column(steps, distance(data["x"], self.function.minima.to(data["x"])))
-        found |= {name: column for name, column in columns.items() if name in AS_THEY_COME or name.startswith(SCORED)}
+        found |= {name: column for name, column in columns.items() if name.startswith(AS_THEY_COME)}
         if "sharpness" in columns:
             looked = columns["sharpness"]
             found["edge"] = Column(looked.steps, looked.data * self.rates(looked.steps, looked.data) / 2)

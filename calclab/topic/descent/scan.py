@@ -19,6 +19,7 @@ from calclab.topic.descent.ending import ending
 from calclab.topic.descent.evidence import check_step, size_at_start
 from calclab.topic.descent.forecast import Forecast, forecast
 from calclab.topic.descent.iteration import POSITIONS, Iteration
+from calclab.topic.descent.layers import KINDS, layers
 from calclab.topic.descent.pictures import pictures
 from calclab.topic.descent.stopping import runs_away, scale_at_start, stops
 from calclab.topic.descent.walk import Walk
@@ -43,6 +44,8 @@ class Descent(schema.topic.Descent):
         super().__post_init__()
         if self.batch is not None and not isinstance(self.subject, Network):
             raise UserError(f"batch={self.batch}: a function has no rows to take. Name a network, or leave batch out.")
+        if self.watch is not None and not isinstance(self.subject, Network):
+            raise UserError(f"watch={self.watch}: a function has no layers. Name a network, or leave watch out.")
         if self.epochs is not None:
             per_epoch = 1 if self.minibatches is None else self.minibatches.steps_per_epoch
             object.__setattr__(self, "steps", self.epochs * per_epoch)
@@ -87,6 +90,7 @@ class Descent(schema.topic.Descent):
             minibatches=self.minibatches,
             predicted=None if self.forecast is None else self.forecast.factor,
             sharpness_every=self.sharpness["every"],
+            watch=self.watch is not None,
             seed=self.seed,
         )
 
@@ -156,7 +160,9 @@ class Descent(schema.topic.Descent):
             self.subject.save(state["x"], folder / WEIGHTS)
 
     def labels(self) -> Labels:
-        return {"x": (self.function.variables,)}
+        if self.watch is None or not isinstance(self.subject, Network):
+            return {"x": (self.function.variables,)}
+        return {"x": (self.function.variables,), **{f"layer_{kind}": (layers(self.subject),) for kind in KINDS}}
 
     def pictures(self) -> Sequence[Picture]:
         return pictures(

@@ -27,7 +27,15 @@ PLAIN = [(item, run) for item in TRUTH for run in item["runs"] if run["optimizer
 def descent(f: Function, lr: float, steps: int, tol: float = 0.0) -> Descent:
     never = {"every": 0}
     return Descent(
-        subject=f, optimizer=GradientDescent(), lr=lr, steps=steps, tol=tol, batch=None, epochs=None, sharpness=never
+        subject=f,
+        optimizer=GradientDescent(),
+        lr=lr,
+        steps=steps,
+        tol=tol,
+        batch=None,
+        epochs=None,
+        sharpness=never,
+        watch=None,
     )
 
 

@@ -27,6 +27,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 1e-8, rule: Rule | 
         batch=None,
         epochs=None,
         sharpness={"every": 0},
+        watch=None,
     )
 
 

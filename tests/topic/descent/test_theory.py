@@ -27,6 +27,7 @@ def descent(expr: str, at: list[float], lr: float, steps: int = 2000, tol: float
         batch=None,
         epochs=None,
         sharpness={"every": 0},
+        watch=None,
     )
 
 

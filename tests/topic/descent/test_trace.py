@@ -21,7 +21,15 @@ def topic(n: int = 2) -> Descent:
     f = formula(name="valley", expr=expr, n=n, at=[-0.5, 0.5], minima=[[1.0]], **PLACE)
     rule = Momentum(momentum=0.5)
     return Descent(
-        subject=f, optimizer=rule, lr=0.01, steps=60, tol=0.0, batch=None, epochs=None, sharpness={"every": 7}
+        subject=f,
+        optimizer=rule,
+        lr=0.01,
+        steps=60,
+        tol=0.0,
+        batch=None,
+        epochs=None,
+        sharpness={"every": 7},
+        watch=None,
     )
 
 
