@@ -40,11 +40,11 @@ class Answer:
     def sentence(self) -> str:
         """Headline and lines in one sentence, tables left out.
 
-        >>> Answer("a minimum", {}, lines=[Line("trace", "20")]).sentence
-        'a minimum; trace 20'
+        >>> Answer("a minimum", {}, lines=[Line("trace", "20", of="trace"), Line("signs", "2 positive")]).sentence
+        'a minimum; trace = 20; signs: 2 positive'
         """
-        said = [f"{line.label} {line.text}".lstrip() for line in self.lines if isinstance(line, Line)]
-        return "; ".join([self.headline, *said])
+        lines = [line for line in self.lines if isinstance(line, Line)]
+        return "; ".join([self.headline, *(f"{line.label}{' =' if line.of else ':'} {line.text}" for line in lines)])
 
 
 @dataclass(frozen=True)

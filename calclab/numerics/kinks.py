@@ -49,10 +49,15 @@ class Gap(NamedTuple):
     note: str
 
     @property
+    def number(self) -> str:
+        """What was measured."""
+        return f"{self.value:.6g} (measured from both sides, not proven)"
+
+    @property
     def text(self) -> str:
         """What to say of it in an answer, after its name."""
         if self.exists:
-            return f"= {self.value:.6g} (measured from both sides, not proven)"
+            return f"= {self.number}"
         return f"does not exist here ({self.reason})" if self.exists is False else f"is not known here: {self.note}"
 
 

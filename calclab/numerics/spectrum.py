@@ -53,18 +53,18 @@ class Condition:
     high: float
     singular: bool
 
-    def sentence(self, threshold: float) -> str:
+    def text(self, threshold: float) -> str:
         """κ and the verdict on it, in words."""
         if self.value != self.value:
-            return "the condition number is undefined: not all entries are finite"
+            return "undefined: not all entries are finite"
         if self.singular:
             if self.low == float("inf"):
-                return "condition number infinite: singular"
-            return f"condition number at least {self.low:.2g}: singular to working precision"
+                return "infinite: singular"
+            return f"at least {self.low:.2g}: singular to working precision"
         word = "well-conditioned" if self.value <= threshold else "ill-conditioned"
         spread = (self.high - self.low) / 2
         bound = f" ± {spread:.1g}" if spread > 5e-7 * self.value else ""
-        return f"condition number {self.value:.6g}{bound}: {word} (threshold {threshold:g})"
+        return f"{self.value:.6g}{bound}: {word} (threshold {threshold:g})"
 
 
 def condition_of_eigenvalues(eigenvalues: Tensor, ball: Ball | None = None) -> Condition:

@@ -88,13 +88,24 @@ def evidence(record: Record) -> Iterator[Line]:
     if found.get("verdict") is None:
         return
     yield Line("evidence", found["sentence"], kind=KINDS.get(found["verdict"], DOUBTFUL))
-    for row in found["rows"][:ROWS]:
-        word = "REFUTED" if row["verdict"] == "refuted" else row["verdict"]
-        value, reference, gap, allowed = (float(row[key]) for key in ("value", "reference", "gap", "tolerance"))
-        text = f"{word}: {row['quantity']} at step {row['step']} is {number(value)}, {row['method']} says "
-        text += f"{number(reference)} (gap {gap:.2g}, allowed {allowed:.2g})"
-        text += f"; {row['note']}" if row["note"] else ""
-        yield Line("", text, kind=KINDS.get(row["verdict"], DOUBTFUL))
+    told = [of_row(row, single=not record.get("steps")) for row in found["rows"]]
+    yield from [line for i, line in enumerate(told) if line not in told[:i]][:ROWS]
+
+
+def of_row(row: Record, *, single: bool) -> Line:
+    """A check that is not good. Of one that refutes all is told, of others their reason; a ``single`` step has no
+    number."""
+    where = "" if single else f" at step {row['step']}"
+    value, reference, gap, allowed = (float(row[key]) for key in ("value", "reference", "gap", "tolerance"))
+    kind, reason = KINDS.get(row["verdict"], DOUBTFUL), str(row["note"])
+    if row["verdict"] == "undefined" and reason:
+        return Line("", f"undefined{where}: {reason}", kind=kind)
+    text = f"{row['quantity']}{where} is {number(value)}, {row['method']} says {number(reference)}"
+    if kind != BAD:
+        reason = reason.partition(";")[0]
+        return Line("", f"{row['verdict']}: {text}{f'; {reason}' if reason else ''}", kind=kind)
+    text += f" (gap {gap:.2g}, allowed {allowed:.2g})"
+    return Line("", f"REFUTED: {text}{f'; {reason}' if reason else ''}", kind=kind)
 
 
 def claims(record: Record) -> Iterator[Line]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer, Curves, Evidence, Function, Labels, Picture, State, Tangent, Values
+from calclab.core import Answer, Curves, Evidence, Function, Labels, Line, Picture, State, Tangent, Values
 from calclab.errors import UserError
 from calclab.numerics.kinks import Gap
 from calclab.numerics.operators import value_and_gradient
@@ -102,32 +102,41 @@ class Derivative(schema.topic.Derivative, Method):
         measured = None if gap is None else slope.new_tensor(gap.value)
         shown = slopes.at(self.index) if measured is None else Proven(measured, None)
         direction = self.direction(shown)
-        sentence = f"f({words.listing(f.start)}) = {value.text()}, df/d{self.name} "
-        if gap is not None and not gap.exists:
-            sentence += gap.text
-        elif direction == "undefined":
-            sentence += "is not finite here"
-        elif direction == "unknown":
-            sentence += f"= {shown.text()}: which way makes f smaller was not proven"
-        else:
-            way = "flat here" if direction == "stay" else f"{direction} to make f smaller"
-            sentence += f"{gap.text if gap is not None else f'= {shown.text()}'}: {way}"
         values: dict[str, Tensor | str] = {"value": state["value"], **value.values("value"), "derivative": slope}
         values |= {**(shown.values("derivative") if gap is None else {}), "direction": direction}
         if measured is not None and gap is not None and gap.exists:
             values["derivative_measured"] = measured
-        return Answer(sentence + self.shaky(value, slopes), values, latex)
+        lines = [Line(words.called("f", f.start), value.text(), "value")]
+        if gap is None or gap.exists:
+            lines.append(Line(f"df/d{self.name}", shown.text() if gap is None else gap.number, "derivative"))
+        lines += self.shaky(value, slopes)
+        return Answer(self.headline(direction, gap), values, latex, lines)
+
+    def headline(self, direction: str, gap: Gap | None) -> str:
+        """Which way makes f smaller, or why that is not known."""
+        at = f" at {words.point(self.function.start)}" if words.point(self.function.start) else " here"
+        slope = f"df/d{self.name}"
+        if gap is not None and not gap.exists:
+            return f"{slope} {gap.text.replace(' here', at)}"
+        match direction:
+            case "undefined":
+                return f"{slope} is not finite{at}"
+            case "unknown":
+                return f"which way makes f smaller was not proven{at}"
+            case "stay":
+                return f"f is flat along {self.name}{at}"
+        return f"{direction} to make f smaller: {slope} is {'positive' if 'decrease' in direction else 'negative'}{at}"
 
     def shown(self, state: State) -> tuple[Proven, Proven]:
         """The value and the gradient, proven where they can be."""
         f = self.function
         return proven(f, f.start, state["value"], 0), proven(f, f.start, state["gradient"], 1)
 
-    def shaky(self, value: Proven, slopes: Proven) -> str:
+    def shaky(self, value: Proven, slopes: Proven) -> list[Line]:
         """What the rounding of x does to the value and the slope, where that is much."""
         f, i = self.function, self.index
         if len(f.start) > FEW:
-            return ""
+            return []
         return shaky(f, f.start, [("f", value, 0, 0), (f"df/d{self.name}", slopes, 1, i)])
 
     def direction(self, slope: Proven) -> str:

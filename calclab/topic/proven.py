@@ -9,7 +9,7 @@ from math import inf, isinf
 import torch
 from torch import Tensor
 
-from calclab.core import Ball, Function
+from calclab.core import Ball, Function, Line
 from calclab.numerics.certify import input_rounding
 from calclab.numerics.tolerance import tolerance_of
 from calclab.topic import words
@@ -76,11 +76,11 @@ def proven(function: Function, x: Tensor, numbers: Tensor, order: int) -> Proven
     return Proven(numbers, None if function.exact is None else function.exact.enclose(x, order))
 
 
-def shaky(function: Function, x: Tensor, looks: Sequence[tuple[str, Proven, int, int]]) -> str:
-    """What the rounding of the inputs does where it is much, as a part of a sentence: of each (name, numbers, their
-    order 0 or 1, entry)."""
+def shaky(function: Function, x: Tensor, looks: Sequence[tuple[str, Proven, int, int]]) -> list[Line]:
+    """What the rounding of the inputs does where it is much, as a line: of each (name, numbers, their order 0 or 1,
+    entry)."""
     if function.exact is None:
-        return ""
+        return []
     moved = {order: input_rounding(function.exact, x, order) for order in {look[2] for look in looks}}
     said = [
         f"{name} by up to {moved[order][i]:.2g}"
@@ -88,4 +88,5 @@ def shaky(function: Function, x: Tensor, looks: Sequence[tuple[str, Proven, int,
         if moved[order][i] > SHAKY * abs(float(shown.best.reshape(-1)[i])) and i not in shown.beyond
     ]
     kind = str(x.dtype).removeprefix("torch.")
-    return f"; rounding {words.listing(function.variables)} to {kind} alone moves {words.listing(said)}" if said else ""
+    text = f"rounding {words.listing(function.variables)} to {kind} alone moves {words.listing(said)}"
+    return [Line("rounding", text, kind="doubtful")] if said else []

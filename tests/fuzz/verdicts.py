@@ -216,7 +216,7 @@ def settled_by(said: Said, quantity: str) -> bool:
 def partial(case: Case, said: Said) -> Iterator[Finding]:
     t = known(case.trees[0], case.at)
     for name, slope in zip(case.names, t.gradient, strict=True):
-        if slope.exists and f"∂f/∂{name} does not exist" in said.sentence:
+        if slope.exists and f"∂f/∂{name}: does not exist" in said.sentence:
             yield "missing", f"'{said.sentence}'; ∂f/∂{name} is {shown(slope)}"
     if "mixed_partials" in said.values:
         printed = said.values["mixed_partials"]

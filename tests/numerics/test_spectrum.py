@@ -22,8 +22,8 @@ def test_bowl_of_the_notebook() -> None:
     exact = (3 + 2**0.5) / (3 - 2**0.5)
     assert found.low <= exact <= found.high
     assert found.value == pytest.approx(exact, rel=1e-14)
-    assert found.sentence(100) == f"condition number {exact:.6g}: well-conditioned (threshold 100)"
-    assert "ill-conditioned" in found.sentence(2)
+    assert found.text(100) == f"{exact:.6g}: well-conditioned (threshold 100)"
+    assert "ill-conditioned" in found.text(2)
 
 
 def test_indefinite_matrices_have_the_condition_of_their_sizes() -> None:
@@ -38,8 +38,8 @@ def test_softmax_hessian_is_singular_and_says_so() -> None:
     assert found.singular
     assert found.high == inf
     assert found.low > 1e13
-    assert "at least" in found.sentence(100)
-    assert "singular to working precision" in found.sentence(100)
+    assert "at least" in found.text(100)
+    assert "singular to working precision" in found.text(100)
 
 
 def test_hilbert_12_is_not_known_in_float64_and_is_with_a_proof() -> None:
@@ -63,7 +63,7 @@ def test_a_ball_that_proves_nothing_is_not_used() -> None:
 def test_zero_and_not_finite() -> None:
     assert condition_of_eigenvalues(torch.zeros(3, dtype=torch.float64)).singular
     found = condition_of_singular_values(torch.tensor([float("nan"), 1.0]))
-    assert "undefined" in found.sentence(100)
+    assert "undefined" in found.text(100)
 
 
 @pytest.mark.parametrize(

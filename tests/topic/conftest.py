@@ -64,7 +64,10 @@ def run(topic: Topic) -> Walk:
         wanted = getattr(picture, "columns", None) or picture.shows
         assert set(wanted) <= logged, picture
     answer = topic.answer(state)
-    assert answer.sentence
+    assert 0 < len(answer.headline) <= 130, answer.headline
+    labels = [line.label for line in answer.lines]
+    assert len(set(labels)) == len(labels), labels
+    assert all(0 < len(label) <= 20 for label in labels), labels
     assert "\n" not in answer.sentence
     assert "nan" not in answer.sentence.split()
     return Walk(state, values, evidence, answer)

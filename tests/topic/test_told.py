@@ -250,8 +250,9 @@ def test_over_many_points_the_least_and_the_largest_are_told() -> None:
     }
     text = of_points(problem, state, "reverse", 10.0, None).sentence
     at = int(norms.argmax()) + 10
-    assert f"21 Jacobians of f, each 2 × 3: spectral norm 1 to 21, median 11, the largest at row {at}" in text
-    assert "condition number 2 to 22, median" in text
+    assert text.startswith("21 Jacobians, each 2 × 3: they stretch by up to 21")
+    assert f"spectral norm = 1 to 21, median 11, the largest at row {at}" in text
+    assert "condition = 2 to 22, median" in text
     assert ", 12 above 10" in text
     assert "1 of less than full rank 2" in text
 

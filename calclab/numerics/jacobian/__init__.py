@@ -12,8 +12,8 @@ what is known of f, ``plan`` chooses by sizes and memory alone, and says why:
 >>> X = torch.randn(5, 3, dtype=torch.float64)
 >>> f = of_module(net, X[0])  # or of_function, or a Map made by hand
 >>> made = plan(f, points=len(X))
->>> made.sentence()  # doctest: +ELLIPSIS
-'the Jacobian is computed as a product of layer Jacobians: a plain sequence of linear layers and activations, 48 ...'
+>>> made.text()  # doctest: +ELLIPSIS
+'as a product of layer Jacobians: a plain sequence of linear layers and activations, 48 ...'
 >>> J = jacobians(f, X, made)
 >>> J.shape, bool((J[0] - torch.func.jacrev(net)(X[0])).abs().max() < 1e-14)
 (torch.Size([5, 2, 3]), True)

@@ -14,8 +14,8 @@ this order:
 >>> wide, tall = torch.nn.LayerNorm(8), torch.nn.Sequential(torch.nn.Linear(2, 900), torch.nn.Softmax(1))
 >>> plan(of_module(wide, torch.zeros(8))).way, plan(of_module(tall, torch.zeros(2)), way="forward").why
 ('reverse', 'asked for by way')
->>> plan(of_module(tall, torch.zeros(2)), memory=1000).sentence()
-'the Jacobian is not formed, products with vectors only: its 900 × 2 entries need 0.00687 MB, and memory is 0.000954 MB'
+>>> plan(of_module(tall, torch.zeros(2)), memory=1000).text()
+'not formed, products with vectors only: its 900 × 2 entries need 0.00687 MB, and memory is 0.000954 MB'
 >>> plan(of_module(tall, torch.zeros(2)), way="coloured")  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
@@ -56,17 +56,17 @@ class Plan:
     split: dict[tuple[int, int], int] = field(default_factory=dict)
     scratch: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def sentence(self) -> str:
-        """What is said of the way, and why it was chosen."""
+    def text(self) -> str:
+        """How the Jacobian is computed, and why in this way."""
         names = {
-            "straight": "computed by the formula's own derivatives, without autograd",
-            "chain": "computed as a product of layer Jacobians",
-            "forward": "computed by forward mode",
-            "reverse": "computed by reverse mode",
-            "coloured": "computed in compressed form, by coloured products",
+            "straight": "by the formula's own derivatives, without autograd",
+            "chain": "as a product of layer Jacobians",
+            "forward": "by forward mode",
+            "reverse": "by reverse mode",
+            "coloured": "in compressed form, by coloured products",
             "matrix_free": "not formed, products with vectors only",
         }
-        return f"the Jacobian is {names[self.way]}: {self.why}"
+        return f"{names[self.way]}: {self.why}"
 
 
 def plan(

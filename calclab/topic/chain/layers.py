@@ -21,9 +21,10 @@ from calclab.topic.chain.dataflow import flows
 from calclab.topic.tape import Tape, record, trend
 
 SMALL = 400  # activations with at most so many entries (rows × units) are written, larger ones told by their norm
-FOLLOWED = 40  # layers, at most, of which a graph can be read
 NODES = ("norm of the output", "bound", "norm of the signal", "gap to the one by hand")
 EDGES = ("factor", "factor bound", "factor back", "factor back bound")
+FOLLOWED = 40  # layers, at most, of which a graph can be read
+SHOWN = 12  # layers in the table, at most
 ENTRIES = 10_000  # a gradient with more entries is told by its norm only
 
 
@@ -192,26 +193,31 @@ class Layers(Method):
         gaps = [
             (state[f"hand.{k}"] - state[f"auto.{k}"]).abs().max() for k in range(len(names)) if f"hand.{k}" in state
         ]
+        lines: list[Said] = [Line("loss", words.number(state["loss"]), "loss"), self.table(state)]
+        if len(names) > SHOWN:
+            lines.append(Line("...", f"{len(names)} layers in all"))
         if gaps:
             by_hand = f"agrees with autodiff within {words.number(torch.stack(gaps).max())}"
             values = {"loss": values["loss"], "gap": torch.stack(gaps).max(), **values}
         else:
-            by_hand = "no product: that is for networks that are a plain sequence of modules"
-        headline = f"the backward signal is {word}"
-        if factor is not None:
-            headline += f": factor {words.number(factor)} per layer"
-        lines: list[Said] = [Line("loss", words.number(state["loss"]), of="loss")]
+            by_hand = "no product by hand: that is for networks that are a plain sequence of modules"
+        lines.append(Line("by hand", by_hand, "gap" if gaps else ""))
+        signal = f"the backward signal is {word} over {len(names)} layers"
         if factor is not None:
             first, last = self.weighted[0], self.weighted[-1]
-            ends = f"{words.number(b[last])} at {names[last]} to {words.number(b[first])} at {names[first]}"
-            lines.append(Line("signal", f"from {ends}, {len(names)} layers"))
-        lines.append(Line("by hand", by_hand, of="gap" if gaps else ""))
-        if len(names) <= FOLLOWED:
-            rows = [
-                (name, words.number(a), words.number(δ)) for name, a, δ in zip(names, state["forward"], b, strict=True)
-            ]
-            lines.append(Table("layers", ("layer", "‖output‖", "‖∂loss/∂output‖"), rows))
-        return Answer(headline, values, lines=lines)
+            signal += f", by a factor of {words.number(factor)} a layer"
+            way = f"{words.number(b[last])} at {names[last]} to {words.number(b[first])} at {names[first]}"
+            lines.append(Line("‖∂loss/∂a‖", f"from {way}", "backward_norms"))
+        return Answer(signal, values, (), lines)
+
+    def table(self, state: State) -> Table:
+        """The layers: how large what they give is, the signal that comes back, and the gradient it leaves."""
+        rows = []
+        for k, name in enumerate(self.tape.names[:SHOWN]):
+            own = [state[f"gradient.{p}"].flatten() for p in self.own[k]]
+            left = words.number(torch.cat(own).norm()) if own else ""
+            rows.append((name, words.number(state["forward"][k]), words.number(state["backward"][k]), left))
+        return Table("layers", ("layer", "‖a‖", "‖∂loss/∂a‖", "gradient"), rows)
 
     def labels(self) -> Labels:
         names = tuple(self.tape.names)

@@ -20,6 +20,7 @@ from calclab.core import (
     Picture,
     Said,
     State,
+    Table,
     Values,
     Verdict,
 )
@@ -35,6 +36,8 @@ from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
 
 LINKED = "product of the links = autodiff"
+LISTED = 4  # variables of the start, at most, in a line
+SHOWN = 12  # links in the table, at most
 ENTRIES = 10_000  # a Jacobian with more entries is not written
 
 
@@ -134,32 +137,45 @@ class Links(Method):
             for key in ("value", "local", "product")
         }
         latex = [text for link in self.links if link.exact is not None for text in link.exact.derivative_latex(1)]
-        return Answer(self.headline(state, direct), values, latex, self.lines(state, direct))
+        return Answer(self.headline(state), values, latex, self.lines_to_read(state, direct))
 
-    def headline(self, state: State, direct: Tensor) -> str:
+    def headline(self, state: State) -> str:
+        count = f"the product of {len(self.names)} local derivatives" if len(self.names) > 1 else "of a single link"
+        if self.scalar:
+            return f"df/d{self.subject.variables[0]} = {self.whole(state)[1].text()}, {count}"
+        return f"a {' × '.join(map(str, state['product'].shape))} Jacobian, {count.replace('derivative', 'Jacobian')}"
+
+    def lines_to_read(self, state: State, direct: Tensor) -> list[Said]:
+        """The point, the links with their values and derivatives, and autodiff of the whole beside the product."""
+        names, start = self.subject.variables[:LISTED], self.subject.start[:LISTED]
+        at = [f"{name} = {words.number(x)}" for name, x in zip(names, start, strict=True)]
+        more = f", ... ({len(self.subject.start)} in all)" if len(self.subject.start) > LISTED else ""
+        off = words.number((state["product"] - direct).abs().max())
+        lines: list[Said] = [Line("at", ", ".join(at) + more)]
+        if self.graph is not None and "nodes" in state:
+            lines += tree(structure(self.graph), state["nodes"], state["edges"])
+        if len(lines) == 1:
+            lines.append(self.table(state))
+        if len(lines) == 2 and len(self.names) > SHOWN:
+            lines.append(Line("...", f"{len(self.names)} links in all"))
         if self.scalar:
             factors = " · ".join(words.number(state[f"local.{name}"]) for name in reversed(self.names))
-            return f"chain rule {factors} = {self.whole(state)[1].text()}"
-        shapes = " · ".join(f"{words.shape(state[f'local.{name}'])}" for name in reversed(self.names))
-        return f"the product of the Jacobians {shapes} has shape {words.shape(direct)}"
-
-    def lines(self, state: State, direct: Tensor) -> list[Said]:
-        """The point, the links, and what autodiff of the whole says."""
-        at = ", ".join(
-            f"{name} = {words.number(x)}"
-            for name, x in zip(self.subject.variables[:4], self.subject.start[:4], strict=True)
-        )
-        said: list[Said] = [Line("at", at)]
-        if self.scalar:
-            inner = [f"{name} = {words.number(state[f'value.{name}'])}" for name in self.names[:-1]]
-            said.append(Line("links", ", ".join([*inner, f"{self.names[-1]} = {self.whole(state)[0].text()}"])))
-            said.append(Line("autodiff", f"{words.number(direct)} of the whole", of="autodiff"))
+            value, slope = self.whole(state)
+            lines.append(Line("value", value.text(), "value"))
+            lines.append(Line("chain rule", f"{factors} = {slope.text()}", "derivative"))
+            lines.append(Line("autodiff", f"{words.number(direct)} of the whole, {off} apart", "gap"))
         else:
-            gap = words.number((state["product"] - direct).abs().max())
-            said.append(Line("autodiff", f"of the whole differs by at most {gap}", of="gap"))
-        if self.graph is not None and "nodes" in state:
-            said += tree(structure(self.graph), state["nodes"], state["edges"])
-        return said
+            lines.append(Line("autodiff", f"of the whole: at most {off} apart", "gap"))
+        return lines
+
+    def table(self, state: State) -> Table:
+        """The links, each with its value, its own derivative and the one of all up to it; of matrices the shapes."""
+        rows: list[tuple[str, ...]] = []
+        for name in self.names[:SHOWN]:
+            parts = [state[f"{key}.{name}"] for key in ("value", "local", "product")]
+            rows.append((name, *(words.number(part) if self.scalar else words.shape(part) for part in parts)))
+        kind = "derivative" if self.scalar else "Jacobian"
+        return Table("links", ("link", "value", f"local {kind}", f"{kind} so far"), rows)
 
     def whole(self, state: State) -> tuple[Proven, Proven]:
         """The value and the derivative of the whole, proven where they can be."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from calclab.core import Answer, Curves, Evidence, Function, Labels, Line, Picture, State, Values
+from calclab.core import Answer, Curves, Evidence, Function, Labels, Line, Picture, Said, State, Values
 from calclab.numerics.agreement import beside, identity
 from calclab.numerics.operators import dense_jacobian
 from calclab.numerics.verify import check_gradient, check_jacobian, check_value
@@ -20,6 +20,8 @@ from calclab.topic.chain.links import LINKED
 from calclab.topic.chain.tree import tree
 from calclab.topic.proven import Proven, proven
 from calclab.topic.rounding import slack
+
+LISTED = 8  # derivatives, at most, in lines
 
 
 @dataclass(frozen=True)
@@ -79,29 +81,33 @@ class Operations(Method):
         gradient, value = state["nodes"][:n, 2].to(direct), state["nodes"][-1, 0].to(direct)
         slope, height = (proven(self.subject, self.subject.start, part, order) for part, order in
                          ((gradient, 1), (value, 0)))  # fmt: skip
+        gap = (gradient - direct).abs().max()
         values: dict[str, Tensor | str] = {
             "derivative": gradient,
             "autodiff": direct,
             **slope.values("derivative"),
             "value": value,
             **height.values("value"),
-            "gap": (gradient - direct).abs().max(),
+            "gap": gap,
             "values": state["nodes"][n:, 0],
             "adjoints": state["nodes"][n:, 2],
         }
         assert self.subject.exact is not None
         latex = self.subject.exact.derivative_latex(1)
-        shown = tree(structure(self.graph), state["nodes"], state["edges"])
-        return Answer(self.headline(height, slope), values, latex, [Line("at", self.at()), *shown])
+        lines: list[Said] = [Line("at", self.at()), *self.slopes(slope)]
+        lines += tree(structure(self.graph), state["nodes"], state["edges"])
+        lines.append(Line("autodiff", f"of the whole: at most {words.number(gap)} apart", of="gap"))
+        return Answer(f"f = {height.text()}, by {len(self.names)} operations", values, latex, lines)
 
     def at(self) -> str:
         f = self.subject
         return ", ".join(f"{name} = {words.number(x)}" for name, x in zip(f.variables[:4], f.start[:4], strict=False))
 
-    def headline(self, value: Proven, slope: Proven) -> str:
-        f = self.subject
-        slopes = words.listing([f"∂f/∂{name} = {slope.text(i)}" for i, name in enumerate(f.variables)], 4)
-        return f"f = {value.text()}, and the products back give {slopes}"
+    def slopes(self, slope: Proven) -> list[Line]:
+        """What the products back give, a line for each of a few variables."""
+        names = self.subject.variables
+        lines = [Line(f"∂f/∂{name}", slope.text(i), of="derivative") for i, name in enumerate(names[:LISTED])]
+        return [*lines, Line("...", f"{len(names)} derivatives in all")] if len(names) > LISTED else lines
 
     def labels(self) -> Labels:
         return {"product": (self.graph.inputs,), "step": (self.names,), **table_labels(structure(self.graph))}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from calclab.core import Answer
+from calclab.core import Answer, Line, Said, Table
 from calclab.topic import words
 from calclab.topic.comparison import tuning
 from calclab.topic.comparison.tables import COLUMNS
@@ -28,24 +28,39 @@ def answer(
         values |= {f"evaluations_{key}": found["evaluations"], f"boundary_{key}": found["boundary"]}
         if bool(found["theory"].isfinite()):
             values[f"theory_{key}"] = found["theory"]
-    parts = [part(names[i], table[i]) for i in tuned.order]
     after = f"{budget}" if clock == budget else f"{clock} of {budget}"
-    sentence = f"median lowest loss after {after} gradient evaluations: {', '.join(parts)}"
+    lines: list[Said] = [ranking([(names[i], table[i]) for i in tuned.order])]
+    lines.append(Line("budget", f"{after} gradient evaluations a walk; losses are medians over the starts"))
     if len(order) > 1:
         said, p = sign_test_of_first_two(names, tuned)
-        sentence += f"; {said}"
+        lines.append(Line("sign test", said, "p_value"))
         values |= {"p_value": table.new_tensor(p), "distinguishable": "yes" if p < tuning.LEVEL else "no"}
-    return Answer(sentence + edges(names, tuned, rates), values)
+    lines += edges(names, tuned, rates)
+    return Answer(headline(order, table[tuned.order[0]], values), values, (), lines)
 
 
-def part(name: str, row: Tensor) -> str:
-    """One optimizer at its rate."""
-    found = dict(zip(COLUMNS, row.tolist(), strict=True))
-    lost = f"{found['diverged']:.0%} of its walks diverge"
+def headline(order: Sequence[str], best: Tensor, values: Mapping[str, Tensor | str]) -> str:
+    """Who won, and whether that can be told."""
+    found = dict(zip(COLUMNS, best.tolist(), strict=True))
     if math.isinf(found["loss"]):
-        return f"{name} none (at lr={found['lr']:.3g}, its best, {lost})"
-    some = f", {lost}" if found["diverged"] else ""
-    return f"{name} {words.number(found['loss'])} (lr={found['lr']:.3g}, after {found['evaluations']:.0f}{some})"
+        return "no optimizer keeps a finite loss at any of its rates"
+    text = f"{order[0]} gets lowest: loss {words.number(found['loss'])} at lr={found['lr']:.3g}"
+    if values.get("distinguishable") == "no":
+        text += f", not distinguishable from {order[1]}"
+    return text
+
+
+def ranking(rows: Sequence[tuple[str, Tensor]]) -> Table:
+    """The optimizers in their order, each at its best rate."""
+    head = ("optimizer", "lowest loss", "at lr", "evaluations", "diverged", "largest lr that did not")
+    found = []
+    for name, row in rows:
+        known = dict(zip(COLUMNS, row.tolist(), strict=True))
+        lost = math.isinf(known["loss"])
+        loss, after = ("none", "") if lost else (words.number(known["loss"]), f"{known['evaluations']:.0f}")
+        stable = "none" if math.isnan(known["boundary"]) else f"{known['boundary']:.3g}"
+        found.append((name, loss, f"{known['lr']:.3g}", after, f"{known['diverged']:.0%}", stable))
+    return Table("ranking", head, found)
 
 
 def sign_test_of_first_two(names: Sequence[str], tuned: Tuned) -> tuple[str, float]:
@@ -64,11 +79,12 @@ def sign_test_of_first_two(names: Sequence[str], tuned: Tuned) -> tuple[str, flo
     return f"{a} is not distinguishable from {b} ({score}){more}", p
 
 
-def edges(names: Sequence[str], tuned: Tuned, rates: int) -> str:
+def edges(names: Sequence[str], tuned: Tuned, rates: int) -> list[Line]:
     """A warning where the best of ``rates`` rates may lie beyond the sweep."""
     last = rates - 1
     chosen = [int(rate) for rate in tuned.rate]
     low = [name for name, rate in zip(names, chosen, strict=True) if rate == 0 and last > 0]
     high = [name for name, rate in zip(names, chosen, strict=True) if rate == last and last > 0]
     said = [f"{', '.join(which)} at its {end}" for which, end in ((low, "lowest"), (high, "highest")) if which]
-    return f"; at the edge of the sweep: {', '.join(said)} rate" if said else ""
+    text = f"the best rate of {', '.join(said)}: it may lie beyond the sweep"
+    return [Line("edge of sweep", text, kind="doubtful")] if said else []

@@ -29,11 +29,10 @@ def overshoots(walk: Walk) -> str:
     assert walk.limit_here is not None
     lr, limit = words.number(walk.lr * walk.last), words.number(walk.limit_here)
     share = f"λmax·lr/2 = {walk.beyond:.3g}" if gradient_descent(walk) else f"lr is {walk.beyond:.3g} times that limit"
-    falls = float(walk.loss) < walk.start[0]
-    ended = f"{walk.fell}, at the edge of stability" if falls else walk.fell
+    edge = ", as at the edge of stability" if float(walk.loss) < walk.start[0] else ""
     return (
-        f"it overshoots along the sharpest direction: lr={lr} is beyond {limit}, the largest stable one here ({share})"
-        f"; {ended}; {smaller(walk)}"
+        f"it overshoots along the sharpest direction{edge}: lr={lr} is beyond {limit}, the largest stable one here "
+        f"({share})"
     )
 
 
@@ -63,16 +62,16 @@ def learn(walk: Walk) -> str:
     """Of a network at chance: whether it went too far, or not far enough."""
     beyond_at_start = walk.limit_at_start is not None and walk.lr * (walk.peak or 1) > walk.limit_at_start
     if beyond_at_start or walk.rise > 0 or (walk.beyond or 0) > 1:
-        return f"{walk.fell}; start again: {smaller(walk)}"
+        return f"start again: {smaller(walk)}"
     if float(walk.gradient.norm()) < VANISHED * walk.start[1]:
         return (
-            f"{walk.fell}, and hardly any gradient is left: no lr helps; take other weights (seed=1), another "
-            "activation or fewer layers"
+            "hardly any gradient is left, and no lr helps: take other weights (seed=1), another activation or fewer "
+            "layers"
         )
     if walk.limit_at_start is not None:
         most = words.number(walk.limit_at_start / (walk.peak or 1))
-        return f"{walk.fell}; take more steps, or a larger lr (the largest stable one at the start is {most})"
-    return f"{walk.fell}; take more steps, or another lr"
+        return f"take more steps, or a larger lr (the largest stable one at the start is {most})"
+    return "take more steps, or another lr"
 
 
 def further(walk: Walk) -> str:
@@ -80,26 +79,26 @@ def further(walk: Walk) -> str:
     if walk.tol == 0:
         return "tol=0 never ends a run"
     if walk.scheduled and walk.last < DONE * walk.peak:
-        return f"the schedule has brought lr down to {words.number(walk.lr * walk.last)}; take more steps"
+        return f"the schedule has brought lr down to {words.number(walk.lr * walk.last)}: take more steps"
     if walk.batch is not None:
         calm = "" if walk.scheduled else ", and a schedule that brings lr down (schedule=cosine)"
-        return f"mini-batches do not settle while lr stays, {walk.fell}; take more epochs{calm}"
+        return f"mini-batches do not settle while lr stays: take more epochs{calm}"
     rate, norm = walk.contraction or 0.0, float(walk.gradient.norm())
     if walk.scheduled:
-        return f"{walk.fell}; take more steps"
+        return "take more steps"
     if rate == 1:
         return "the gradient did not change in the last step, as on a straight slope"
     if not 0 < rate < 1:
-        return f"the gradient grew in the last step; {grew(walk)}"
+        return f"the gradient grew in the last step: {grew(walk)}"
     more = (math.log(walk.tol) - math.log(norm)) / math.log(rate)
     if more > LONG:
-        return f"the gradient hardly shrinks; {slow(walk)}"
+        return f"the gradient hardly shrinks: {slow(walk)}"
     return f"at the pace of its last step about {int(more) + 1} steps more would do"
 
 
 def grew(walk: Walk) -> str:
     if walk.rise > 0:
-        return f"{walk.fell}; {smaller(walk)}"
+        return smaller(walk)
     return "take more steps" if walk.beyond is not None else "take more steps, or a smaller lr"
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from calclab.core import Rows
 from calclab.subject.network import Network
-from calclab.subject.scores import predictions, scores
+from calclab.subject.scores import predictions
 
 LITTLE = 0.05  # of the entropy of the classes: a loss this much below it has learned something
 EVEN = 1e-3  # of their size: outputs that differ by less from row to row are the same
 
 
-def chance(network: Network, θ: Tensor) -> str:
-    """What it does, in words, where it is no better than a constant; empty where it is, or there is no telling.
+def chance(network: Network, θ: Tensor, found: Mapping[str, Tensor]) -> str:
+    """What it does, in words, where it is no better than a constant; empty where it is, or there is no telling. Its
+    scores are ``found``.
 
     The constant is the most frequent class, whose loss is the entropy H = -Σ p log p of the classes (where the loss is
     a cross-entropy, it may be below H without more rows being right), or the mean, which has r² = 0.
     """
-    data, found = network.data, scores(network, θ)
+    data = network.data
     if "train_accuracy" in found:
         p = data.targets.bincount().double() / len(data.targets)
         most = float(p.max())

@@ -5,12 +5,13 @@ Descent stops where the gradient vanishes, which may be a saddle or a maximum: N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from calclab.core import Function
+from calclab.core import Function, Line
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import dense_hessian, value_and_gradient
@@ -35,10 +36,16 @@ NEAR = 1e-2  # times 1 + |x_i|: a stationary point within it is where the walk e
 class Ending:
     """``word``: minimum, saddle, maximum, flat, stationary (its kind not known); moving, unstable (still moving, at a
     rate beyond the largest stable one), risen (its loss far above where it began), chance (a network that tells no more
-    than a constant would); diverged, nonfinite."""
+    than a constant would); diverged, nonfinite. ``lines`` tell why, and what to do next."""
 
     word: str
-    sentence: str
+    lines: Sequence[Line]
+
+
+def made(word: str, why: str = "", advice: str = "") -> Ending:
+    """With a line for each of what there is to say."""
+    texts = {"why": why, "next": advice}
+    return Ending(word, [Line(label, text) for label, text in texts.items() if text])
 
 
 def ending(walk: Walk) -> Ending:
@@ -49,16 +56,16 @@ def ending(walk: Walk) -> Ending:
     """
     x = walk.x
     if not bool(walk.loss.isfinite() & walk.gradient.isfinite().all() & x.isfinite().all()):
-        return Ending("nonfinite", lost(walk))
+        return made("nonfinite", *lost(walk))
     if walk.runaway:
-        return Ending("diverged", f"it runs away; {bottomless(walk) or smaller(walk)}")
+        return made("diverged", "", bottomless(walk) or smaller(walk))
     if walk.network is not None:
         if walk.rise > FAR_ABOVE:
-            return Ending("risen", f"it has lost what it began with: {walk.fell}; {smaller(walk)}")
+            return made("risen", "it has lost what it began with", smaller(walk))
         if walk.network.loss_name in NEVER_NEGATIVE and float(walk.loss) <= torch.finfo(x.dtype).eps * walk.start[0]:
-            return Ending("minimum", "the loss is zero to working precision: there is nothing left to learn")
-        if found := chance(walk.network, x):
-            return Ending("chance", f"{found}; {learn(walk)}")
+            return made("minimum", "the loss is zero to working precision: there is nothing left to learn")
+        if found := chance(walk.network, x, walk.scores):
+            return made("chance", found, learn(walk))
     return kind_of_point(walk) or moving(walk)
 
 
@@ -73,33 +80,33 @@ def kind_of_point(walk: Walk) -> Ending | None:
     if not vanished and bool(size > FAR * max(walk.start[1], 1.0)):
         return None
     if len(x) > DENSE:
-        sentence = "the gradient has vanished; topic=hessian on the saved weights tells what it is"
-        return Ending("stationary", sentence) if vanished else None
+        advice = "topic=hessian on the saved weights tells what it is"
+        return made("stationary", "the gradient has vanished", advice) if vanished else None
     seen = local_model(function, x, walk.gradient)
     if not bool(seen.λ.isfinite().all()):
-        sentence = f"the gradient has vanished where the second derivative {unknown(function, x)}"
-        return Ending("stationary", sentence) if vanished else None
+        why = f"the gradient has vanished where the second derivative {unknown(function, x)}"
+        return made("stationary", why) if vanished else None
     if not stationary(function, x, seen):
         if not vanished:
             return None
         if bool(seen.gradient.norm() >= walk.tol):
             true = words.number(seen.gradient.norm())
-            return Ending("moving", f"the float program's gradient has vanished, and the proven one has norm {true}")
+            return made("moving", f"the float program's gradient has vanished, and the proven one has norm {true}")
         if not near(function, x, seen):
-            sentence = "the gradient is below tol, and no stationary point is near: type a smaller tol"
-            return Ending("stationary", sentence)
+            return made(
+                "stationary", "the gradient is below tol, and no stationary point is near", "type a smaller tol"
+            )
     found = inertia(seen.λ, seen.ball)
-    listed = f"Hessian eigenvalues {words.ends(seen.λ)}"
-    away = bottomless(walk) or UPHILL
+    curvature, advice = f"eigenvalues {words.ends(seen.λ)}", bottomless(walk) or UPHILL
     match found.word:
-        case "minimum":
-            return Ending("minimum", f"it is a minimum ({listed})")
-        case "maximum":
-            return Ending("maximum", f"it is a maximum ({listed}); {away}")
         case "saddle":
-            ways = f"{found.negative} of {len(x)} directions go down"
-            return Ending("saddle", f"it is a saddle ({listed}), {ways}; {away}")
-    return Ending("flat", f"it is flat ({listed}): the second derivatives do not tell what the point is")
+            curvature += f": {found.negative} of {len(x)} directions go down"
+        case "degenerate":
+            curvature, advice = f"{curvature}: they do not tell what the point is", ""
+        case "minimum":
+            advice = ""
+    word = "flat" if found.word == "degenerate" else found.word
+    return Ending(word, [Line("Hessian", curvature), *made(word, "", advice).lines])
 
 
 def unknown(function: Function, x: Tensor) -> str:
@@ -113,11 +120,11 @@ def moving(walk: Walk) -> Ending:
     for it than for its steps."""
     falls = walk.rise <= 0 and (walk.contraction is None or 0 < walk.contraction < 1)
     if (not falls or walk.sharpness is not None) and (walk.beyond or 0) > 1:
-        return Ending("unstable", overshoots(walk))
+        return made("unstable", overshoots(walk), smaller(walk))
     if walk.rise > FAR_ABOVE:
-        return Ending("risen", f"{walk.fell}; {smaller(walk)}")
+        return made("risen", "", smaller(walk))
     grows = walk.contraction is not None and walk.contraction > 1
-    return Ending("moving", f"it is still moving: {(grows and bottomless(walk)) or further(walk)}")
+    return made("moving", "", (grows and bottomless(walk)) or further(walk))
 
 
 UPHILL = "start a little elsewhere (function.at=...), or take a rule that leaves saddles (optimizer=damped_newton)"

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from calclab.core import Function, Rule
+from calclab.core import Function, Line, Rule
 from calclab.numerics.operators import hessian_where_known, loss_and_gradient
 from calclab.numerics.spectrum import eigen, inertia, symmetric
 from calclab.topic import words
@@ -53,6 +53,18 @@ class Forecast:
             "expected_steps": self.steps,
         }
         return {name: value for name, value in known.items() if value is not None}
+
+    def lines(self) -> list[Line]:
+        """What theory had said, after the run."""
+        where = "" if self.quadratic else " at the start"
+        if self.limit is None:
+            return []
+        parts = [f"the largest stable lr{where} is {words.number(self.limit)}"]
+        if self.factor is not None:
+            parts.append(f"contraction {words.number(self.factor)} a step predicted")
+        if self.steps is not None:
+            parts.append(f"about {self.steps:.0f} steps")
+        return [Line("theory", ", ".join(parts), "largest_stable_lr")]
 
     def notes(self) -> list[str]:
         """What to say before the run."""

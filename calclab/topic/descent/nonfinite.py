@@ -20,39 +20,38 @@ GROWN = 1e3  # times 1 + ‖x₀‖: a walk that has come so far has blown up
 SHORTER = (0.5, 0.1, 0.01)  # of the last step: whether one of them would have stayed among the numbers
 
 
-def lost(walk: Walk) -> str:
-    """In words, with what to do."""
+def lost(walk: Walk) -> tuple[str, str]:
+    """Why, and what to do."""
     f0, g0 = (torch.tensor(number) for number in walk.start)
+    innocent = "lr is not the cause"
     if not bool(f0.isfinite()):
         why = undefined(walk, walk.function.start, f0)
-        return f"there is no number to start from: {why}. lr is not the cause; {elsewhere(walk)}"
+        return f"there is no number to start from: {why}. {innocent}", elsewhere(walk)
     if not bool(g0.isfinite()):
         function, x = walk.function, walk.function.start
         few = walk.network is None and len(x) <= MOST
         gaps = known(function, x, 1, loss_and_gradient(function, x)[1]) if few else {}
         why = f"its gradient {nowhere(gaps)}"
-        return f"the loss is {words.number(f0)} at the start, and {why}. lr is not the cause; {elsewhere(walk)}"
+        return f"the loss is {words.number(f0)} at the start, and {why}. {innocent}", elsewhere(walk)
     if not bool(walk.move.isfinite().all()):
-        return (
-            f"the last step of {type(walk.rule).__name__} is no number, though the gradient before it was one: "
-            "a singular matrix, or a division by zero in the rule. lr is not the cause; take another optimizer"
-        )
+        why = f"the last step of {type(walk.rule).__name__} is no number, though the gradient before it was one: "
+        return f"{why}a singular matrix, or a division by zero in the rule. {innocent}", "take another optimizer"
     before = walk.x - walk.move
     f, _ = loss_and_gradient(walk.function, before)
     grown = float(f) - float(f0) > max(abs(float(f0)), 1.0)
     if grown or bool(before.norm() > GROWN * (1 + walk.function.start.norm())):
-        way = f"after the loss went from {words.number(f0)} to {words.number(f)}"
-        return f"it left the finite numbers {way}; {smaller(walk)}"
+        return f"the loss went from {words.number(f0)} to {words.number(f)} before that", smaller(walk)
     if any(bool(loss_and_gradient(walk.function, before + t * walk.move)[0].isfinite()) for t in SHORTER):
-        return (
+        why = (
             f"its last step, of length {words.number(walk.move.norm())}, led from the loss {words.number(f)} to where "
-            f"there is none: {undefined(walk, walk.x, walk.loss)}. A shorter step would have stayed: "
-            f"{smaller(walk)}, or keep to where it is a number by line_search=armijo"
+            f"there is none: {undefined(walk, walk.x, walk.loss)}. A shorter step would have stayed"
         )
-    return (
+        return why, f"{smaller(walk)}, or keep to where it is a number by line_search=armijo"
+    why = (
         f"it came to the edge of where the loss is a number, {words.number(f)} there, and no step on, however short, "
-        f"is: {undefined(walk, walk.x, walk.loss)}. lr is not the cause; {elsewhere(walk)}"
+        f"is: {undefined(walk, walk.x, walk.loss)}. {innocent}"
     )
+    return why, elsewhere(walk)
 
 
 def elsewhere(walk: Walk) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from calclab.core import Function, Rule
 from calclab.numerics.operators import NoSecondDerivative
 from calclab.subject.network import Network
+from calclab.subject.scores import scores
 from calclab.topic import words
 from calclab.topic.descent.forecast import Forecast
 from calclab.topic.descent.sharpness import random_direction, sharpness
@@ -72,6 +73,11 @@ class Walk:
         before, after = self.start[0], float(self.loss)
         verb = "fell" if after < before else "rose" if after > before else "stayed"
         return f"the loss {verb} from {words.number(before)} to {words.number(after)}"
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:
+        """How well the network does; none of a function."""
+        return {} if self.network is None else scores(self.network, self.x)
 
     # --- what the rate is held against: rates beyond it grow along the sharpest direction ---
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Ball, State
+from calclab.core import Answer, Ball, Line, Said, State
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.krylov import Mean, Pairs
 from calclab.numerics.spectrum import Inertia, condition_of_eigenvalues, eigenvalues_of, inertia, symmetric
@@ -66,11 +66,11 @@ def answer_with_matrix(problem: CurvatureProblem, knobs: Knobs, state: State) ->
         rest |= {key: state[key], **true(problem, state, key)}
     rest |= {"gradient_norm": state["gradient"].norm(), "trace": state["hessian"].trace()}
     latex = [] if f.exact is None else f.exact.derivative_latex(2)
-    known = best_eigenvalues(problem, state)
+    known, at = best_eigenvalues(problem, state), words.point(f.start)
     if known is None:
         values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined", "eigenvalues": λ}
         missing = nowhere(problem.gaps(state["raw"]))
-        return Answer(f"the {problem.title} of {f.name} {missing}", values | rest, latex)
+        return Answer(f"the {problem.title} {missing}", values | rest, latex, point_lines(problem, state))
     if known.how == "measured":
         rest |= {"hessian_measured": known.matrix, "eigenvalues_measured": known.λ}
     condition, found = condition_of_eigenvalues(known.λ, known.ball), inertia(known.λ, known.ball)
@@ -80,21 +80,53 @@ def answer_with_matrix(problem: CurvatureProblem, knobs: Knobs, state: State) ->
     values |= {"kind": kind, "eigenvalues": λ, **Proven(λ, known.ball).values("eigenvalues")}
     values |= {"inertia": signs, "curvature": found.curvature, **rest, **condition_bounds(condition)}
     values |= of_matrix(known.λ, found, knobs.damping, proven=known.ball is not None)
-    at = f" ({words.listing(f.start)})" if problem.n <= 8 else ""
-    how = known.how and f"{known.how} "
-    text = (
-        f"{f.name} at the point{at}: {kind}; {how}eigenvalue{'s' * (problem.n > 1)} {words.ends(known.λ)} ({signs}); "
-        f"{condition.sentence(knobs.threshold)}"
-    )
+    how = f" ({known.how})" if known.how else ""
+    lines: list[Said] = [
+        Line("eigenvalues", f"{words.ends(known.λ)}{how}", "eigenvalues"),
+        Line("signs", ", ".join(part for part in signs.split(", ") if not part.startswith("0 "))),
+        Line("condition", condition.text(knobs.threshold), "condition"),
+        Line("trace", words.number(known.matrix.trace()), "trace"),
+    ]
     if problem.network is not None:
         more = network_values(problem, state)
         values |= more
-        text += outliers_text(more, problem.classes)
+        lines += outlier_lines(more, problem.classes)
+    lines += point_lines(problem, state)
+    entries = known.matrix if known.ball is None else best_matrix(problem, state)
+    lines += words.matrix(problem.symbol, entries, f.variables, f.variables, "hessian")
     if not bool(λ.isfinite().all()):
-        text += "; autograd gives no finite Hessian here"
+        lines.append(Line("note", "autograd gives no finite Hessian here", kind="doubtful"))
     if not problem.written:
-        text += f"; the {problem.n} × {problem.n} matrix is not written (up to {WRITTEN} are)"
-    return Answer(text, values, latex)
+        lines.append(Line("matrix", f"{problem.n} × {problem.n}, which is not written (up to {WRITTEN} are)"))
+    return Answer(f"{headline(kind, at)}, {values['conditioning']}", values, latex, lines)
+
+
+def headline(kind: str, at: str) -> str:
+    """What the point is."""
+    where = f" at {at}" if at else ""
+    names = {"minimum": "a minimum", "maximum": "a maximum", "saddle": "a saddle point"}
+    names["degenerate"] = "a degenerate point (flat to second order)"
+    if kind in names:
+        return names[kind] + where
+    return kind.replace("not stationary, curvature", f"not stationary{where}: curvature")
+
+
+def point_lines(problem: CurvatureProblem, state: State) -> list[Said]:
+    """The value and the gradient at the point."""
+    f, g = problem.function, state["gradient"]
+    true_value, true_slopes = proven(f, f.start, state["value"], 0), proven(f, f.start, g, 1)
+    label = "loss" if problem.network is not None else words.called("f", f.start)
+    listed = f"({words.listing(true_slopes.best)}), " if problem.n <= words.WRITTEN and problem.network is None else ""
+    return [
+        Line(label, true_value.text(), "value"),
+        Line("gradient", f"{listed}norm {words.number(true_slopes.best.norm())}", "gradient_norm"),
+    ]
+
+
+def best_matrix(problem: CurvatureProblem, state: State) -> Tensor:
+    """The matrix (n, n), of a formula's Hessian as it is proven."""
+    f, H = problem.function, state["hessian"]
+    return proven(f, f.start, H, 2).best if problem.kind == "hessian" else H
 
 
 def true(problem: CurvatureProblem, state: State, key: str) -> Entries:
@@ -146,12 +178,11 @@ def outlier_values(λ: Tensor, classes: int) -> dict[str, Tensor]:
     return {} if count is None else {"outliers": torch.tensor(count), "classes_less_one": torch.tensor(classes - 1)}
 
 
-def outliers_text(values: dict[str, Tensor], classes: int) -> str:
-    """A part of the sentence."""
+def outlier_lines(values: Entries | dict[str, Tensor], classes: int) -> list[Line]:
+    """How many eigenvalues stand apart, where that can be told."""
     if "classes_less_one" not in values:
-        return ""
-    count = int(values["outliers"])
-    return f"; {count} outlier{'s' * (count != 1)} of {classes} classes"
+        return []
+    return [Line("outliers", f"{int(values['outliers'])} eigenvalues stand apart, of {classes} classes", "outliers")]
 
 
 # --- of products ---
@@ -166,13 +197,13 @@ def answer_of_products(
     if "point" in found:
         values["value"] = found["point"]["value"]
     if "edges" not in found:
-        return Answer(f"{problem.title} of {problem.function.name}: interrupted before anything was found", values)
+        return Answer("nothing was found before it was interrupted", values)
     pairs, every = unpacked(found["edges"]["pairs"]), unpacked(found["edges"]["every"])
     least = min(float(found[stage]["least"]) for stage in ("edges", "bulk") if stage in found)
     edges = ends(pairs, every, least, positive=problem.kind != "hessian")
     if not bool(pairs.values.isfinite().all()):
         values |= {"condition": "undefined", "conditioning": "undefined", "kind": "undefined"}
-        return Answer(f"the {problem.title} of {problem.function.name} is not finite at the point", values)
+        return Answer(f"the {problem.title} is not finite at the point", values)
     condition = condition_of_ends(edges)
     if edges.definite or condition.singular:
         values |= condition_values(condition, knobs.threshold)
@@ -182,23 +213,24 @@ def answer_of_products(
     values["kind"] = kind(problem, found, edges)
     values |= {"eigenvalues": pairs.values, "residuals": pairs.residuals}
     values |= {"curvature": edges.sign, "beyond_top": pairs.upper, "below_bottom": pairs.lower}
-    parts = [f"{problem.function.name}: {values['kind']}", extremes(problem, pairs)]
-    parts += converged(pairs, knobs.tol) if cut == "edges" else short_of(problem, knobs, found, pairs)
+    lines: list[Said] = extremes(pairs)
+    lines += converged(pairs, knobs.tol) if cut == "edges" else short_of(problem, knobs, found, pairs)
+    lines.append(Line("condition", conditions(edges, condition.value), "condition"))
     if "trace" in found:
         trace = unpacked_mean(found["trace"]["trace"])
         values |= {"trace": trace.value, "trace_error": trace.error, "trace_within": trace.half}
-        parts.append(traced(knobs, found, trace, cut=cut == "trace"))
+        lines.append(Line("trace", traced(knobs, found, trace, cut=cut == "trace"), "trace"))
         if "square" in found["trace"]:
             values |= norm(unpacked_mean(found["trace"]["square"]))
     bulk = next((stage for stage in stages if isinstance(stage, Bulk)), None)
     if bulk is not None and "bulk" in found:
         values |= spread(bulk, found, edges.scale)
-        parts.append(f"{values['inertia']}")
+        lines.append(Line("signs", str(values["inertia"])))
         if "frobenius" not in values:
             values |= norm(unpacked_mean(found["bulk"]["square"]))
     apart = {} if cut == "edges" else outlier_values(pairs.values[: pairs.top], problem.classes)
     values |= apart
-    parts += [outliers_text(apart, problem.classes).removeprefix("; ")] if apart else []
+    lines += outlier_lines(apart, problem.classes)
     if "against" in found:
         values |= distance(unpacked_mean(found["against"]["square"]), values)
     bounds = condition_bounds(condition)
@@ -216,36 +248,44 @@ def answer_of_products(
         values["sharpest_layer"] = layers[int(found["layers"]["table"][:, 0].nan_to_num(nan=-torch.inf).argmax())]
     values |= {"gradient_norm": found["point"]["gradient"].norm(), "products": state["products"]}
     values["products_for_eigenvalues"] = pairs.products
-    parts.append(conditions(edges, condition.value))
-    parts.append(f"{int(state['products'])} product{'s' * (int(state['products']) != 1)}")
+    if "sharpest_layer" in values:
+        lines.append(Line("sharpest layer", str(values["sharpest_layer"])))
+    label = "loss" if problem.network is not None else "f"
+    lines.append(Line(label, words.number(found["point"]["value"]), "value"))
+    lines.append(Line("gradient", f"norm {words.number(found['point']['gradient'].norm())}", "gradient_norm"))
+    lines.append(Line("products", f"{int(state['products'])} with the {problem.title}"))
     if cut is not None:
-        parts.append(f"interrupted before it had {SOUGHT[cut]}")
-    return Answer("; ".join(parts), values)
+        lines.append(Line("cut short", f"interrupted before it had {SOUGHT[cut]}", kind="doubtful"))
+    largest = pairs.values[0] if pairs.top else pairs.values[-1]
+    which = "largest" if pairs.top else "smallest"
+    return Answer(f"{headline(str(values['kind']), '')}; {which} eigenvalue {words.number(largest)}", values, (), lines)
 
 
-def converged(pairs: Pairs, tol: float) -> list[str]:
+def converged(pairs: Pairs, tol: float) -> list[Said]:
     """How many of the pairs are as near as was asked for."""
-    count = int(pairs.converged.sum())
-    return [f"{count} of {len(pairs.values)} to tol={tol:g} when it was interrupted"]
+    text = f"{int(pairs.converged.sum())} of {len(pairs.values)} to tol={tol:g} when it was interrupted"
+    return [Line("converged", text, kind="doubtful")]
 
 
-def short_of(problem: CurvatureProblem, knobs: Knobs, found: State, pairs: Pairs) -> list[str]:
+def short_of(problem: CurvatureProblem, knobs: Knobs, found: State, pairs: Pairs) -> list[Said]:
     """What the eigenvalues lack of what was asked for, and what to type."""
     if not bool(found["edges"]["settled"]):
         more = f"type products={4 * knobs.products}"
-        return [f"not all to tol={knobs.tol:g} within products={knobs.products}: {more}"]
+        text = f"not all to tol={knobs.tol:g} within products={knobs.products}: {more}"
+        return [Line("converged", text, kind="doubtful")]
     inside = problem.function.inside
     own = inside or problem.function.start.dtype
     least = 100 * torch.finfo(own).eps
     if knobs.tol < least and bool(pairs.residuals.max() > knobs.tol * pairs.values.abs().max()):
         wider = "" if own == torch.float64 or inside else ": type dtype=float64"
-        return [f"as near as the rounding of {str(own).removeprefix('torch.')} allows, not to tol={knobs.tol:g}{wider}"]
+        text = f"as near as the rounding of {str(own).removeprefix('torch.')} allows, not to tol={knobs.tol:g}{wider}"
+        return [Line("converged", text, kind="doubtful")]
     return []
 
 
 def traced(knobs: Knobs, found: State, trace: Mean, *, cut: bool = False) -> str:
     """The trace, how sure it is, and what that is held against."""
-    text = f"trace {words.number(trace.value)}"
+    text = words.number(trace.value)
     if not trace.samples:
         return f"{text}, from the exact diagonal"
     text += f" ± {float(trace.half):.2g} (95 %"
@@ -259,22 +299,24 @@ def traced(knobs: Knobs, found: State, trace: Mean, *, cut: bool = False) -> str
     return text
 
 
-def extremes(problem: CurvatureProblem, pairs: Pairs) -> str:
-    """The eigenvalues found, and how near they are."""
+def extremes(pairs: Pairs) -> list[Said]:
+    """The eigenvalues found at either end, and how near they are."""
     top, bottom = pairs.values[: pairs.top], pairs.values[pairs.top :]
     near = f"each within {float(pairs.residuals.max()):.2g} of an eigenvalue"
-    text = f"{problem.title}'s largest eigenvalue{'s' * (len(top) > 1)} {words.listing(top, SHOWN)}"
-    if len(bottom):
-        text += f", smallest {words.listing(bottom, SHOWN)}"
-    return f"{text}, {near}"
+    found: list[Said] = [
+        Line(f"{name} eigenvalues", f"{words.listing(end, SHOWN)}, {near}", "eigenvalues")
+        for name, end in (("largest", top), ("smallest", bottom))
+        if len(end)
+    ]
+    return found
 
 
 def conditions(edges: Ends, value: float) -> str:
     if edges.scale == 0:
-        return "condition number infinite: singular"
+        return "infinite: singular"
     if edges.definite:
-        return f"condition number {value:.6g} of |λ|, which is definite"
-    return f"condition number of |λ| at least {edges.low:.2g}, of its positive part at least {edges.low_positive:.2g}"
+        return f"{value:.6g} of |λ|, which is definite"
+    return f"of |λ| at least {edges.low:.2g}, of its positive part at least {edges.low_positive:.2g}"
 
 
 def kind(problem: CurvatureProblem, found: State, edges: Ends) -> str:

@@ -72,6 +72,11 @@ class CurvatureProblem:
         """What A is, in words."""
         return TITLES[self.kind]
 
+    @property
+    def symbol(self) -> str:
+        """What A is, in a letter."""
+        return SYMBOLS[self.kind]
+
     @cached_property
     def A(self) -> LinearOperator:  # noqa: N802  as the field calls it
         return self.operator(self.kind)
@@ -166,6 +171,9 @@ TITLES = {
     "empirical_fisher": "empirical Fisher matrix",
     "gradient_covariance": "gradient covariance",
 }
+
+
+SYMBOLS = {"hessian": "H", "gauss_newton": "G", "fisher": "F", "empirical_fisher": "F̂", "gradient_covariance": "C"}
 
 
 def curvature_problem(

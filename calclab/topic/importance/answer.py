@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from calclab import schema
-from calclab.core import Answer
+from calclab.core import Answer, Line, Said, Table
 from calclab.subject import retraining
 from calclab.subject.network import Network
 from calclab.topic import words
@@ -18,7 +18,7 @@ from calclab.topic.importance.features import alike
 from calclab.topic.importance.methods import OF_ONE_TRAINING, SLOPES
 from calclab.topic.importance.perturbations import counts, no_retraining, parts_of
 from calclab.topic.importance.problem import ImportanceProblem
-from calclab.topic.importance.ranks import Ranks
+from calclab.topic.importance.ranks import Ranks, span
 from calclab.topic.importance.refusals import trial
 
 LARGE = 100  # inputs beyond it saturate a tanh
@@ -32,23 +32,28 @@ def answer(
 ) -> Answer:
     """Its score comes first, since importance of a bad model is worthless. ``complete``: the trust report was done."""
     values: dict[str, Tensor | str] = {}
-    sentences = []
+    lines: list[Said] = []
 
-    def say(told: trust.Told) -> None:
-        sentences.append(told[0])
+    def say(label: str, told: Told) -> None:
+        if told[0]:
+            lines.append(Line(label, told[0]))
         values.update(told[1])
 
-    say(score(problem, found, knobs.retrains))
+    say("held out", score(problem, found, knobs.retrains))
     if found.sizes is None:
-        return Answer("no importance yet: the run was interrupted before its first look", values)
-    say(importance(problem, found, found.sizes, ranked=bool(knobs.trust and knobs.bootstrap)))
+        return Answer("no importance yet: the run was interrupted before its first look", values, (), lines)
+    text, more, seen = importance(problem, found, found.sizes, ranks, ranked=bool(knobs.trust and knobs.bootstrap))
+    lines += more
+    values |= seen
+    if values.get("better than guessing") == "no":
+        text = f"the network is no better than guessing; {text}"
     if knobs.trust and "most important" in values:
         if complete:
-            for told in trusted(problem, knobs, found, ranks, str(values["most important"])):
-                say(told)
+            for label, told in trusted(problem, knobs, found, ranks, str(values["most important"])):
+                say(label, told)
         else:
-            sentences.append("interrupted before the trust report was done")
-    return Answer("; ".join(part for part in sentences if part), values)
+            lines.append(Line("trust", "interrupted before the trust report was done", kind="doubtful"))
+    return Answer(text, values, (), lines)
 
 
 # --- how good the network is ---
@@ -72,9 +77,9 @@ def score(problem: ImportanceProblem, found: Findings, retrains: int) -> Told:
         values = {"held_out_r2": r2, "guessing": torch.zeros_like(r2)}
         said = f"r² = {float(r2):.3g} (guessing 0)"
     values["better than guessing"] = "no" if worthless else "yes"
-    said = f"{len(better)} held-out rows, {whose}: {said}"
+    said = f"{said} on {len(better)} rows, {whose}"
     if worthless:
-        said += ", no better than guessing, so what follows tells of this network and nothing of the data"
+        said += ": what is said here is true of this network, and tells nothing of the data"
     return said, values
 
 
@@ -96,13 +101,15 @@ def tested(network: Network, found: Findings, retrains: int) -> tuple[Tensor, Te
 # --- what matters ---
 
 
-def importance(problem: ImportanceProblem, found: Findings, rows: Tensor, *, ranked: bool) -> Told:
-    """Of |a| (N, C); ``ranked``: which ranks can be told apart is said elsewhere."""
+def importance(
+    problem: ImportanceProblem, found: Findings, rows: Tensor, ranks: Ranks | None, *, ranked: bool
+) -> tuple[str, list[Said], dict[str, Tensor | str]]:
+    """Headline, lines and values of |a| (N, C); ``ranked``: which ranks can be told apart is said elsewhere."""
     mean, n = rows.mean(0), len(rows)
     order = mean.argsort(descending=True, stable=True)
     places = torch.empty_like(order)
     places[order] = torch.arange(1, len(order) + 1, device=order.device)
-    best = [int(i) for i in order[:4]]
+    best = [int(i) for i in order[:SHOWN]]
     first, names, mark = best[0], problem.features.names, measure(problem)
     values: dict[str, Tensor | str] = {"most important": names[first], "argmax": order[0], "samples": torch.tensor(n)}
     values |= {"importance": mean, "ranks": places}
@@ -113,28 +120,50 @@ def importance(problem: ImportanceProblem, found: Findings, rows: Tensor, *, ran
         error = found.permutation_error[0]
     if not bool(mean.isfinite().all()):
         del values["most important"]
-        return f"{mark} is not finite for some sample: no ranks can be given", values
+        return f"{mark} is not finite for some sample: no ranks can be given", [], values
     if not bool((mean > 0).any()):
         del values["most important"]
-        text = f"nothing matters: {mark} is zero for every feature"
-        if bool(problem.inputs.abs().max() > LARGE):
-            text += "; the inputs are large and may saturate the network: try data.standardize=true"
-        return text, values
+        advice = "the inputs are large and may saturate the network: try data.standardize=true"
+        large = bool(problem.inputs.abs().max() > LARGE)
+        return f"nothing matters: {mark} is zero for every feature", [Line("next", advice)] if large else [], values
     verb = "is the most active" if found.head == "layer_activation" else "matters most"
-    if n == 1 and found.head != "permutation":
-        listed = [f"{names[i]} {words.number(mean[i])}" for i in best]
-        return f"{names[first]} {verb}: {mark} by {', '.join(listed)}", values
-    listed = [f"{names[i]} {words.number(mean[i])} ± {float(error[i]):.2g}" for i in best]
-    over = f"mean {mark} over {n} samples" if n > 1 else mark
-    text = f"{names[first]} {verb}: {over} by {', '.join(listed)} (standard error)"
-    near = [i for i in best[1:] if bool(mean[first] - mean[i] <= 2 * torch.hypot(error[first], error[i]))]
-    if near and not ranked:
-        text += f"; within two standard errors of it: {words.listing(names[i] for i in near)}"
-    if problem.of_units:
-        return text, values
-    still = problem.columns.by_feature((problem.inputs != problem.inputs[0]).any(0).to(mean)) == 0
-    constant = [names[i] for i in best if bool(still[i])]
-    return text + (f"; constant in the data: {words.listing(constant)}" if constant else ""), values
+    several = n > 1 or found.head == "permutation"
+    over = f"mean {mark} over {n} rows" if n > 1 else mark
+    lines: list[Said] = [Line("measure", over + (" ± standard error" if several else ""))]
+    lines.append(ranking(names, mean, error if several else None, best, ranks))
+    if len(names) > SHOWN:
+        lines.append(Line("...", f"{len(names)} in all"))
+    near = [i for i in best[1:NEAR] if bool(mean[first] - mean[i] <= 2 * torch.hypot(error[first], error[i]))]
+    if several and near and not ranked:
+        lines.append(Line("near it", f"within two standard errors: {words.listing(names[i] for i in near)}"))
+    if several and not problem.of_units:
+        still = problem.columns.by_feature((problem.inputs != problem.inputs[0]).any(0).to(mean)) == 0
+        constant = [names[i] for i in best[:NEAR] if bool(still[i])]
+        if constant:
+            lines.append(Line("constant", f"in the data: {words.listing(constant)}", kind="doubtful"))
+    share = f": {float(mean[first] / mean.sum()):.1%} of the whole" if bool((mean >= 0).all()) and len(mean) > 1 else ""
+    text = f"{names[first]} {verb}{share}"
+    if ranks is not None and int(ranks.last[first]) > int(ranks.first[first]):
+        text += f", but may rank {span(int(ranks.first[first]), int(ranks.last[first]))}"
+    return text, lines, values
+
+
+SHOWN = 10  # features in the ranking, at most
+NEAR = 4  # of the first, at most, that are held against the first
+
+
+def ranking(
+    names: Sequence[str], mean: Tensor, error: Tensor | None, best: Sequence[int], ranks: Ranks | None
+) -> Table:
+    """The first features with their importance (C,), its standard error, and the ranks that each may have."""
+    head = ["feature", "importance"] + ["±"] * (error is not None) + ["possible ranks"] * (ranks is not None)
+    rows = []
+    for i in best:
+        row = [names[i], words.number(mean[i])]
+        row += [f"{float(error[i]):.2g}"] if error is not None else []
+        row += [span(int(ranks.first[i]), int(ranks.last[i]))] if ranks is not None else []
+        rows.append(row)
+    return Table("ranking", head, rows, "importance")
 
 
 def measure(problem: ImportanceProblem) -> str:
@@ -158,27 +187,27 @@ def measure(problem: ImportanceProblem) -> str:
 
 def trusted(
     problem: ImportanceProblem, knobs: schema.topic.Importance, found: Findings, ranks: Ranks | None, leader: str
-) -> list[Told]:
-    """All parts of the trust report."""
+) -> list[tuple[str, Told]]:
+    """All parts of the trust report, each under its label."""
     names, trainings = problem.features.names, found.by_training
-    parts: list[Told] = []
+    parts: list[tuple[str, Told]] = []
     if ranks is not None and found.sizes is not None:
         rows = len(found.sizes) if found.head != "permutation" else 0
         count = 0 if trainings is None else len(trainings)
-        parts.append(trust.known_ranks(ranks, names, leader, rows=rows, trainings=count))
+        parts.append(("ranks", trust.known_ranks(ranks, names, leader, rows=rows, trainings=count)))
     if trainings is not None:
-        parts.append(trust.stability(trainings, len(found.trainings) + 1 - len(trainings)))
-    parts.append(trust.agreement(found.by_method, problem.methods))
+        parts.append(("trainings", trust.stability(trainings, len(found.trainings) + 1 - len(trainings))))
+    parts.append(("methods", trust.agreement(found.by_method, problem.methods)))
     if found.sums is not None and found.gaps is not None and found.unsettled is not None:
-        parts.append(trust.completeness(found.sums, found.gaps, found.unsettled, problem.by_row))
+        parts.append(("completeness gap", trust.completeness(found.sums, found.gaps, found.unsettled, problem.by_row)))
     if found.deletion is not None:
         several = counts(len(problem.columns.names))
-        parts.append(trust.deletion_areas(found.deletion, several, (*problem.ordering, "random")))
+        parts.append(("deletion", trust.deletion_areas(found.deletion, several, (*problem.ordering, "random"))))
     if found.randomised is not None and len(found.randomised) > 1:
-        parts.append(trust.randomisation(found.randomised[-1], problem.by_row, len(names)))
+        parts.append(("randomisation", trust.randomisation(found.randomised[-1], problem.by_row, len(names))))
     if found.removed is not None:
         classes = isinstance(problem.subject, Network) and problem.subject.data.classification
-        parts.append(trust.removal(found.removed, knobs.roar, "accuracy" if classes else "r²"))
+        parts.append(("removal", trust.removal(found.removed, knobs.roar, "accuracy" if classes else "r²")))
     return parts
 
 

@@ -43,7 +43,7 @@ def stability(trainings: Tensor, lost: int) -> Told:
         return "", {"stability": mean}
     changed = " (the ranking is one of this training, not of the data)" if bool(mean < ROUGH) else ""
     left = f", and {lost} trainings left the finite numbers" if lost else ""
-    return f"trained again: rank correlation {float(mean):.2f}{changed}{left}", {"stability": mean}
+    return f"rank correlation {float(mean):.2f}{changed}{left}", {"stability": mean}
 
 
 def agreement(means: Tensor, names: Sequence[str]) -> Told:
@@ -57,7 +57,7 @@ def agreement(means: Tensor, names: Sequence[str]) -> Told:
         return "", {"agreement": found}
     i, j = divmod(int(least.argmin()), len(names))
     word = "disagree" if bool(least[i, j] < ROUGH) else "agree"
-    text = f"methods {word}: rank correlation {float(least[i, j]):.2f} of {names[i]} with {names[j]}"
+    text = f"they {word}: rank correlation {float(least[i, j]):.2f} of {names[i]} with {names[j]}"
     return text + ", the lowest" * (len(names) > 2), {"agreement": found, "least_agreement": least[i, j]}
 
 
@@ -72,7 +72,7 @@ def completeness(sums: Tensor, gaps: Tensor, unsettled: Tensor, names: Sequence[
             texts.append(f"{name} {float(ratio):.1e}")
     missed = [name for name, wrong in zip(names, unsettled.tolist(), strict=True) if wrong]
     texts += [f"{name} missed its tolerance on some rows" for name in missed]
-    return f"completeness gap: {', '.join(texts)}" if texts else "", values
+    return ", ".join(texts), values
 
 
 def deletion_areas(curves: Tensor, counts: Sequence[int], names: Sequence[str]) -> Told:
@@ -87,7 +87,7 @@ def deletion_areas(curves: Tensor, counts: Sequence[int], names: Sequence[str]) 
         values |= {f"deletion_area_{name}": gone, f"insertion_area_{name}": put}
     gone, put = areas[names[0]]
     chance = areas[names[-1]]
-    text = f"area of deletion {float(gone):.2f} and insertion {float(put):.2f} by {names[0]}"
+    text = f"area {float(gone):.2f} and of insertion {float(put):.2f} by {names[0]}"
     text += f", at random {float(chance[0]):.2f} and {float(chance[1]):.2f}"
     useless = bool(gone >= chance[0]) and bool(put <= chance[1])
     return text + (": no better than chance" if useless else ""), values
@@ -104,10 +104,10 @@ def randomisation(last: Tensor, names: Sequence[str], features: int) -> Told:
         if bool(found > max(NOTICED, chance))
     ]
     if bad:
-        return f"randomisation test failed, rank correlation with a network drawn anew: {', '.join(bad)}", values
+        return f"test failed, rank correlation with a network drawn anew: {', '.join(bad)}", values
     if features < FEW or not bool(last.isfinite().all()):
         return "", values
-    return "randomisation test passed" + " (few columns: it tells little)" * (chance > ROUGH), values
+    return "test passed" + " (few columns: it tells little)" * (chance > ROUGH), values
 
 
 def removal(scores: Tensor, parts: Sequence[float], unit: str) -> Told:

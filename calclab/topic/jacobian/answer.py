@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Function, State
+from calclab.core import Answer, Function, Line, Said, State
 from calclab.numerics.kinks import filled, nowhere
 from calclab.numerics.spectrum import condition_of_singular_values, rank
 from calclab.numerics.verify import known
@@ -63,7 +63,8 @@ def of_point(
     if ball is None and not measured and (gaps or not bool(J.isfinite().all())):
         values: Found = {"rank": "undefined", "condition": "undefined", "conditioning": "undefined"}
         values["shape"] = words.shape(array)
-        return Answer(f"the Jacobian of {f.name} {nowhere(gaps)}", {**values, "singular_values": σ, **rest}, latex)
+        values |= {"singular_values": σ, **rest}
+        return Answer(f"the Jacobian {nowhere(gaps)}", values, latex, at_point(f, value))
     float_σ = σ
     if ball is not None:
         σ = torch.where(ball.mid.abs() <= ball.rad, 0.0, ball.mid)
@@ -74,10 +75,8 @@ def of_point(
     values |= {"spectral_norm": float_σ[0], "median_singular_value": float_σ.median()}
     values |= {"shape": words.shape(array), **rest}
     values |= condition_bounds(condition)
-    text = (
-        f"the Jacobian of {f.name} has shape {words.shape(array)} and rank {found} of {len(σ)}; "
-        f"singular value{'s' * (len(σ) > 1)} {words.ends(σ)}; {condition.sentence(threshold)}"
-    )
+    lines: list[Said] = [Line("singular values", words.ends(σ), "singular_values")]
+    lines.append(Line("condition", condition.text(threshold), "condition"))
     if J.shape[0] == J.shape[1] and len(J) > 1:
         sign = state["own.orientation"][0] if found == len(J) else torch.zeros(())
         proof = None if f.exact is None else f.exact.orientation(f.start)  # a proof, however few digits are left
@@ -86,13 +85,34 @@ def of_point(
         values |= {"log_abs_det": volume, "orientation": measures.orientation(sign)}
         if ball is not None:
             volume = σ.log().sum()
-        text += f"; log|det| {words.number(volume)}, orientation {measures.orientation(sign)}"
-    text += bracket(stretch, float(float_σ[0]), values)
+        lines.append(
+            Line("log|det|", f"{words.number(volume)}, orientation {measures.orientation(sign)}", "log_abs_det")
+        )
+    lines += bracket(stretch, float(float_σ[0]), values)
+    lines += at_point(f, value)
+    rows = f.outputs or words.count(J.shape[0]) if not f.scalar else (f.name,)
+    lines += words.matrix(
+        "J", full if measured else said(f, slopes, 1).best.reshape(J.shape), rows, f.variables, "jacobian"
+    )
     if not bool(J.isfinite().all()):
-        text += f"; these are the {'measured' if measured else 'proven'} values: the float program gives none here"
+        kind = "measured" if measured else "proven"
+        lines.append(Line("note", f"these are the {kind} values: the float program gives none here", kind="doubtful"))
     if not written:
-        text += f"; its {J.numel():,} entries are not written"
-    return Answer(text, values, latex)
+        lines.append(Line("matrix", f"{J.numel():,} entries, which are not written"))
+    text = f"{shape_text(J)} of rank {found}{' (full)' if found == len(σ) else f' of {len(σ)}'}"
+    return Answer(f"{text}, {values['conditioning']}", values, latex, lines)
+
+
+def at_point(f: Function, value: Tensor) -> list[Said]:
+    """The value at the point, where it is short."""
+    shown = said(f, value[0] if f.scalar else value, 0)
+    texts = [shown.text(i) for i in range(shown.best.numel())] if value.numel() <= words.WRITTEN else []
+    listed = texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
+    return [Line(words.called("f", f.start), listed, "value")] if texts else []
+
+
+def shape_text(J: Tensor) -> str:
+    return f"a {J.shape[0]} × {J.shape[1]} Jacobian"
 
 
 def of_largest(problem: JacobianProblem, state: State, way: str, stretch: Bound | None) -> Answer:
@@ -105,20 +125,16 @@ def of_largest(problem: JacobianProblem, state: State, way: str, stretch: Bound 
         "value": state["value"][0],
         "way": way,
     }
-    name = problem.function(0).name
     if not bool(σ.isfinite()):
-        return Answer(f"the Jacobian of {name}, of shape ({m}, {n}), is not finite at the point", values)
-    text = (
-        f"the Jacobian of {name} has shape ({m}, {n}); largest singular value {words.number(σ)} ± {float(residual):.1g}"
-    )
+        return Answer(f"the {m} × {n} Jacobian is not finite at the point", values)
+    lines: list[Said] = [Line("largest σ", f"{words.number(σ)} ± {float(residual):.1g}", "spectral_norm")]
     if "own.frobenius_norm" in state:
         norm = state["own.frobenius_norm"][0]
         values |= {"frobenius_norm": norm, "stable_rank": (norm / σ) ** 2, "nonzero": state["nonzero"]}
-        text += (
-            f"; Frobenius norm {words.number(norm)}; {int(state['nonzero']):,} of its {m * n:,} entries can be nonzero"
-        )
-    text += bracket(stretch, float(σ), values)
-    return Answer(text, values)
+        lines.append(Line("Frobenius norm", words.number(norm), "frobenius_norm"))
+        lines.append(Line("entries", f"{int(state['nonzero']):,} of {m * n:,} can be nonzero"))
+    lines += [*bracket(stretch, float(σ), values)]
+    return Answer(f"a {m} × {n} Jacobian that stretches by up to {words.number(σ)}", values, (), lines)
 
 
 def of_points(problem: JacobianProblem, state: State, way: str, threshold: float, stretch: Bound | None) -> Answer:
@@ -139,11 +155,8 @@ def of_points(problem: JacobianProblem, state: State, way: str, threshold: float
         "least_spectral_norm": rows[0],
         "spectral_norms": rows,
     }
-    text = (
-        f"{count:,}{looked_at} Jacobians of {title(problem)}, each {m_n[0]} × {m_n[1]}: spectral norm "
-        f"{words.number(rows[0])} to {words.number(rows[-1])}, median {words.number(rows[3])}, the largest at {unit} "
-        f"{at}"
-    )
+    spread = f"{words.number(rows[0])} to {words.number(rows[-1])}, median {words.number(rows[3])}"
+    lines: list[Said] = [Line("spectral norm", f"{spread}, the largest at {unit} {at}", "spectral_norms")]
     if "all.condition" in state:
         κ, r = state["all.condition"], state["all.rank"]
         full = min(m_n)
@@ -156,46 +169,47 @@ def of_points(problem: JacobianProblem, state: State, way: str, threshold: float
         }
         values |= {"median_singular_values": measures.quantiles(state["all.singular_values"])[3]}
         if full > 1 and bool((r == full).any()):
-            text += f"; condition number {words.number(conditions[0])} to {words.number(conditions[-1])}"
+            text = f"{words.number(conditions[0])} to {words.number(conditions[-1])}"
             text += f", median {words.number(conditions[3])}"
             ill = int(((κ > threshold) & (r == full)).sum())
-            text += f", {ill:,} above {threshold:g}" if ill else ""
+            lines.append(Line("condition", text + (f", {ill:,} above {threshold:g}" if ill else ""), "conditions"))
         if deficient:
-            text += f"; {deficient:,} of less than full rank {full}"
+            lines.append(Line("rank", f"{deficient:,} of less than full rank {full}", "rank_deficient"))
         if "all.orientation" in state and full > 1:
             sign = state["all.orientation"]
             values["preserved"], values["reversed"] = (sign > 0).sum(), (sign < 0).sum()
-            text += f"; orientation preserved at {int((sign > 0).sum()):,} and reversed at {int((sign < 0).sum()):,}"
+            text = f"preserved at {int((sign > 0).sum()):,} and reversed at {int((sign < 0).sum()):,}"
+            lines.append(Line("orientation", text))
     else:
         residuals = state["all.residual"]
         there = ~residuals.isnan()
         values["residual"] = residuals[there].max() if bool(there.any()) else residuals[0]
-        text += f"; residuals up to {float(values['residual']):.1g}"
+        lines.append(Line("residuals", f"up to {float(values['residual']):.1g}", "residual"))
     if "squares" in state:
         values["sensitivity"] = (state["squares"] / count).sqrt()
-    text += bracket(stretch, float(rows[-1]), values)
+    lines += [*bracket(stretch, float(rows[-1]), values)]
     missing = int(σ.isnan().sum())
-    text += f"; not finite at {missing:,}" if missing else ""
+    if missing:
+        lines.append(Line("not finite", f"at {missing:,} {unit}s", kind="doubtful"))
     if way != "straight" and count <= ENCLOSED:  # those are smooth
         kinks = sum(not exists(problem.function(k)) for k in range(count))
         values["undefined"] = torch.tensor(kinks)
-        text += f"; does not exist at {kinks:,} (a kink or an infinite slope)" if kinks else ""
-    return Answer(text, values)
+        if kinks:
+            text = f"does not exist at {kinks:,} (a kink or an infinite slope)"
+            lines.append(Line("undefined", text, "undefined", "doubtful"))
+    size = f"{count:,}{looked_at} Jacobians, each {m_n[0]} × {m_n[1]}"
+    return Answer(f"{size}: they stretch by up to {words.number(rows[-1])}", values, (), lines)
 
 
-def title(problem: JacobianProblem) -> str:
-    return problem.function(0).name.partition(" at row ")[0]
-
-
-def bracket(stretch: Bound | None, seen: float, values: Found) -> str:
+def bracket(stretch: Bound | None, seen: float, values: Found) -> list[Said]:
     """Between what the Lipschitz constant of a network lies; also put among the values."""
     if stretch is None or seen != seen:
-        return ""
+        return []
     values["lipschitz_low"] = torch.tensor(seen, dtype=torch.float64)
     if not stretch.missing:
         values["lipschitz_high"] = torch.tensor(stretch.constant, dtype=torch.float64)
         values["layer_norms"] = torch.tensor(list(stretch.norms.values()), dtype=torch.float64)
-    return f"; {lipschitz.sentence(seen, stretch)}"
+    return [Line("Lipschitz constant", lipschitz.text(seen, stretch))]
 
 
 def said(f: Function, numbers: Tensor, order: int) -> Proven:
@@ -221,14 +235,14 @@ def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, thres
     tails = torch.stack([tail.median() for tail in state["tails"]])
     word, factor = trend(weighted, tails)
     values: dict[str, Tensor | str] = {"layers": torch.tensor(len(names)), "word": word, "gradient_norms": tails}
-    text = f"{len(names)} layer{'s' * (len(names) > 1)}: the gradient is {word}"
+    text = f"the gradient is {word} over {len(names)} layer{'s' * (len(names) > 1)}"
+    lines: list[Said] = []
     if factor is not None:
         first, last = weighted[0], weighted[-1]
         values["factor"] = factor
-        text += (
-            f" (factor {words.number(factor)} per layer, ‖∂y/∂a‖ from {words.number(tails[last])} at {names[last]} "
-            f"to {words.number(tails[first])} at {names[first]})"
-        )
+        text += f", by a factor of {words.number(factor)} a layer"
+        way = f"{words.number(tails[last])} at {names[last]} to {words.number(tails[first])} at {names[first]}"
+        lines.append(Line("‖∂y/∂a‖", f"from {way}", "gradient_norms"))
     if "singular_values" in state:
         σ = state["singular_values"]
         κ, lost = state["seen.condition"], state["seen.lost"]
@@ -242,19 +256,20 @@ def of_layers(names: Sequence[str], weighted: Sequence[int], state: State, thres
             "median_singular_value": σ.median(),
             "singular_values": σ.median(0).values,
         }
-        end = "the outputs" if ends else names[-1]
-        text += (
-            f"; condition number from the input to {end} {words.number(κ[-1])} "
-            f"({verdict(float(κ[-1]), threshold, σ)}), most of it lost at {names[at]} (a factor of "
-            f"{words.number(10 ** lost[at])}); median singular value {words.number(σ.median())}"
-        )
+        end, judged = "the outputs" if ends else names[-1], verdict(float(κ[-1]), threshold, σ)
+        lines += [
+            Line("condition", f"{words.number(κ[-1])} from the input to {end}: {judged}", "condition"),
+            Line("most lost at", f"{names[at]}, a factor of {words.number(10 ** lost[at])}", "lost"),
+            Line("median σ", words.number(σ.median()), "median_singular_value"),
+        ]
     elif "head" in state:
         κ = state["seen.condition"]
-        text += f"; condition number from the input to {names[len(κ) - 1]}, the last looked at, {words.number(κ[-1])}"
+        reached = f"from the input to {names[len(κ) - 1]}, the last looked at"
+        lines.append(Line("condition", f"{words.number(κ[-1])} {reached}", "conditions"))
         values["conditions"] = κ
     else:
-        text += "; the way from the input is too large to be formed"
-    return Answer(text, values)
+        lines.append(Line("condition", "not known: the way from the input is too large to be formed"))
+    return Answer(text, values, (), lines)
 
 
 def verdict(κ: float, threshold: float, σ: Tensor) -> str:

@@ -72,9 +72,9 @@ def bound(steps: Sequence[Step] | None, module: nn.Module) -> Bound:
     return Bound(norms, float("inf") if missing else reached[-1], tuple(missing), sums)
 
 
-def sentence(seen: float, found: Bound) -> str:
+def text(seen: float, found: Bound) -> str:
     """The bracket in words."""
-    low = f"Lipschitz constant at least {seen:.4g}"
+    low = f"at least {seen:.4g}"
     if found.missing:
         return f"{low} (no upper bound: {listing(found.missing, 2)})"
     how = "the product of the layers' norms" + ", added where paths meet" * found.sums

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Evidence, Labels, Picture, State, Values
+from calclab.core import Answer, Evidence, Labels, Line, Picture, State, Values
 from calclab.errors import UserError
 from calclab.numerics.agreement import identity
 from calclab.numerics.jacobian import Plan, compressed, golub_kahan
@@ -102,7 +102,7 @@ class PointScan(Method):
         return 6
 
     def notes(self) -> Sequence[str]:
-        notes = [*sentences(self.problem), self.plan.sentence()]
+        notes = sentences(self.problem)
         if not self.forms:
             notes.append("only the largest singular value is computed, by Golub-Kahan bidiagonalisation")
         if isinstance(self.problem, ByInput) and self.many and self.problem.map.rows is None:
@@ -211,6 +211,11 @@ class PointScan(Method):
         return None if self.problem.module is None else bound(self.problem.map.steps, self.problem.module)
 
     def answer(self, state: State) -> Answer:
+        found, how = self.found(state), Line("computed", self.plan.text())
+        return replace(found, lines=[*found.lines, how])
+
+    def found(self, state: State) -> Answer:
+        """The answer, but for how it was computed."""
         way = self.plan.way
         if self.many:
             return answer.of_points(self.problem, state, way, self.threshold, self.stretch)

@@ -38,9 +38,13 @@ class Parameters:
         """The names of those small enough to be written entry by entry."""
         return [name for name, p in self.tensors.items() if p.numel() <= ENTRIES]
 
+    def of_layer(self, layer: str) -> dict[str, Tensor]:
+        """Those of one layer, by name."""
+        return {name: p for name, p in self.tensors.items() if layer_of(name) == layer}
+
     def layer_norm(self, state: State, layer: str) -> Tensor:
         """The norm () of the gradients of all parameters of one layer."""
-        parts = [state[f"grad.{name}"].flatten() for name in self.tensors if layer_of(name) == layer]
+        parts = [state[f"grad.{name}"].flatten() for name in self.of_layer(layer)]
         return torch.cat(parts).norm()
 
     def axes(self) -> dict[str, tuple[Sequence[str], Sequence[str]]]:

@@ -302,5 +302,5 @@ def test_what_does_not_fit_is_refused_or_left_unformed() -> None:
         plan(f, way="reverse", memory=1000.0)
     with pytest.raises(UserError, match=r"way=coloured.*auto, chain, forward"):
         plan(f, way="coloured")
-    assert "linear layers" in plan(f).sentence()
+    assert "linear layers" in plan(f).text()
     assert plan(f, 1000).points < 1000  # in blocks that stay in the cache

@@ -38,22 +38,22 @@ def told(topic: Descent) -> tuple[str, str]:
 
 
 WORDS = [
-    ("x**2 + y**2", [1, 2], 0.1, 500, "minimum", "it is a minimum (Hessian eigenvalues 2, 2)"),
-    ("-cos(x)", [1.0], 0.5, 500, "minimum", "it is a minimum"),
-    ("(x - 1)**4", [1.001], 0.1, 9, "minimum", "it is a minimum"),  # λ > 0 is proven, and Newton's steps lead there
-    ("1e20*cos(x)", [3], 1e-20, 9, "minimum", "it is a minimum"),  # ‖g‖ is 1.2e4 at the float nearest to π
-    ("x**2 - y**2 + y**4", [1, 0], 0.1, 500, "saddle", "1 of 2 directions go down; start a little elsewhere"),
+    ("x**2 + y**2", [1, 2], 0.1, 500, "minimum", "Hessian: eigenvalues 2, 2"),
+    ("-cos(x)", [1.0], 0.5, 500, "minimum", "a minimum at "),
+    ("(x - 1)**4", [1.001], 0.1, 9, "minimum", "a minimum at "),  # λ > 0 is proven, and Newton's steps lead there
+    ("1e20*cos(x)", [3], 1e-20, 9, "minimum", "a minimum at "),  # ‖g‖ is 1.2e4 at the float nearest to π
+    ("x**2 - y**2 + y**4", [1, 0], 0.1, 500, "saddle", "1 of 2 directions go down; next: start a little elsewhere"),
     ("x**2 - 1e-17*y**2 + y**4", [1, 0], 0.1, 500, "saddle", "1 of 2 directions go down"),
     ("x**2 - y**2", [1, 0], 0.1, 500, "saddle", "falls for ever: it has no minimum and no stable lr"),
-    ("cos(x)", [0], 0.1, 5, "maximum", "it is a maximum (Hessian eigenvalues -1); start a little elsewhere"),
-    ("x**2 + 0*y", [1, 2], 0.1, 500, "flat", "the second derivatives do not tell"),
-    ("1e-9*sin(x)", [0.5], 0.1, 9, "stationary", "no stationary point is near: type a smaller tol"),
+    ("cos(x)", [0], 0.1, 5, "maximum", "Hessian: eigenvalues -1; next: start a little elsewhere"),
+    ("x**2 + 0*y", [1, 2], 0.1, 500, "flat", "they do not tell what the point is"),
+    ("1e-9*sin(x)", [0.5], 0.1, 9, "stationary", "no stationary point is near; next: type a smaller tol"),
     ("1e-10*x**2", [1], 0.1, 9, "stationary", "type a smaller tol"),
     ("x**2 + y**2", [1, 2], 0.001, 5, "moving", "steps more would do"),
     ("x", [1], 0.1, 9, "moving", "did not change in the last step, as on a straight slope"),
     ("log(1 + x**2)", [3], 0.01, 2, "moving", "the gradient grew in the last step"),
-    ("exp(x)", [-16], 1e-3, 9, "moving", "the gradient hardly shrinks; take a larger lr"),
-    ("(1 + x) - x + 0*x", [1e17], 0.1, 3, "flat", "it is flat"),
+    ("exp(x)", [-16], 1e-3, 9, "moving", "the gradient hardly shrinks: take a larger lr"),
+    ("(1 + x) - x + 0*x", [1e17], 0.1, 3, "flat", "a flat point at "),
     ("x**2 + y**2", [1, 2], 5.0, 500, "diverged", "the largest stable lr is 1: try lr=0.5"),
     ("x**4", [10], 1.0, 50, "diverged", "the largest stable lr at the start is 0.00166667: try lr=0.000833333"),
     (
@@ -74,7 +74,7 @@ WORDS = [
         5.0,
         50,
         "nonfinite",
-        "A shorter step would have stayed: at the start f also curves downwards",
+        "A shorter step would have stayed; next: at the start f also curves downwards",
     ),
     (
         "sqrt(x)",
@@ -82,9 +82,9 @@ WORDS = [
         0.1,
         5,
         "nonfinite",
-        "slope none from the left, inf from the right. lr is not the cause; type another function.at",
+        "slope none from the left, inf from the right. lr is not the cause; next: type another function.at",
     ),
-    ("x**2*exp(1000*x)", [2], 0.1, 5, "nonfinite", "lr is not the cause; type another function.at"),
+    ("x**2*exp(1000*x)", [2], 0.1, 5, "nonfinite", "lr is not the cause; next: type another function.at"),
 ]
 
 

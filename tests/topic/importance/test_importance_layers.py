@@ -59,8 +59,9 @@ def test_conductance_ranks_the_units_of_a_layer(walk, net, tmp_path) -> None:
     found = walk(topic)
     said, values = found.answer.sentence, found.answer.values
     assert topic.problem.features.names == tuple(f"hidden.2[{i}]" for i in range(6))
-    assert said.startswith("30 held-out rows, 3 times trained without them: ")
-    assert f"{values['most important']} matters most: mean |conductance of predicted class|" in said
+    assert "on 30 rows, 3 times trained without them" in said
+    assert said.startswith(f"{values['most important']} matters most")
+    assert "mean |conductance of predicted class|" in said
     assert "over 30 rows" in said
     assert "trainings" not in said  # a unit is another one after another training
     assert "stability" not in values

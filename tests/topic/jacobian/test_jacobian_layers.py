@@ -127,7 +127,7 @@ def test_layers_that_are_not_what_they_seem(walk, make_data, make_network, name)
     last = net.module.b if name.startswith("something") else net.module
     σ = torch.linalg.svdvals(torch.func.jacrev(lambda x: outputs_of(net, last, x))(net.rows[1]))
     torch.testing.assert_close(found.answer.values["condition"], σ[0] / σ[-1])
-    assert ("from the input to b " in found.answer.sentence) == name.startswith("something")
+    assert ("from the input to b:" in found.answer.sentence) == name.startswith("something")
 
 
 def outputs_of(net, last: nn.Module, x: torch.Tensor) -> torch.Tensor:
