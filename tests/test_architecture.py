@@ -46,6 +46,7 @@ FOREIGN = {  # which libraries only some packages may know
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},
     "captum": {"attribution"},
+    "bokeh": {"figure"},
     "jinja2": {"report"},
     "latex2mathml": {"report"},
 }

@@ -31,20 +31,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("calclab report", description="A run, a sweep or many runs as one HTML file.")
     parser.add_argument("folder", nargs="?", default="outputs", help="of a run, of a sweep, or of many (%(default)s)")
     parser.add_argument("--to", metavar="FILE", help=f"where to write it (default: {NAME} in the folder)")
+    parser.add_argument("--interactive", action="store_true", help="of a run: pictures that can be zoomed and asked")
     asked = parser.parse_args(sys.argv[1:] if words is None else list(words))
     try:
-        say(str(report(Path(asked.folder), Path(asked.to) if asked.to else None)))
+        to = Path(asked.to) if asked.to else None
+        say(str(report(Path(asked.folder), to, interactive=asked.interactive)))
     except UserError as mistake:
         warn(str(mistake))
         return 2
     return 0
 
 
-def report(folder: Path, to: Path | None = None) -> Path:
-    """Write the page of a run, a sweep or a folder of runs; where it is."""
+def report(folder: Path, to: Path | None = None, *, interactive: bool = False) -> Path:
+    """Write the page of a run, a sweep or a folder of runs; where it is. ``interactive`` needs the extra of that
+    name."""
     from calclab.report.html.document import write
 
-    html = made(folder)
+    html = made(folder, interactive=interactive)
     try:
         return write(place(folder) if to is None else to, html)
     except OSError as error:
@@ -71,7 +74,7 @@ def place(folder: Path) -> Path:
     return path
 
 
-def made(folder: Path) -> str:
+def made(folder: Path, *, interactive: bool = False) -> str:
     """The HTML about a folder, by what is in it; UserError where that is nothing."""
     from calclab.report.html import cards
     from calclab.report.html.run import run_document
@@ -83,7 +86,13 @@ def made(folder: Path) -> str:
         run = read_run(Path(os.path.abspath(folder)))
         if run.status == UNREADABLE:
             raise UserError(f"{folder}: {RECORD} cannot be read. The run's own command computes it anew")
+        if interactive:
+            from calclab.app.interactive import plots
+
+            return run_document(run, *plots(run))
         return run_document(run)
+    if interactive:
+        raise UserError("--interactive is for the page of a run. Name one: outputs/<topic>/<run>; or leave it out")
     if is_sweep(folder):
         return sweep_document(read_sweep(Path(os.path.abspath(folder))))
     runs = find(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 import torch
 
 from calclab.app import main
+
+PAGES = str(Path(__file__).parent.parent / "report" / "html")  # how tests read pages
+if PAGES not in sys.path:
+    sys.path.insert(0, PAGES)
 
 
 @dataclass(frozen=True)

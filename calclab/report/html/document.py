@@ -20,7 +20,6 @@ from calclab.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = ("certified", "consistent", "inconclusive", "undefined", "suspect", "refuted")
@@ -33,14 +32,14 @@ TONES = {  # of words that say how something stands; the words alone carry the m
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of a page. ``source`` is a data address (see `embedded`), or ``markup`` stands for it: what a library
-    draws by itself. ``reading`` tells how to look at it; ``width`` is in pixels of the page."""
+    """A picture of a page: ``source`` is its data address (see `data`). Where scripts run, ``markup``, what a library
+    draws by itself, stands for it. ``reading`` tells how to look at it; ``width`` is in pixels of the page."""
 
     name: str
     caption: str
     reading: str = ""
     source: str = ""
-    markup: Markup | None = None
+    markup: str = ""
     width: int = 0
 
 
@@ -117,12 +116,6 @@ def shown(value: Any) -> Any:
 def anchor(text: str) -> str:
     """A heading as the place in the page that an address can name."""
     return "".join(char if char.isalnum() else "-" for char in text.lower())
-
-
-def embedded(path: Path) -> str:
-    """A file as a data address, by the kind that its name tells: PNG, SVG, GIF."""
-    kind = {".svg": "svg+xml"}.get(path.suffix, path.suffix[1:])
-    return data(path.read_bytes(), kind)
 
 
 def data(content: bytes, kind: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 from calclab.archive.run import Run
 from calclab.lines import Line, Said
 from calclab.report import page
-from calclab.report.html.document import VERDICTS, Table, document, yaml_lines
-from calclab.report.html.pictures import TYPESET, figures, of_folder
+from calclab.report.html.document import VERDICTS, Script, Table, document, yaml_lines
+from calclab.report.html.pictures import ROOM, TYPESET, figures, of_folder
 from calclab.report.numbers import number, seconds
 from calclab.text import command, of_cell
 
@@ -43,16 +44,20 @@ ROWS = 200  # of evidence, at most, worst first
 ENTRIES = 8  # of a vector, or of one axis of a matrix
 
 
-def run_document(run: Run) -> str:
-    """The HTML of the run in a folder."""
+def run_document(run: Run, plots: Mapping[str, str] | None = None, scripts: Sequence[str] = ()) -> str:
+    """The HTML of the run in a folder. ``plots`` are pieces of HTML for pictures by name, which ``scripts`` bring to
+    life: they stand in place of the files."""
     record = run.outcome
     formulas = list(record.get("latex") or ())
     files = of_folder(run.folder, record.get("pictures") or ())
-    pictures, left = figures({path: known for path, known in files if not (formulas and path.stem == TYPESET)})
+    shown = {path: known for path, known in files if not (formulas and path.stem == TYPESET)}
+    pictures, left = figures(shown, ROOM - sum(map(len, scripts)))
+    pictures = [replace(each, markup=(plots or {}).get(each.name, "")) for each in pictures]
     found = record.get("evidence") or {}
     headline, _ = page.answer(record)
     return document(
         "run",
+        scripts=[Script(text) for text in scripts],
         title=record.get("title") or run.folder.name,
         topic=run.topic,
         started=moment(run.fact("started")),
