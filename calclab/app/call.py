@@ -46,6 +46,11 @@ def requested(words: tuple[str, ...]) -> Request:
 
     if "-m" in words or "--multirun" in words:
         raise UserError("a sweep is many runs. Type python -m calclab -m ..., then calclab.load('outputs')")
-    ready = prepare(list(words))
-    config = compose(ready)
-    return ask(lab_config(config), dict(config.hydra.runtime.choices), ready, list(words))
+    try:
+        ready = prepare(list(words))
+        config = compose(ready)
+        return ask(lab_config(config), dict(config.hydra.runtime.choices), ready, list(words))
+    except UserError as mistake:
+        from calclab.app.correction import corrected
+
+        raise corrected(words, mistake) from None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 # A name that is no knob: the knob; several, where a list of as many values is given; or a whole word
 KNOBS: dict[str, str | tuple[str, ...]] = {
-    **dict.fromkeys(("learning_rate", "lrate", "eta", "alpha", "step_size", "stepsize", "rate", "gamma"), "lr"),
+    **dict.fromkeys(("learning_rate", "lrate", "eta", "alpha", "step_size", "stepsize", "rate", "η", "α", "γ"), "lr"),
     **dict.fromkeys(("wd", "weight_decay", "l2", "decay"), "optimizer.weight_decay"),
-    **dict.fromkeys(("mu", "beta", "mom"), "optimizer.momentum"),
+    **dict.fromkeys(("mu", "beta", "mom", "β", "μ"), "optimizer.momentum"),
     "betas": ("optimizer.beta1", "optimizer.beta2"),
     **dict.fromkeys(("epsilon", "eps"), "optimizer.eps"),
     **dict.fromkeys(("batch_size", "batchsize", "bs", "minibatch", "mini_batch"), "batch"),
@@ -32,7 +32,7 @@ KNOBS: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("optim", "opt", "optimiser", "algorithm", "algo", "solver"), "optimizer"),
     **dict.fromkeys(("scheduler", "lr_scheduler", "lr_schedule"), "schedule"),
     **dict.fromkeys(("linesearch", "search"), "line_search"),
-    **dict.fromkeys(("study", "exp"), "experiment"),
+    **dict.fromkeys(("study", "exp", "config", "config_name", "config_file", "yaml"), "experiment"),
     **dict.fromkeys(("question", "task", "mode", "command"), "topic"),
     **dict.fromkeys(("expr", "expression", "formula", "equation"), "function.expr"),
     **dict.fromkeys(("at", "x0", "start", "x", "point", "initial", "start_at", "x_start", "theta0"), "function.at"),
@@ -90,6 +90,10 @@ WITHIN: dict[str, dict[str, str]] = {
         **dict.fromkeys(("b1", "beta_1"), "beta1"),
         **dict.fromkeys(("b2", "beta_2"), "beta2"),
         **dict.fromkeys(("history_size", "m"), "history"),
+    },
+    "schedule": {
+        **dict.fromkeys(("gamma", "decay"), "factor"),
+        **dict.fromkeys(("step", "step_size", "period"), "every"),
     },
     "function": {
         **dict.fromkeys(("formula", "expression", "f"), "expr"),
@@ -166,7 +170,7 @@ VALUES: dict[str, str] = {
     **dict.fromkeys(("swish",), "silu"),
     **dict.fromkeys(("logistic",), "sigmoid"),
     **dict.fromkeys(("linear", "none"), "identity"),
-    **dict.fromkeys(("float", "single", "fp32", "32", "f32"), "float32"),
+    **dict.fromkeys(("float", "single", "fp32", "32", "f32", "half", "float16", "fp16", "bfloat16", "bf16"), "float32"),
     **dict.fromkeys(("double", "fp64", "64", "f64"), "float64"),
     **dict.fromkeys(("gpu", "nvidia"), "cuda"),
     **dict.fromkeys(("metal", "apple"), "mps"),
@@ -178,6 +182,8 @@ VALUES: dict[str, str] = {
     **dict.fromkeys(("permutationimportance", "permute"), "permutation"),
     **dict.fromkeys(("featureablation",), "ablation"),
     **dict.fromkeys(("grad_cam", "gradcam++"), "gradcam"),
+    **dict.fromkeys(("fwd", "jvp", "forwardmode"), "forward"),
+    **dict.fromkeys(("rev", "vjp", "backward", "reversemode"), "reverse"),
     **dict.fromkeys(("theta", "weights", "params"), "parameters"),
     **dict.fromkeys(("x", "inputs"), "input"),
     **dict.fromkeys(("impute", "fill"), "mean"),

@@ -38,6 +38,16 @@ def folders(group: str) -> list[Path]:
 
 def options(group: str) -> list[str]:
     """The options of a group, by name: "rosenbrock"; of studies "notebook/cubic"; of one of Hydra's, the lab's own."""
+    return list(named_in(group) if group != "experiment" else names(group))
+
+
+@cache
+def named_in(group: str) -> tuple[str, ...]:
+    """The options of a group of the lab's own, which stay what they are; studies come and go with the folder."""
+    return tuple(names(group))
+
+
+def names(group: str) -> list[str]:
     found = {
         str(path.relative_to(folder).with_suffix("")) for folder in folders(group) for path in folder.rglob("*.yaml")
     }
@@ -45,6 +55,8 @@ def options(group: str) -> list[str]:
 
 
 def path(group: str, option: str) -> Path | None:
+    if len(option) > LENGTH // 2:  # no file has such a name
+        return None
     places = (folder / f"{option}.yaml" for folder in folders(group))
     return next((place for place in places if place.is_file()), None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin
 
@@ -18,7 +19,7 @@ TRUTHS = {
     **dict.fromkeys(("yes", "on", "1", "y", "t", "true", "always", "enabled"), True),
     **dict.fromkeys(("no", "off", "0", "n", "f", "false", "never", "none"), False),
 }
-NOTHING = ("none", "nil", "all", "any", "auto", "off", "no", "false", "nan", "na", "-", "", "inf", "unlimited")
+NOTHING = ("none", "nil", "all", "any", "auto", "off", "no", "false", "nan", "na", "-", "", "inf", "unlimited", "full")
 SUFFIXES = {"k": 1e3, "m": 1e6, "%": 1e-2, "‰": 1e-3}
 LONGEST = 200  # characters of a value that is looked at
 
@@ -33,7 +34,7 @@ def candidates(given: Any, base: Any, choices: Sequence[str | bool], example: An
     """
     if isinstance(given, int) and given.bit_length() > LONGEST:
         return
-    text = str(given).strip().strip("'\"").rstrip(",;").strip()
+    text = unicodedata.normalize("NFKC", str(given)).replace("。", ".").strip().strip("'\"“”‘’").rstrip(",;").strip()
     if len(text) > LONGEST:
         return
     if base is bool or True in choices:
@@ -41,7 +42,7 @@ def candidates(given: Any, base: Any, choices: Sequence[str | bool], example: An
     if choices:
         wrap = get_origin(base) is list and not isinstance(given, list)  # one name where a list is asked for
         spelt = [choice for choice in choices if isinstance(choice, str)]
-        yield from names([text] if wrap else given, text, spelt)
+        yield from names(entries(text) if wrap else given, text, spelt)
     elif base in (int, float):
         for value in numbers(text):
             yield int(value) if base is int and value == int(value) else value
@@ -108,10 +109,14 @@ def lists(given: Any, text: str, entry: Any) -> Iterator[list[Any]]:
     """One value as a list of one; several with blanks, commas, ; or other brackets between them as a list."""
     if isinstance(given, dict) or text.lower() in NOTHING:
         return
-    inner = text.strip("[](){} ")
-    parts = [part for part in re.split(r"\s*[,;]\s*|\s+", inner) if part]
-    if entry in (float, int):
-        found = [next(numbers(part), math.nan) for part in parts]
-        yield [int(value) if value == int(value) else value for value in found if math.isfinite(value)]
-    elif parts and all(re.fullmatch(r"[\w.*+/-]+", part) for part in parts):
+    parts = entries(text)
+    found = [next(numbers(part), math.nan) for part in parts]
+    if entry is not str and parts and all(map(math.isfinite, found)):
+        yield [int(value) if value == int(value) else value for value in found]
+    elif entry is str and parts and all(re.fullmatch(r"[\w.*+/-]+", part) for part in parts):
         yield parts
+
+
+def entries(text: str) -> list[str]:
+    """What stands between blanks, commas and semicolons, without the brackets around them."""
+    return [part.strip("'\"") for part in re.split(r"\s*[,;]\s*|\s+", text.strip("[](){} ")) if part]

@@ -58,6 +58,14 @@ adam lr=0.1                                        | optimizer=adam lr=0.1
 mlp iris                                           | network=mlp data=iris
 +lr=0.1                                            | lr=0.1
 topic=descent topic=hessian                        | topic=hessian
+python -m calclab lr=0.1                           | lr=0.1
+run topic=hessian                                  | topic=hessian
+descent --lr 0.05 --steps 100                      | topic=descent lr=0.05 steps=100
+'lr=0.1 steps=5'                                   | lr=0.1 steps=5
+'lr=0.1&&steps=5'                                  | lr=0.1 steps=5
+--verbose                                          | help
+-v                                                 | version
+--config notebook/07_bowl                          | experiment=notebook/07_bowl
 
 # several values
 -m lr=0.1 0.01                                     | -m lr=0.1,0.01
@@ -76,6 +84,14 @@ optimizer=gd,adam                                  | -m optimizer=gd,adam
 -m optimizer=gd adam                               | -m optimizer=gd,adam
 'experiment=glob(notebook/*)'                      | -m experiment='glob(notebook/*)'
 experiment=notebook                                | -m experiment='glob(notebook/*)'
+-m 'lr=logspace(-3,-1,5)'                          | -m lr='logspace(0.001,0.1,5)'
+-m 'lr=np.logspace(-3,-1,5)'                       | -m lr='logspace(0.001,0.1,5)'
+-m 'lr=loguniform(1e-4,1)'                         | -m lr='logspace(1e-4,1,5)'
+-m 'lr=interval(0.1,1)'                            | -m hydra/sweeper=optuna lr='interval(0.1,1)'
+-m seed=1..5                                       | -m seed='range(1,5)'
+-m optimizer=[gd,adam]                             | -m optimizer=gd,adam
+lr=0.1 lr=0.2,0.3                                  | -m lr=0.2,0.3
+hydra/launcher=slurm -m lr=0.1,0.2                 | -m hydra/launcher=submitit_slurm lr=0.1,0.2
 
 # lists
 function.expr='x**2 + y**2' function.at=1,2        | function.expr='x**2 + y**2' function.at='[1,2]'
@@ -90,6 +106,8 @@ topic=comparison optimizers=gd,adam                | topic=comparison optimizers
 topic=comparison optimizers=[gd, adam]             | topic=comparison optimizers='[gd,adam]'
 topic=comparison optimizers=gd                     | topic=comparison optimizers='[gd]'
 topic=comparison optimizers=[gd,adm]               | topic=comparison optimizers='[gd,adam]'
+topic=comparison optimizers='gd; adam'             | topic=comparison optimizers='[gd,adam]'
+function.expr='x**2 + y**2' function.at='x=1,y=2'  | function.expr='x**2 + y**2' function.at='[1,2]'
 topic=comparison optimizer=gd,adam                 | topic=comparison optimizers='[gd,adam]'
 topic=hessian network=mlp data=iris parameters=hidden.0 | topic=hessian network=mlp data=iris parameters='[hidden.0]'
 topic=importance network=mlp data=iris method=gradient,occlusion | topic=importance network=mlp data=iris method='[gradient,occlusion]'
@@ -123,6 +141,10 @@ network=mlp data=iris network.activation=swish     | network=mlp data=iris netwo
 topic=importance network=mlp data=iris method=shap | topic=importance network=mlp data=iris method=shapley
 topic=importance network=mlp data=iris method=Integrated-Gradients | topic=importance network=mlp data=iris method=integrated_gradients
 'claims=[loss<0.1]'                                | claims='[{quantity: loss, at_most: 0.1}]'
+lr=“0.1”                                           | lr=0.1
+network=mlp data=iris batch=full                   | network=mlp data=iris batch=null
+dtype=bfloat16                                     | dtype=float32
+topic=jacobian way=fwd                             | topic=jacobian way=forward
 
 # knobs by other names, and in other places
 learning_rate=0.1                                  | lr=0.1
@@ -156,6 +178,11 @@ network=mlp data=iris network.loss=nn.MSELoss      | network=mlp data=iris netwo
 network=mlp data=iris test_size=0.2                | network=mlp data=iris data.held_out=0.2
 network=mlp data=iris optimizer.lr=0.1 lrr=1       | network=mlp data=iris optimizer.lr=0.1 lr=1
 network.width=3                                    | network=mlp network.width=3
+optimizer.learning_rate=0.1                        | lr=0.1
+optimizer.name=adam                                | optimizer=adam
+network.type=cnn                                   | network=cnn
+schedule=step schedule.gamma=0.1                   | schedule=step schedule.factor=0.1
+η=0.1                                              | lr=0.1
 topic.lr=0.1                                       | lr=0.1
 threshold=10                                       | topic=hessian threshold=10
 topic=hessian lr=0.1                               | topic=hessian
@@ -174,6 +201,9 @@ optimizer=rmsporp                                  | optimizer=rmsprop
 optimizer=torch.optim.SGD                          | optimizer._target_=torch.optim.SGD
 function=Rosenbrock                                | function=rosenbrock
 function=rosenbrok                                 | function=rosenbrock
+function=rosenbrock(2)                             | function=rosenbrock
+network=mlp[64,64] data=iris                       | network=mlp data=iris
+function='x^2 + y^2'                               | function.expr='x**2 + y**2'
 function=banana                                    | function=rosenbrock
 function=x**2                                      | function.expr='x**2'
 x**2                                               | function.expr='x**2'
@@ -195,6 +225,8 @@ network=mlp data=house.csv                         | network=mlp data=table data
 network=mlp data=houses.csv target=price           | network=mlp data=table data.path=houses.csv data.target=price
 network=mlp data=table data.path=house.csv data.target=price | network=mlp data=table data.path=houses.csv data.target=price
 network=mlp data=table data.path=houses.csv data.target=Price | network=mlp data=table data.path=houses.csv data.target=price
+network=mlp data.path=houses.csv data.target=price | network=mlp data=table data.path=houses.csv data.target=price
+network=mlp csv=houses.csv target=price            | network=mlp data=table data.path=houses.csv data.target=price
 network=cnn data=photos                            | network=cnn data=folder data.path=photos
 network=my_net.Net data=iris                       | network._target_=my_net.Net data=iris
 network=my_net.py data=iris                        | network._target_=my_net.Net data=iris
@@ -352,14 +384,14 @@ def test_right_words_are_never_changed(tmp_path: Path, monkeypatch) -> None:
     """Beside a mistake all the others stay as they are."""
     monkeypatch.chdir(tmp_path)
     lines = [
-        "-m lr=0.1,0.01 optimizer=gd,adam seed='range(0,3)' lrr=1",
+        "-m lr=0.1,0.01 optimizer=gd,adam seed='range(0,3)' stepps=1",
         "function.expr='max(x, y)**2' function.at='[1,2]' +function.nope=3 lrr=1",
         "network._target_=some.Net network.hidden_size=3 network.layers=2 data=iris lrr=1",
         "-m topic=comparison optimizers='[gd,adam]','[gd,lbfgs]' sed=1",
         "data._target_=some.rows data.path=x data.n=3 network=mlp lrr=1",
         "experiment=notebook/07_bowl optimizer.momentum=0.5 network.width=3 lrr=1",
         "outputs='${oc.env:HOME}/my runs' lr='${seed}' lrr=1",
-        "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m lr=0.1,0.2 lrr=1",
+        "hydra/launcher=joblib hydra.launcher.n_jobs=2 -m lr=0.1,0.2 stepps=1",
         "target='y0 - y1' topic=importance network=mlp data=iris layer=0 retrain=1",
     ]
     for line in lines:

@@ -20,12 +20,20 @@ FLAGS = (*SWEEP, "-h", "--help", "--version", "--resolve", "--run", "-r")
 WITH_VALUE = ("-c", "--cfg", "-p", "--package")
 SEVERAL = ("multi-run", "multi_run", "sweep", "grid", "gridsearch", "multi")
 NUMBER = re.compile(r"[+-]?(\d|\.\d)")
+TWO = re.compile(r"(?:\s*(?:&&?|;|,)\s*|\s+)([A-Za-z_.]+)=")  # a further word within a value
+WHOLE = ("function.expr", "function.links", "outputs", "claims", "data.path", "network.weights")  # of which = is a part
+LONG = 1000  # characters of a value that is looked at
+NEEDLESS = ("run", "start", "go", "execute", "compute", "train", "fit")  # in the place of a command
 JOIN = "a name and its value are one word, joined by ="
 
 
 def joined(words: Sequence[str], reasons: list[str]) -> list[str]:
     """The words in the shape name=value; what was wrong is added to ``reasons``."""
     rest, out = deque(words), list[str]()
+    for program in (["python", "-m", "calclab"], ["python3", "-m", "calclab"], ["calclab"]):
+        if list(words[: len(program)]) == program:
+            reasons.append(f"{' '.join(program)}: the program is called already.")
+            rest = deque(words[len(program) :])
     while rest:
         word = rest.popleft()
         if word in FLAGS:
@@ -49,7 +57,8 @@ def valued(word: str, rest: deque[str], reasons: list[str]) -> str:
     if not value and rest and plain(rest[0]) and known(key):
         reasons.append(f"{key}= {shortened(rest[0])}: {JOIN}.")
         return f"{key}={rest.popleft()}"
-    if (cut := re.search(r"[&;,]\s*([a-z_.]+)=", value)) and known(cut[1]) and value[: cut.start()].isalnum():
+    cut = TWO.search(value) if key not in WHOLE and len(value) < LONG else None
+    if cut and known(cut[1]) and re.fullmatch(r"[\w.+-]+", value[: cut.start()]):
         reasons.append(f"{shortened(word)}: words are parted by blanks alone.")
         rest.appendleft(value[cut.start(1) :])
         return f"{key}={value[: cut.start()]}"
@@ -78,10 +87,15 @@ def dashed(word: str, rest: deque[str], out: list[str], reasons: list[str]) -> N
     elif name.replace("-", "_") in COMMANDS and not out:
         reasons.append(f"{given}: a command has no dashes.")
         out.append(name)
-    elif near := catalogue.close(word, (*FLAGS, *WITH_VALUE)):
+    elif near := aliases.COMMANDS.get(name.lower()) if not out and not rest else "":
+        reasons.append(f"{given}: there is no such flag.")
+        out.append(near if near in COMMANDS else "help")
+    elif near := catalogue.close(word, (*FLAGS, *WITH_VALUE), 0.8):
         reasons.append(f"{given}: there is no such flag. Did you mean {near}?")
         out.append(near)
     else:
+        if not equals and rest and NUMBER.match(rest[0]) and "=" not in rest[0]:
+            rest.popleft()
         reasons.append(f"{given}: there is no such flag; there are -m, --cfg, --help and --version.")
 
 
@@ -90,6 +104,11 @@ def bare(word: str, rest: deque[str], out: list[str], reasons: list[str]) -> Non
     given = shortened(word)
     if word in ("", ",", ";", "&", "\\", "and"):
         reasons.append(f"'{given}' is no word of a command line.")
+    elif not out and word in NEEDLESS and rest and "=" in rest[0]:
+        reasons.append(f"{given}: a run needs no command.")
+    elif not out and word in SEVERAL:
+        reasons.append(f"{given}: several values are asked for by -m.")
+        out.append("-m")
     elif word.startswith("=") and out and known(out[-1]):
         rest.appendleft(out.pop() + word)
         reasons.append(f"{shortened(rest[0])}: {JOIN}.")

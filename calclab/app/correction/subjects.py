@@ -52,6 +52,8 @@ def chosen(group: str, value: str) -> Words:
         return [f"{group}={found}"]
     if group == "experiment":
         return study(value)
+    if (called := re.match(r"(\w+)[(\[]", value)) and (found := option(group, called[1])):  # rosenbrock(2), mlp[64,64]
+        return [f"{group}={found}"]
     for other in ("topic", *catalogue.PARTS):
         if value in catalogue.options(other) and value not in ("custom", "linear"):
             return [f"{other}={value}"]
