@@ -34,9 +34,11 @@ PICTURES = ("png", "svg", "pdf")
 
 def main(words: Sequence[str]) -> int:
     """Compare the runs that ``words`` name; exit status 0, and UserError for a word that names none."""
-    parser = argparse.ArgumentParser("calclab compare", description="What differs between runs, and their curves.")
+    parser = argparse.ArgumentParser(
+        "calclab compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="*", help="folders of runs, sweeps or topics, globs, digests")
-    parser.add_argument("--show", default="", metavar="A,B", help="the curves: loss,gradient_norm")
+    parser.add_argument("--show", default="", metavar="A,B", help="the curves to draw, by name")
     parser.add_argument("--png", "--svg", "--pdf", dest="picture", metavar="FILE", help="the curves as a picture")
     parser.add_argument("--html", metavar="FILE", help="all of it as one page to mail")
     parser.add_argument("--outputs", default="outputs", metavar="FOLDER", help="where digests are looked up (outputs)")
@@ -108,6 +110,9 @@ def tell(compared: Compared) -> None:
 
 
 def narrow(table: Table, width: int) -> Table:
-    """The table with its longest texts clipped."""
-    head, *rows = fitted([table.head, *table.rows], width)
+    """The table with its longest texts clipped, names only where they take more than half of the room."""
+    every = [table.head, *table.rows]
+    names = fitted([row[:1] for row in every], width // 2)
+    rest = fitted([row[1:] for row in every], width - max(len(name) for (name,) in names) - 2)
+    head, *rows = [[*name, *row] for name, row in zip(names, rest, strict=True)]
     return Table(table.label, head, rows)

@@ -11,11 +11,15 @@ from calclab.difference.sides import Sides
 from calclab.errors import UserError
 from calclab.figure.record.scale import HUGE, course, words
 from calclab.figure.records import CurvesPanel, Line
+from calclab.text import printable, shortened
 
 FIRST = (
     "loss", "gradient_norm", "held_out_loss", "held_out_accuracy", "held_out_r2", "train_accuracy", "sharpness",
     "distance_to_minimum", "contraction", "step_length",
 )  # fmt: skip
+VECTORS = ("importance", "eigenvalues", "singular_values")  # that are looked at first
+NO_COURSE = ("importance",)  # topics whose steps are rows, and then trainings: of these their vectors are compared
+NAMED = 30  # entries with names along an axis
 PANELS = 4  # unless more are asked for
 LINES = 12  # in one picture
 POINTS = 2000  # of a line
@@ -34,10 +38,13 @@ def courses(sides: Sides, asked: Sequence[str], drawn: Sequence[int]) -> list[Cu
     shared = sorted((name for name in known if shared_by(over_steps, name) > 1), key=rank)
     made = (panel(sides, name, drawn, over_steps) for name in asked or shared)
     found = [each for each in made if each is not None][: None if asked else PANELS]
-    if found and not asked:
+    over_rows = all(sides.runs[i].topic in NO_COURSE for i in drawn)
+    if found and not asked and not over_rows:
         return found
-    last = [name for name in asked or known if shared_by(entries, name) > (0 if asked else 1)]
-    return found + [each for name in last[:PANELS] if (each := profile(sides, name, drawn, entries)) is not None]
+    last = sorted((name for name in asked or known if shared_by(entries, name) > (0 if asked else 1)), key=rank)
+    last = [name for name in last if asked or name in VECTORS] or last
+    profiles = (profile(sides, name, drawn, entries) for name in last[:PANELS])
+    return (found if asked else []) + [each for each in profiles if each is not None]
 
 
 def shared_by(names: dict[int, list[str]], name: str) -> int:
@@ -46,7 +53,8 @@ def shared_by(names: dict[int, list[str]], name: str) -> int:
 
 def rank(name: str) -> tuple[int, int]:
     """What is looked at first."""
-    return (FIRST.index(name) if name in FIRST else len(FIRST), name.startswith(AWAY))
+    first = (*VECTORS, *FIRST)
+    return (first.index(name) if name in first else len(first), name.startswith(AWAY))
 
 
 def panel(sides: Sides, name: str, drawn: Sequence[int], names: dict[int, list[str]]) -> CurvesPanel | None:
@@ -62,23 +70,22 @@ def panel(sides: Sides, name: str, drawn: Sequence[int], names: dict[int, list[s
         raw.append((i, Line(sides.letters[i], tuple(float(xs[k]) for k in kept), tuple(float(ys[k]) for k in kept))))
     if max((len(line.x) for _, line in raw), default=0) < 2:
         return None
-    return named(course(words(name), "step", list(bounded(sides, raw)), "y"), whole=True)
+    return replace(course(words(name), "step", list(bounded(sides, raw)), "y"), whole=True)
 
 
 def profile(sides: Sides, name: str, drawn: Sequence[int], names: dict[int, list[str]]) -> CurvesPanel | None:
     """A vector as it was logged last, over its entries."""
     raw = []
+    entries: tuple[str, ...] = ()
     for i in drawn:
         if name in names[i] and len(frame := sides.runs[i].trajectory(name)):
+            entries = max(entries, tuple(map(str, frame.columns)), key=len)
             ys = [float(y) if abs(float(y)) < HUGE else math.nan for y in frame.iloc[-1].to_list()[:POINTS]]
             raw.append(Line(sides.letters[i], tuple(map(float, range(len(ys)))), tuple(ys)))
     if not raw or max(len(line.x) for line in raw) < 2:
         return None
-    return named(course(f"{words(name)}, last", "entry", raw, "y"), whole=True)
-
-
-def named(made: CurvesPanel, *, whole: bool) -> CurvesPanel:
-    return replace(made, whole=whole)
+    called = entries if len(entries) <= NAMED and not all(entry.isdigit() for entry in entries) else ()
+    return replace(course(words(name), "entry", raw, "y", called), whole=True)
 
 
 def bounded(sides: Sides, raw: Sequence[tuple[int, Line]]) -> Iterator[Line]:
@@ -118,7 +125,8 @@ def letters(made: CurvesPanel, width: int = 72, height: int = 14) -> list[str]:
             rows[row][column] = name[0] if seen in (" ", name[0]) else "*"
     sides = [ends[0], *[""] * (height - 2), ends[1]]
     body = [f"{side:>{margin}} ┤{''.join(row).rstrip()}" for side, row in zip(sides, rows, strict=True)]
-    ends = [f"{left:g}", f"{made.xlabel} {right:g}"]
+    ends = [made.ticks[0], made.ticks[-1]] if made.ticks else [f"{left:g}", f"{made.xlabel} {right:g}"]
+    ends = [shortened(printable(end), columns // 2) for end in ends]
     scale = " (logarithmic)" if made.ylog else ""
     floor = f"{'':>{margin}} └{'─' * columns}"
     foot = f"{'':>{margin}}  {ends[0]}{ends[1]:>{columns - len(ends[0])}}"

@@ -136,6 +136,15 @@ def test_a_run_without_steps_is_compared_by_its_vectors(make: Any) -> None:
     assert [line.y for line in panel.lines] == [(1.0, 2.0, 3.0), (2.0, 4.0, 6.0)]
 
 
+def test_importance_is_compared_feature_by_feature_and_not_row_by_row(make: Any) -> None:
+    folders = [make(k, topic="importance") for k in (1, 2)]
+    for folder in folders:
+        (folder / "importance.csv").write_text("step,petal,sepal\n9,2.0,1.0\n")
+    (panel,) = Compared([read_run(folder) for folder in folders]).panels
+    assert panel.ticks == ("petal", "sepal")
+    assert [line.y for line in panel.lines] == [(2.0, 1.0), (2.0, 1.0)]
+
+
 def test_a_run_that_runs_away_does_not_press_the_others_flat(make: Any) -> None:
     calm, wild = make(1), make(2, 1e9, status="diverged")
     (panel,) = [p for p in Compared([read_run(calm), read_run(wild)]).panels if p.title == "loss"]
