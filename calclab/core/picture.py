@@ -187,6 +187,66 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """Features in the order of their importance: the vector ``importance``, its ``error``, the matrix ``ranking`` (rows
+    of importance, what they are ranked by, its interval low to high, rank, ranks that are possible first to last),
+    the vector ``direction`` in [-1, 1] and ``score`` (the score held out, that of guessing, whether it is better);
+    each of these may be missing but the first. ``axis`` is the unit, ``towards`` what is said of either direction,
+    ``scored`` what the score is."""
+
+    name: str
+    importance: str
+    axis: str
+    towards: tuple[str, str]
+    scored: str
+    error: str = "standard_error"
+    ranking: str = "ranking"
+    direction: str = "direction"
+    score: str = "held_out"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What must be there."""
+        return (self.importance,)
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.importance, self.error, self.ranking, self.direction, self.score)
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """A small panel for each feature in the matrix ``curves``, whose rows are (feature, output, at, mean, low, high);
+    ``features`` and ``outputs`` are their names, ``axis`` what the mean is of."""
+
+    name: str
+    curves: str
+    features: tuple[str, ...]
+    outputs: tuple[str, ...]
+    axis: str
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.curves,)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The rows of the matrix ``values`` as images of ``shape`` (channels, height, width), channels summed, in colours
+    around zero where any is negative; over those of the matrix ``under`` in grey, where that is named."""
+
+    name: str
+    values: str
+    shape: tuple[int, int, int]
+    under: str = ""
+    legend: str = ""
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.values, self.under) if self.under else (self.values,)
+
+
+@dataclass(frozen=True)
 class Graph:
     """The graph of a computation: ``joints`` are its nodes, (name, what they do), each after those that it uses,
     ``links`` its edges, (from, to) by number. The rows of the matrix ``nodes`` are (value, its bound, adjoint, its

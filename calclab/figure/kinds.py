@@ -12,15 +12,18 @@ from calclab.core import (
     Curvature,
     Curves,
     Deformation,
+    Dependence,
     Discs,
     Drawn,
     Gradient,
     Graph,
     Heatmap,
+    Images,
     Labels,
     Multiples,
     Picture,
     PrincipalPlane,
+    Ranking,
     Spectrum,
     Spread,
     Surface,
@@ -35,9 +38,12 @@ from calclab.figure.draw.contours import draw_contours
 from calclab.figure.draw.curvature import draw_curvature, draw_discs
 from calclab.figure.draw.curves import draw_curves
 from calclab.figure.draw.deformation import draw_deformation
+from calclab.figure.draw.dependence import draw_dependence
 from calclab.figure.draw.graph import draw_graph
 from calclab.figure.draw.heatmap import draw_heatmap
+from calclab.figure.draw.images import draw_images
 from calclab.figure.draw.principal import draw_plane
+from calclab.figure.draw.ranking import draw_ranking
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
 from calclab.figure.draw.sweep import draw_sweep
@@ -46,9 +52,12 @@ from calclab.figure.draw.walk import draw_walk
 from calclab.figure.record.curvature import curvature, discs
 from calclab.figure.record.curves import curves, tracks
 from calclab.figure.record.deformation import deformation
+from calclab.figure.record.dependence import dependence
 from calclab.figure.record.graph import graph
+from calclab.figure.record.images import images
 from calclab.figure.record.matrices import bars, heatmap
 from calclab.figure.record.paths import contours, principal_plane
+from calclab.figure.record.ranking import ranking
 from calclab.figure.record.scale import words
 from calclab.figure.record.slices import multiples, surface
 from calclab.figure.record.spectrum import spectrum
@@ -80,6 +89,9 @@ KINDS: dict[type[Any], Kind] = {
     Spread: Kind(spread, records.CurvesPanel, draw_curves),
     Multiples: Kind(multiples, records.MultiplesPanel, draw_multiples),
     Surface: Kind(surface, records.SurfacePanel, draw_surface),
+    Ranking: Kind(ranking, records.RankingPanel, draw_ranking),
+    Dependence: Kind(dependence, records.DependencePanel, draw_dependence),
+    Images: Kind(images, records.ImagesPanel, draw_images),
     Graph: Kind(graph, records.GraphPanel, draw_graph),
     Spectrum: Kind(spectrum, records.SpectrumPanel, draw_spectrum),
     Tangent: Kind(tangent, records.TangentPanel, draw_tangent),

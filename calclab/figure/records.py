@@ -136,6 +136,46 @@ class SpectrumPanel:
 
 
 @dataclass(frozen=True)
+class RankingPanel:
+    """Bars of ``values``, signed by the way they work; ``ways`` is 1, -1 or 0 of each, ``low`` and ``high`` the ends of
+    its interval on the same side; the first ``leaders`` of them may each be the first; ``ranks`` that are possible."""
+
+    title: str
+    names: tuple[str, ...]
+    values: Numbers
+    ways: tuple[int, ...]
+    low: Numbers
+    high: Numbers
+    leaders: int
+    ranks: tuple[str, ...]
+    axis: str
+    towards: tuple[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DependencePanel:
+    title: str
+    panels: tuple[CurvesPanel, ...]
+    axis: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ImagesPanel:
+    """Images, row by row of pixels, each with its ``caption``; ``under`` is empty or has one for each."""
+
+    title: str
+    captions: tuple[str, ...]
+    images: tuple[tuple[Numbers, ...], ...]
+    under: tuple[tuple[Numbers, ...], ...]
+    limit: float
+    signed: bool
+    legend: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Joint:
     """A node of a graph: ``value`` and ``adjoint`` are NaN where there is none; ``place`` is its middle, in inches."""
 
@@ -330,6 +370,9 @@ Panel = (
     | SurfacePanel
     | SpectrumPanel
     | GraphPanel
+    | RankingPanel
+    | DependencePanel
+    | ImagesPanel
     | SweepPanel
     | TangentPanel
     | GradientPanel

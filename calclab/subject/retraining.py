@@ -59,7 +59,7 @@ def with_new(network: Network, layers: Sequence[str] | None, seed: int) -> Netwo
     They are drawn in torch's default dtype, as they were in the first place.
     """
     module = own_copy(network.module)
-    dtype = next(module.parameters()).dtype
+    dtype = next((p.dtype for p in module.parameters()), torch.get_default_dtype())
     module.to(dtype=torch.get_default_dtype())
     with seeded(seed), torch.no_grad():
         for name, layer in module.named_modules():

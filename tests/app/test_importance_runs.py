@@ -45,7 +45,7 @@ def test_penguins_by_species(lab, penguins: Path) -> None:
     assert len(table) == 333 * 7 * 3
     assert set(table["feature"]) == set(pd.read_csv(penguins / "penguins.csv").columns) - {"species"}
     names = {path.name for path in place.glob("*.png")}
-    assert names >= {"importance.png", "importance_with_intervals.png", "shares_by_row.png", "deletion.png"}
+    assert names >= {"importance.png", "dependence.png", "shares_by_row.png", "deletion.png"}
     assert names >= {"agreement_of_methods.png", "randomisation_test.png", "shares_by_method.png"}
     (ranking,) = place.glob("ranking.*.csv")
     ranks = pd.read_csv(ranking, index_col=0)
@@ -121,7 +121,7 @@ def test_the_units_of_a_layer_are_ranked(lab, penguins: Path) -> None:
     assert set(table["target"]) <= {"Adelie", "Chinstrap", "Gentoo"}
     assert (table["error"] >= 0).all()
     names = {path.name for path in folder(penguins).glob("*.png")}
-    assert names >= {"importance.png", "importance_with_intervals.png", "shares_by_row.png", "randomisation_test.png"}
+    assert names >= {"importance.png", "shares_by_row.png", "randomisation_test.png"}
     assert "deletion.png" not in names
 
 

@@ -142,13 +142,18 @@ NAMED = {
         "The second partial derivatives.", "Symmetric: the order of two derivatives is the same."
     ),
     "importance": Caption(
-        "How much each input matters, the most important first.",
-        "The bars are comparable with each other; the unit is that of the target.",
+        "How much each input matters, the most important first, and which way it works.",
+        "Bars to the right raise the prediction, to the left lower it; grey ones do either. Lines are 95 % intervals; "
+        "on the right stand the ranks that are possible, and inputs that may be the first are shaded.",
     ),
-    "importance_with_intervals": Caption(
-        "Importance with the interval in which it lies.", "Where intervals overlap, the order is not certain."
+    "dependence": Caption(
+        "How the prediction changes with each of the inputs that matter most, the others left as they are.",
+        "Bands are 95 % intervals of the change; dots stand at quantiles, so that where they are dense the data is.",
     ),
-    "importance_map": Caption("The importance of each pixel.", "Red speaks for the target, blue against it."),
+    "images": Caption(
+        "What of each image speaks for the target.", "Red speaks for it, blue against it; grey is the image itself."
+    ),
+    "importance_map": Caption("The importance of each pixel, over all rows.", "Bright pixels matter."),
     "agreement_of_methods": Caption(
         "The rank correlation of each two methods.", "1: the same order. Near 0: the methods tell different stories."
     ),
@@ -212,6 +217,9 @@ KINDS = {
         "how far the two are apart.",
     ),
     "Heatmap": Caption("", "Each cell is a number: red above zero, blue below, white zero."),
+    "Ranking": Caption("", "Each bar is one entry, to the side to which it works; lines are its interval."),
+    "Dependence": Caption("", "Lines are means over the rows, bands their intervals."),
+    "Images": Caption("", "Each image is one row of numbers; red above zero, blue below."),
     "Bars": Caption("", "Each bar is one entry; its length is the number."),
     "Spread": Caption("", "Lines are medians, bands go from the lower to the upper quartile."),
     "Multiples": Caption("", "Panels with axes of their own, side by side."),

@@ -24,7 +24,7 @@ from calclab.subject import retraining
 from calclab.subject.network import Network
 from calclab.subject.network.embedding import behind_embedding, sentences
 from calclab.topic.base import Method
-from calclab.topic.importance import answer, attributions, evidence, perturbations, pictures, table
+from calclab.topic.importance import answer, attributions, effects, evidence, perturbations, pictures, table
 from calclab.topic.importance.attributions import Findings, findings, shares, standard_error
 from calclab.topic.importance.methods import COMPLETE, NEARLY, OF_ONE_TRAINING, SIZES
 from calclab.topic.importance.perturbations import Course, counts, course, curve_point
@@ -209,14 +209,26 @@ class Importance(schema.topic.Importance, Method):
             values["standard_error"] = standard_error(rows)
         if (image := problem.features.image) is not None:
             values["importance_map"] = mean.reshape(image).sum(0)
+            if found.rows is not None:
+                some = evenly(len(rows), pictures.IMAGES)
+                values |= {"images": problem.inputs[some], "image_attributions": found.rows[0][some]}
+        if (ways := effects.direction(problem, found)) is not None:
+            values["direction"] = ways.to(mean)
+        known = self.ranks(found) if self.trust else None
+        if (curves := effects.dependence(problem, mean if known is None else known.centre)) is not None:
+            values["dependence"] = curves
         if not self.trust:
             return values
+        if len(told := answer.score(problem, found, self.retrains)[1]) == 3:
+            score, guess, better = told.values()
+            numbers = [float(score), float(guess), float(better == "yes")]
+            values["held_out"] = torch.tensor(numbers, dtype=torch.float64)
         if len(means := found.by_method) > 1:
             values["agreement"] = rank_correlation(means[:, None], means[None])
             values["shares"] = shares(means).T
         if found.rows is not None and problem.count > 1:
             values["rows"] = shares(found.rows[0][evenly(problem.count, pictures.SHOWN)])
-        if (known := self.ranks(found)) is not None:
+        if known is not None:
             places = (part.to(mean) for part in (known.rank, known.first, known.last))
             values["ranking"] = torch.stack([mean, known.centre, known.low, known.high, *places], 1)
             values |= {"ranked_by": known.centre, "ranked_low": known.low, "ranked_high": known.high}
@@ -261,3 +273,13 @@ class Importance(schema.topic.Importance, Method):
         if isinstance(self.subject, Network) or self.problem.by_row:
             parts = table.parts(self.problem, state)
             table.write(folder, parts, self.problem.features.names, self.problem.places)
+        found = findings(self.problem, state)
+        if found.sizes is not None:
+            known = self.ranks(found) if self.trust else None
+            mean, error = found.sizes.mean(0), standard_error(found.sizes)
+            low, high = (mean + side * table.TWO * error for side in (-1, 1))
+            told = table.Ranked(mean, low, high, None, None) if known is None else table.Ranked(
+                known.centre, known.low, known.high, known.first, known.last
+            )  # fmt: skip
+            ways, unit = effects.direction(self.problem, found), effects.unit(self.problem)
+            table.write_ranking(folder, self.problem.features.names, told, ways, unit)

@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from calclab.text import cell as guarded
 from calclab.topic.importance.methods import INWARD, WHOLE
 from calclab.topic.importance.problem import ImportanceProblem
 
-NAME = "table.csv"
+NAME, RANKING = "table.csv", "ranking.csv"
+TWO = 1.96  # standard errors of an interval of 95 %
 HEADER = ("row", "feature", "method", "target", "value", "error")
 Part = tuple[str, Tensor, Tensor, Sequence[str]]  # method, values (N, C), errors (N, C), the target of each row
 
@@ -75,6 +77,37 @@ def write(folder: Path, parts: Iterable[Part], features: Sequence[str], places: 
                     f"{head},{name},{method},{target},{cell(value)},{cell(error)}\n"
                     for name, value, error in zip(words, numbers, bounds, strict=True)
                 )
+    os.replace(temporary, path)
+
+
+class Ranked(NamedTuple):
+    """Importance (C,) of the features, the ends of its interval, and the ranks that each may have, where it is told."""
+
+    importance: Tensor
+    low: Tensor
+    high: Tensor
+    first: Tensor | None
+    last: Tensor | None
+
+
+def write_ranking(folder: Path, names: Sequence[str], told: Ranked, direction: Tensor | None, unit: str) -> None:
+    """The features in the order of their importance, one a line: whole or not at all."""
+    count = len(names)
+    nothing = torch.full((count,), torch.nan)
+    columns = [told.importance, told.low, told.high, nothing if direction is None else direction]
+    numbers = torch.stack([column.detach().cpu().double() for column in columns], 1).tolist()
+    possible = [("", "")] * count
+    if told.first is not None and told.last is not None:
+        possible = [(str(a), str(b)) for a, b in zip(told.first.tolist(), told.last.tolist(), strict=True)]
+    path = folder / RANKING
+    temporary = path.with_suffix(".csv.part")
+    order = told.importance.argsort(descending=True, stable=True).tolist()
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write("rank,feature,importance,low,high,direction,first_rank,last_rank,unit\n")
+        for rank, i in enumerate(order, 1):
+            file.write(
+                f"{rank},{quoted(names[i])},{','.join(map(cell, numbers[i]))},{','.join(possible[i])},{quoted(unit)}\n"
+            )
     os.replace(temporary, path)
 
 
