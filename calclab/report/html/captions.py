@@ -121,6 +121,17 @@ NAMED = {
         "Each mark is a job; marks at the edge ran away. A dashed line is the limit that theory gives for the rate. "
         "Look for a wide valley: there the choice forgives.",
     ),
+    "history": Caption(
+        "The objective of every trial of the search, and the best so far.",
+        "Where the line of the best has become level, more trials bring little.",
+    ),
+    "knob_importance": Caption(
+        "How much of the differences between trials each knob explains.", "Search where the bars are long."
+    ),
+    "parallel_coordinates": Caption(
+        "Every trial as a line through its knobs to its objective.",
+        "Where the good lines run together, the knob has a best place; where they spread, it does not matter.",
+    ),
     "chain": Caption(
         "Value, local derivative and running product, link by link.",
         "The product at the last link is the derivative of the whole; a local derivative near zero stops the signal.",

@@ -41,6 +41,7 @@ class Figure:
     source: str = ""
     markup: str = ""
     width: int = 0
+    broad: bool = False  # more than twice as wide as high: on a phone it is scrolled
 
 
 @dataclass(frozen=True)

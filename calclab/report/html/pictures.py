@@ -36,7 +36,8 @@ def figures(found: Mapping[Path, Mapping[str, Any]], room: int = ROOM) -> tuple[
         room -= len(content)
         said = caption(found[path])
         source = data(content, "webp" if content[8:12] == WEBP else KINDS[path.suffix])
-        made.append(Figure(path.stem, said.shows, said.reading, source, width=width(path)))
+        wide, high = size(path)
+        made.append(Figure(path.stem, said.shows, said.reading, source, width=wide, broad=wide > 2 * high > 0))
     return made, left
 
 
@@ -72,9 +73,11 @@ def squeezed(content: bytes, most: int = 2000) -> bytes:
     return out.getvalue()
 
 
-def width(path: Path) -> int:
-    """How wide a PNG is shown, by the size in its header; 0: as wide as it is."""
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG in pixels of the page, by its header; of another file 0."""
     if path.suffix != ".png":
-        return 0
+        return 0, 0
     with path.open("rb") as file:
-        return round(int.from_bytes(file.read(20)[16:], "big") / SHARPNESS)
+        header = file.read(24)
+    wide, high = (int.from_bytes(header[at : at + 4], "big") for at in (16, 20))
+    return round(wide / SHARPNESS), round(high / SHARPNESS)

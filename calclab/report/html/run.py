@@ -37,6 +37,7 @@ MEANING = {
     "suspect": "Floating point loses digits here: fewer of those shown are to be trusted",
     "refuted": "Independent evidence contradicts a number: do not use it before you know why",
 }
+UNNAMED = ("formula", "links", "vector")  # subjects that are called by how they were given
 UNFINISHED = {"running": "is still running", "interrupted": "was interrupted"}
 ASIDE = ("title", "answer", "status", "error", "evidence", "claims", "note", "folder", "see it")  # not of the answer
 CHECKS = ("step", "quantity", "method", "value", "reference", "gap", "bound", "tolerance", "verdict", "note")
@@ -92,7 +93,7 @@ def question(record: Mapping[str, Any]) -> str:
         place = f" at ({', '.join(map(number, at))})" if len(at) > 1 else f" at {number(at[0])}"
     form = QUESTIONS.get(str(record.get("topic")), "What is there to say of {f}?")
     optimizer = (record.get("choices") or {}).get("optimizer") or "the optimizer"
-    return form.format(f="f" if subject == "formula" else subject, place=place, optimizer=optimizer)
+    return form.format(f="f" if subject in UNNAMED else subject, place=place, optimizer=optimizer)
 
 
 def typed(record: Mapping[str, Any]) -> str:

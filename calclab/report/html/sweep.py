@@ -18,8 +18,7 @@ from calclab.report.html.run import sentence
 from calclab.text import command
 
 JOBS = 1000  # rows of the table of all jobs
-PICTURES = [{"name": "sweep", "kind": "Sweep"}]  # in the order of the page; those of a search come after
-OWN = ("sweep.", "optuna")  # how the names of a sweep's own pictures begin
+PICTURES = ("sweep", "history", "knob_importance", "parallel_coordinates")  # that a sweep and a search leave
 SMALL = 300_000  # bytes of the best job's picture
 
 
@@ -27,7 +26,8 @@ def sweep_document(sweep: Sweep) -> str:
     """The HTML of a sweep."""
     knobs = " and ".join(sweep.swept) or "one job"
     subjects = sorted({f"{run.topic} of {run.fact('subject')}" for run in sweep.runs.values() if run.fact("subject")})
-    pictures, left = figures(dict(of_folder(sweep.folder, PICTURES, lambda name: name.startswith(OWN))))
+    files = of_folder(sweep.folder, [{"name": name} for name in PICTURES], lambda name: Path(name).stem in PICTURES)
+    pictures, left = figures(dict(files))
     best = card(sweep.runs[sweep.best.number]) if sweep.best and sweep.best.number in sweep.runs else None
     return document(
         "sweep",
