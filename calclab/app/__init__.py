@@ -15,7 +15,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from calclab.app import commands
 from calclab.app.commands import COMMANDS
@@ -29,6 +29,10 @@ PLACE = (  # what a folder or a file says that is not there, not the user's, or 
     errno.ENAMETOOLONG, errno.ESTALE,
 )  # fmt: skip
 
+PRINTED = {
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+}  # what these flags of Hydra's print
 SERVICES = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 
 
@@ -126,17 +130,43 @@ def serve(words: Sequence[str]) -> int:
     if completion.asked(words):
         print(completion.answer())
         return 0
-    import hydra
-
     from calclab.app.studies import register
-    from calclab.app.words import prepare
+    from calclab.app.words import prepare, read
     from calclab.schema import catalogue
 
     register()
+    asked = prepare(list(overrides(words)))
+    if {"-m", "--multirun"} & set(words):
+        read(asked, sweep=True)
+    else:
+        from calclab.app.compose import compose
+
+        compose(asked)  # so that it is said here what does not fit
+    import hydra
+
     sys.argv = [sys.argv[0], *prepare(words)]
     start = hydra.main(config_path=str(catalogue.home("conf")), config_name="config", version_base="1.3")
     start(lambda config: None)()
     return 0
+
+
+def overrides(words: Sequence[str]) -> Iterator[str]:
+    """The words without Hydra's flags and what is said with them; UserError for what cannot be."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag in ("-p", "--package") and not equals and rest:
+            rest.pop(0)
+        elif flag in PRINTED:
+            may = PRINTED[flag]
+            value = value if equals else rest.pop(0) if rest and "=" not in rest[0] else ""
+            if value not in may and (value or may[0] == "job"):
+                raise UserError(
+                    f"{flag} {value}".strip() + f": it prints one of {', '.join(may)}. Type {flag} {may[0]}"
+                )
+        elif not word.startswith("-"):
+            yield word
 
 
 def say(message: str, status: int) -> int:

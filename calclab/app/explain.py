@@ -23,6 +23,10 @@ def explain(error: Exception, words: Sequence[str]) -> str:
         if word := referring(words):
             return f"{word}: this run has no {name} to refer to."
         return f"{key} needs {name}, which this topic does not have; leave {key} out."
+    if found := re.search(r"Environment variable '([^']+)' not found", text):
+        return (
+            f"{referring(words) or found.group(1)}: the environment has no {found.group(1)}. Set it, or type a value."
+        )
     if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"{found.group(1)} must be given: type {found.group(1)}=..."
     if found := re.match(r"Error merging override (.+)", text, re.DOTALL):

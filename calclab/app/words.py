@@ -144,6 +144,10 @@ def parsed(word: str) -> Override:
         override = OverridesParser.create().parse_override(word)
     except Exception as error:  # of the grammar, or of a number too long to be one
         why = reason(error)
+        if "=" not in word:
+            raise UserError(
+                f"cannot read {shortened(word)}: it is no knob, choice or command. Type name=value, or calclab help"
+            ) from error
         raise UserError(
             f"cannot read {shortened(word)}{f' ({why})' if why else ''}: type name=value, with quotes around text "
             "('name=\"a, b\"')."

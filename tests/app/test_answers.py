@@ -66,6 +66,11 @@ descent --lr 0.05 --steps 100                      | topic=descent lr=0.05 steps
 --verbose                                          | help
 -v                                                 | version
 --config notebook/07_bowl                          | experiment=notebook/07_bowl
++optimizer=adam                                    | optimizer=adam
+lr=0.1 '#' a rate                                  | lr=0.1
+--config-path x lr=0.1                             | lr=0.1
+--cfg job lr 0.1                                   | --cfg job lr=0.1
+--cfg job topic=desent                             | --cfg job topic=descent
 
 # several values
 -m lr=0.1 0.01                                     | -m lr=0.1,0.01
@@ -285,7 +290,26 @@ def test_a_mistake_is_answered_by_the_line_to_type(lab, line: str, right: str, t
     assert not (tmp_path / "outputs").exists()
 
 
-SINGLE = [right for _, right in dict.fromkeys(ROWS) if "=" in right and not right.startswith("-m")]
+@pytest.mark.parametrize(
+    ("line", "phrase"),
+    [
+        ("--cfg", "Type --cfg job"),
+        ("--cfg jobs", "Type --cfg job"),
+        ("--info nope", "Type --info all"),
+        ("'lr=${oc.env:NO_SUCH_NAME_OF_OURS}'", "the environment has no NO_SUCH_NAME_OF_OURS"),
+        ("lr=hundred", "Type for example lr=0.05"),
+        ("x y z", "Type name=value, or calclab help"),
+        ("data=nowhere.csv network=mlp", "data.target=COLUMN"),
+    ],
+)
+def test_where_nobody_knows_what_was_meant_it_says_what_may_be_typed(lab, line: str, phrase: str) -> None:
+    result = lab(line)
+    assert result.status == 2
+    assert phrase in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+SINGLE = [right for _, right in dict.fromkeys(ROWS) if "=" in right and not right.startswith("-")]
 
 
 @pytest.mark.parametrize("right", sorted(set(SINGLE)))

@@ -21,6 +21,8 @@ def chosen(words: Sequence[str], reasons: list[str]) -> list[str]:
         key, equals, value = word.partition("=")
         name = key.lstrip("+")
         grouped = equals and name in (*catalogue.GROUPS, *HYDRA)
+        if grouped and name != key:
+            reasons.append(f"{shortened(word)}: {name} is there already, and + adds what is not.")
         out += options(name, value, choices, reasons) if grouped else [word]
     return once(out, reasons, choices.sweep)
 
@@ -56,6 +58,9 @@ def options(group: str, value: str, choices: Choices, reasons: list[str]) -> lis
             reasons.append(f"{group}={shortened(value)} stands for several values, which -m asks for.")
             return ["-m", f"{group}={value}"]
         return [f"{group}={value}"]
+    if group == "experiment" and value.startswith("["):  # studies put together
+        inside = [option(group, entry.strip(), reasons)[-1].partition("=")[2] for entry in parts(value.strip("[]"))]
+        return [f"{group}=[{','.join(inside)}]"]
     listed = group != "experiment" and value.startswith("[")  # of studies a list is one choice
     entries = [entry.strip().strip("'\"") for entry in parts(value.strip("[]") if listed else value)]
     if len(entries) > 1 and group == "optimizer" and choices.topic == "comparison":

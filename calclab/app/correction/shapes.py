@@ -36,7 +36,10 @@ def joined(words: Sequence[str], reasons: list[str]) -> list[str]:
             rest = deque(words[len(program) :])
     while rest:
         word = rest.popleft()
-        if word in FLAGS:
+        if word == "#":
+            reasons.append("#: this shell knows no comments.")
+            rest.clear()
+        elif word in FLAGS:
             out.append(word)
         elif word in WITH_VALUE:
             out += [word, *([rest.popleft()] if rest else [])]
@@ -90,11 +93,11 @@ def dashed(word: str, rest: deque[str], out: list[str], reasons: list[str]) -> N
     elif near := aliases.COMMANDS.get(name.lower()) if not out and not rest else "":
         reasons.append(f"{given}: there is no such flag.")
         out.append(near if near in COMMANDS else "help")
-    elif near := catalogue.close(word, (*FLAGS, *WITH_VALUE), 0.8):
+    elif word.startswith("--") and (near := catalogue.close(word, (*FLAGS, *WITH_VALUE), 0.8)):
         reasons.append(f"{given}: there is no such flag. Did you mean {near}?")
         out.append(near)
     else:
-        if not equals and rest and NUMBER.match(rest[0]) and "=" not in rest[0]:
+        if not equals and rest and plain(rest[0]) and not known(rest[0]) and not subjects.of(rest[0]):
             rest.popleft()
         reasons.append(f"{given}: there is no such flag; there are -m, --cfg, --help and --version.")
 

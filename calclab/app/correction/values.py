@@ -45,7 +45,7 @@ def worth(key: str, value: str, knob: Knob, choices: Choices, reasons: list[str]
         return ["hydra/sweeper=optuna", f"{key}={value}"]
     if (loose := spread(value, knob)) != value:
         reasons.append(f"{key}={shortened(value)}: several values are typed a,b,c, range(a,b,step) or linspace(a,b,n).")
-        return [*([] if choices.sweep else ["-m"]), f"{key}={loose}"]
+        return [*(["-m"] if re.search("[,(]", loose) and not choices.sweep else []), f"{key}={loose}"]
     if value.startswith("glob("):  # of names of a group, and a knob's value is none
         return [f"{key}={value}"]
     if CALL.match(value):
@@ -84,7 +84,7 @@ def spread(value: str, knob: Knob) -> str:
         return value
     if call := re.fullmatch(r"(?:\w+\.)?(logspace|linspace|loguniform|uniform|geomspace|arange)\(([^()]*)\)", value):
         return spaced(call[1], [part.strip() for part in call[2].split(",")], value)
-    if found := re.fullmatch(r"[\[({]\s*([^\[\](){}]+,[^\[\](){}]+?)\s*[\])}]", value):
+    if found := re.fullmatch(r"[\[({]+\s*([^\[\](){}:]+?)\s*[\])}]+", value):
         return ",".join(dict.fromkeys(part.strip() for part in found[1].split(",")))
     if found := re.fullmatch(rf"({NUMBER})\s*(?:\.\.+|-|to)\s*({NUMBER})", value):
         return f"linspace({found[1]},{found[2]},5)" if knob.base is float else f"range({found[1]},{found[2]})"
