@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calclab.core import Bars, Curves, Deformation, Heatmap, Labels, Picture, Spread
+from calclab.core import Bars, Curves, Deformation, Heatmap, Images, Labels, Picture, Spread
 from calclab.topic import words
 from calclab.topic.jacobian import measures
 from calclab.topic.jacobian.problem import JacobianProblem
@@ -45,6 +46,25 @@ def labels_of_points(problem: JacobianProblem, written: Written) -> Labels:
     return labels
 
 
+def image_of(names: Sequence[str]) -> tuple[int, int, int] | None:
+    """(channels, height, width) of variables that are called by their pixels; None of others.
+
+    >>> image_of(["pixel[0,0]", "pixel[0,1]"]), image_of(["x", "y"])
+    ((1, 1, 2), None)
+    """
+    last = re.fullmatch(r"pixel\[(?:(\d+),)?(\d+),(\d+)\]", names[-1]) if names else None
+    if last is None:
+        return None
+    channels, height, width = (int(part or 0) + 1 for part in last.groups())
+    return (channels, height, width) if channels * height * width == len(names) else None
+
+
+def entries(problem: JacobianProblem, name: str, legend: str) -> Picture:
+    """Of a matrix (m, n): of images each row is one, the saliency map of an output (Simonyan et al. 2013)."""
+    image = image_of(problem.variables)
+    return Heatmap(name, name) if image is None else Images(name, name, image, legend=legend)
+
+
 def of_points(problem: JacobianProblem, written: Written) -> list[Picture]:
     """Of the Jacobians at the points of a problem."""
     shape = problem.shape
@@ -54,7 +74,7 @@ def of_points(problem: JacobianProblem, written: Written) -> list[Picture]:
         )
         σ = Bars("singular_values", "singular_values")
         drawn: list[Picture] = [Spread(*SPECTRUM) if written.long else σ] if written.formed else []
-        return [*plane, *([Heatmap("jacobian", "jacobian")] if written.small else []), *drawn]
+        return [*plane, *([entries(problem, "jacobian", "∂output/∂pixel")] if written.small else []), *drawn]
     pictures: list[Picture] = [Bars("spectral_norms", "spectral_norms")]
     if written.formed:
         pictures.append(Bars("conditions", "conditions"))
@@ -63,7 +83,7 @@ def of_points(problem: JacobianProblem, written: Written) -> list[Picture]:
         columns = ("spectral_norm", "condition") if min(shape) > 1 else ("spectral_norm",)
         pictures.append(Curves("points", columns, axis="point"))
     if written.small:
-        pictures.append(Heatmap("sensitivity", "sensitivity"))
+        pictures.append(entries(problem, "sensitivity", "root mean square of ∂output/∂pixel over the rows"))
     return pictures
 
 
