@@ -62,7 +62,7 @@ def sentences(sweep: Sweep) -> Iterator[tuple[str, str]]:
         if count > 1:
             among = f"the {extreme} of {count} {'settings' if REPEATS in sweep.swept else 'results'}"
         yield ("best" if part.judged else extreme), printable(f"{knobs}{': ' * bool(knobs)}{what}, {among}")
-    if sweep.jobs and not any(job.done for job in sweep.jobs):
+    if any(job.lost for job in sweep.jobs) and not any(job.done for job in sweep.jobs):
         yield "", printable(no_result(sweep))
     if len(parts) > QUESTIONS:
         yield "", f"... and the first of {len(parts) - QUESTIONS} other questions in the table"

@@ -68,6 +68,7 @@ def test_the_best_is_told_with_what_was_swept_and_among_how_many() -> None:
 
 def test_without_any_result_there_is_no_best_but_what_became_of_all() -> None:
     assert list(sentences(made(3, lost=2, failed=1))) == [("", "no job came to a result: 2 diverged, 1 failed")]
+    assert not list(sentences(made(3, failed=3)))  # the errors say it
     assert not list(sentences(made(0)))
 
 
