@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from calclab.core import Bars, Column, Columns, Contours, Curves, Function, Picture, PrincipalPlane
-from calclab.figure.draw.mathtext import extent
+from calclab.figure.draw.mathtext import outline
 from calclab.figure.kinds import figure, panel, written
 
 ABOUT = "$f(x) = x^{2}$\nfrom x = 1  ·  lr = 0.1"
@@ -36,7 +34,8 @@ def drawn(picture: Picture, about: str = ABOUT, title: str = "descent of f") -> 
 
 
 def words(figure: object) -> list[str]:
-    return [text.get_text() for text in figure.texts]  # type: ignore[attr-defined]
+    set_ = [formula.get_label() for formula in figure.artists]  # type: ignore[attr-defined]
+    return [*(text.get_text() for text in figure.texts), *set_]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
@@ -45,7 +44,9 @@ def test_titles_say_what_it_is_about_above_everything_else(picture: Picture) -> 
     assert {"$f(x) = x^{2}$", "from x = 1  ·  lr = 0.1"} <= set(words(made))
     FigureCanvasAgg(made).draw()
     renderer = made.canvas.get_renderer()
-    titles = [text.get_window_extent(renderer) for text in made.texts if text.get_text() in ABOUT.split("\n")]
+    titles = [text.get_window_extent(renderer) for text in made.texts if text.get_text() in ABOUT]
+    titles += [formula.get_window_extent(renderer) for formula in made.artists]
+    assert len(titles) == 2
     for axes in made.axes:
         box = axes.get_tightbbox(renderer)
         assert all(box.y1 <= title.y0 for title in titles), axes
@@ -61,11 +62,15 @@ def test_a_formula_that_cannot_be_set_or_does_not_fit_is_left_out(formula: str) 
     assert words(drawn(PICTURES[0], f"${formula}$\nhere")) == ["descent of f: c", "here"]
 
 
-def test_the_extent_of_a_formula_is_that_on_paper() -> None:
-    narrow, wide = extent("$x$"), extent("$x + y + z$")
-    assert 0 < narrow[0] < wide[0] < 1
-    assert extent(r"$\sum_{i=0}^{n} x$")[1] > narrow[1]
-    assert extent(r"$\frac$")[0] == math.inf
+def test_a_formula_is_as_large_as_it_is_on_paper() -> None:
+    narrow, wide, high = (outline(text) for text in ("x", "x + y + z", r"\sum_{i=0}^{n} x"))
+    assert narrow is not None
+    assert wide is not None
+    assert high is not None
+    assert 0 < narrow[1] < wide[1] < 72  # points
+    assert high[2] > wide[2]
+    assert high[3] < wide[3] < 0 < wide[2]
+    assert outline(r"\frac") is None
 
 
 def test_names_with_dollars_and_long_ones_are_words() -> None:

@@ -30,7 +30,7 @@ def plane(title: str, note: str, field: Field) -> tuple[Any, Any]:
     if not equal:
         note = "; ".join(filter(None, ("a unit is not as long on both axes", note)))
     wide = min(5.6, 5.2 / ratio) if equal else 5.6
-    figure, axes = blank(title, note, max(5.6, wide + 1.5), max(2.2, wide * ratio) + 0.9 if equal else 5.6)
+    figure, axes = blank(title, note, max(5.6, wide + 1.5), max(2.2, wide * ratio) + 0.9 if equal else 5.6, equal=equal)
     if equal:
         axes.set_aspect("equal")
     return figure, axes

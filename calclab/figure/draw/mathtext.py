@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
+from functools import lru_cache
+from typing import Any
 
 ENVIRONMENT = re.compile(r"\\begin\{(p?matrix|bmatrix|cases)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)
 SUMS = re.compile(r"(\\sum_\{[^{}]*\}\^\{[^{}]*\})\s*(?=\\sum)")  # their limits would run into each other
@@ -29,15 +30,20 @@ def in_line(match: re.Match[str]) -> str:
     return rf"\left{left}{inner}\right{right}" if left else inner
 
 
-def extent(formula: str) -> tuple[float, float]:
-    """Width and height in inches of a formula as it is typeset under a title; infinite where that cannot be done."""
+@lru_cache(maxsize=32)
+def outline(formula: str) -> tuple[Any, float, float, float] | None:
+    """A formula as a path in points, its width, and where it ends above and below its baseline; None where it cannot
+    be set. It is read once: that costs more than to draw it."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.mathtext import MathTextParser
+    from matplotlib.textpath import TextPath
 
     if len(formula) > LONGEST:
-        return math.inf, math.inf
+        return None
     try:
-        parsed = MathTextParser("path").parse(formula, dpi=72, prop=FontProperties(size=SIZE))
+        path = TextPath((0, 0), f"${mathtext(formula)}$", size=SIZE, prop=FontProperties())
     except (ValueError, RuntimeError):
-        return math.inf, math.inf
-    return parsed[0] / 72, (parsed[1] + parsed[2]) / 72
+        return None
+    if not len(path.vertices):
+        return None
+    (left, bottom), (right, top) = path.vertices.min(0), path.vertices.max(0)
+    return path, float(right - left), float(top), float(bottom)

@@ -34,7 +34,8 @@ def draw_plane(panel: PlanePanel) -> Any:
     name_points(plane)
     aside(losses, panel.losses)
     aside(off, panel.off)
-    figure.text(0.012, 0.985, plain(panel.warning), va="top", fontsize=9, color=COLOURS[1])
+    if panel.warning:
+        figure.text(0.012, 0.985, plain(panel.warning), va="top", fontsize=9, color=COLOURS[1])
     entitle(figure, seen.title, seen.note)
     return figure
 
