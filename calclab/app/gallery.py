@@ -99,4 +99,5 @@ def introduction(cards: Sequence[Card]) -> str:
     held = sum(bool(claim.get("holds")) for claim in claims)
     missing = sum(not each.status for each in cards)
     more = f" {missing} have not been run." if missing else ""
-    return f"{len(cards)} studies, of whose {len(claims)} claims {'all' if held == len(claims) else held} hold.{more}"
+    told = f", of whose {len(claims)} claims {'all' if held == len(claims) else held} hold" if claims else ""
+    return f"{len(cards)} studies{told}.{more}"

@@ -60,7 +60,7 @@ def run_document(run: Run, plots: Mapping[str, str] | None = None, scripts: Sequ
         "run",
         scripts=[Script(text) for text in scripts],
         title=record.get("title") or run.folder.name,
-        topic=run.topic,
+        topic=record.get("topic") or run.topic,
         started=moment(run.fact("started")),
         status=run.status,
         verdict=found.get("verdict"),
