@@ -84,7 +84,8 @@ def front() -> str:
             "Commands\n" + rows(((entry.example, entry.purpose) for entry in commands.COMMANDS.values()), left=36),
             "Topics (topic=name; --help topic=name is about one)\n" + rows(choices("topic")),
             "Choices (group=name; --help group says what each is)\n" + rows(groups),
-            "Knobs (name=value; --help lr is about one)\n" + listed(catalogue.knobs("common", "common"), defaults()),
+            "Knobs of every run (name=value; --help seed is about one)\n"
+            + inset(", ".join(catalogue.knobs("common", "common"))),
             "Flags\n" + rows(FLAGS),
         ]
     )
@@ -248,7 +249,11 @@ def table(knobs: Mapping[str, Knob], values: Mapping[str, object], prefix: str =
 def listed(knobs: Mapping[str, Knob], values: Mapping[str, object]) -> str:
     """Knobs with their defaults side by side."""
     named = " ".join(f"{name}={typed(values.get(name)).replace(' ', chr(160))}" for name in knobs)
-    return "\n".join(f"  {line}" for line in wrapped(named, WIDTH - 2)).replace(chr(160), " ")
+    return inset(named).replace(chr(160), " ")
+
+
+def inset(text: str) -> str:
+    return "\n".join(f"  {line}" for line in wrapped(text, WIDTH - 2))
 
 
 def rows(pairs: Iterable[tuple[str, str]], left: int = LEFT) -> str:
