@@ -93,6 +93,17 @@ def test_the_other_question_is_a_colour_and_never_a_row() -> None:
     assert made is None
 
 
+def test_a_few_that_nearly_ran_away_do_not_press_the_others_flat() -> None:
+    made = sweep(grid({"lr": [*RATES, 20.0]}, lambda lr: 1e12 if lr > 10 else lr - 1), "loss", 0, "t")
+    assert made is not None
+    assert not made.log
+    assert max(y for _, y in made.knobs[0].groups[0].dots) == max(RATES) - 1
+    assert "1 far above the others" in made.note
+    whole = sweep(grid({"lr": RATES}, lambda lr: lr - 1), "loss", 0, "t")
+    assert whole is not None
+    assert not whole.note
+
+
 @given(st.floats(1e-6, 1e3), st.floats(20, 1e6), st.integers(3, 200))
 def test_spacing_is_seen_from_the_values(low: float, ratio: float, count: int) -> None:
     high = low * ratio

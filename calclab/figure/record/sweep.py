@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calclab.figure.record.scale import HUGE, geometric, loggable
 from calclab.figure.records import Group, KnobPanel, Points, SweepPanel
@@ -46,6 +46,11 @@ def sweep(trials: Trials, objective: str, best: int | None, title: str) -> Sweep
     drawn = [y for y in trials.objective if y is not None and abs(y) < HUGE]
     if not drawn or not trials.knobs:
         return None
+    log = loggable(drawn)
+    beyond = [] if log else far(drawn, trials.maximize)
+    if beyond:
+        kept = [None if y in beyond else y for y in trials.objective]
+        trials = replace(trials, objective=kept)
     colours, shown = coloured(trials, words)
     rows = [name for name in words if name not in trials.apart and not (numbers and name in shown)]
     if not numbers and not rows:
@@ -58,7 +63,8 @@ def sweep(trials: Trials, objective: str, best: int | None, title: str) -> Sweep
     if best is not None and (height := trials.objective[best]) is not None:
         star = tuple(place(panel, trials.knobs[panel.knob][best]) for panel in panels), height
     none = len(trials.objective) - len(drawn) - sum(trials.lost)
-    notes = [f"{none} without a result, not drawn"] if none else []
+    notes = [f"{len(beyond)} far {'below' if trials.maximize else 'above'} the others, not drawn"] if beyond else []
+    notes += [f"{none} without a result, not drawn"] if none else []
     notes += [
         f"{name}: the best {LISTED} of {count}"
         for name in chosen
@@ -66,9 +72,19 @@ def sweep(trials: Trials, objective: str, best: int | None, title: str) -> Sweep
     ]
     hidden = len(numbers) + len(rows) - len(chosen)
     notes += [f"{hidden} more knobs, not drawn"] if hidden else []
-    log = loggable(drawn)
     zeros = drawn.count(0.0) if log else 0
     return SweepPanel(title, objective, log, panels, star, "; ".join(notes), floor(drawn) if zeros else 0.0)
+
+
+def far(heights: Sequence[float], maximize: bool) -> list[float]:
+    """The few that would press all others flat on a linear axis: at the bad end, twenty times as far from the best as
+    nine tenths of them are."""
+    sign = -1 if maximize else 1
+    away = sorted(sign * y for y in heights)
+    most = away[math.ceil(0.9 * (len(away) - 1))] - away[0]
+    if not most > 0 or away[-1] - away[0] <= 20 * most:
+        return []
+    return [y for y in heights if sign * y - away[0] > 4 * most]
 
 
 def floor(heights: Sequence[float]) -> float:
