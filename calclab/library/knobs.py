@@ -118,7 +118,7 @@ class Hessian(Every, total=False):
     """The most vectors held while eigenvalues are sought; whole number >= 4. Default: 64"""
     slices: int
     """Points along each line and each side of the plane on which the loss is drawn; 0: none; whole number >= 0.
-    Default: 11"""
+    Default: 21"""
     lanes: int | None
     """Columns of a block of products that share a pass; null takes what suits the network's layers; whole number >= 1,
     or null. Default: null"""

@@ -7,6 +7,7 @@ from typing import Any
 from calclab.figure.draw.canvas import COLOURS, INK, blank, legend, plain, power
 from calclab.figure.records import SpectrumPanel
 
+MANY = 40
 LEAST = 0.3  # of an eigenvalue: what an estimate says less of is not shown
 
 
@@ -23,7 +24,7 @@ def draw_spectrum(panel: SpectrumPanel) -> Any:
     axes.axvline(0, color=INK, lw=0.8, ls=(0, (1, 2)), zorder=0.5)
     ticks(axes, panel)
     axes.set_xlabel("eigenvalue", fontsize=10)
-    axes.set_ylabel("how many", fontsize=10)
+    axes.set_ylabel("eigenvalues in each bin", fontsize=10)
     axes.grid(True, axis="y", color="#DDDDDD", lw=0.6)
     axes.set_axisbelow(True)
     if axes.get_legend_handles_labels()[0]:
@@ -32,8 +33,10 @@ def draw_spectrum(panel: SpectrumPanel) -> Any:
 
 
 def marks(axes: Any, values: tuple[float, ...], colour: str, name: str) -> None:
-    """A stem of height 1 for each."""
-    if values:
+    """A stem of height 1 for each; of many a short line at the foot of the bars."""
+    if len(values) > MANY:
+        axes.vlines(values, LEAST, 1.3 * LEAST, color=colour, lw=0.8, zorder=2.5, label=plain(name))
+    elif values:
         axes.vlines(values, LEAST, 1.0, color=colour, lw=1.2, zorder=2.5)
         axes.plot(values, [1.0] * len(values), "o", ms=4.5, color=colour, ls="", label=plain(name), zorder=2.6)
 

@@ -130,7 +130,9 @@ class Slices:
         return False
 
     def pictures(self) -> list[Picture]:
-        first = Multiples("along_eigenvectors", ("loss_along", "quadratic_model"), "offset", "offset")
+        first = Multiples(
+            "along_eigenvectors", ("loss_along", "quadratic_model"), "offset", "distance from the weights"
+        )
         over = ("along_the_first_eigenvector", "along_the_second_eigenvector")
         return (
             [first, Surface("across_eigenvectors", "loss_across", "quadratic_model_across", *over)]
