@@ -21,6 +21,7 @@ from calclab.figure.draw.canvas import (
 )
 from calclab.figure.records import Group, KnobPanel, Points, SweepPanel
 
+BELOW = 4  # panels that stand below each other, which can be read on a phone too
 MANY = 60  # dots from which they are small and pale
 GREY = "#555555"
 LIMIT = "theory's limit at the start (gd: 2/λmax)"
@@ -28,7 +29,7 @@ LIMIT = "theory's limit at the start (gd: 2/λmax)"
 
 def draw_sweep(panel: SweepPanel) -> Any:
     count = len(panel.knobs)
-    across = 1 if count <= 2 else 2
+    across = 1 if count <= BELOW else 2
     down = -(-count // across)
     heights = [
         max(height(panel.knobs[i]) for i in range(row * across, min(count, (row + 1) * across))) for row in range(down)
@@ -48,7 +49,7 @@ def draw_sweep(panel: SweepPanel) -> Any:
 
 def height(knob: KnobPanel) -> float:
     """In inches."""
-    return 0.28 * max(3, len(knob.names)) + 0.9 if knob.names else 3.6 + 0.2 * (len(knob.groups) // 3)
+    return 0.28 * max(3, len(knob.names)) + 0.9 if knob.names else 3.3 + 0.2 * (len(knob.groups) // 3)
 
 
 def draw_numbers(axes: Any, panel: SweepPanel, knob: KnobPanel, star: tuple[float, float] | None) -> None:
