@@ -14,6 +14,7 @@ from calclab.core.layout import Layout, Part
 from calclab.core.method import Point, Rule, Scan, Topic
 from calclab.core.picture import (
     Bars,
+    Components,
     Contours,
     Curves,
     Dependence,
@@ -26,6 +27,7 @@ from calclab.core.picture import (
     Picture,
     PrincipalPlane,
     Ranking,
+    Rates,
     Spectrum,
     Spread,
     Surface,
@@ -45,6 +47,7 @@ __all__ = [
     "Claim",
     "Column",
     "Columns",
+    "Components",
     "Contours",
     "Curvature",
     "Curves",
@@ -71,6 +74,7 @@ __all__ = [
     "Point",
     "PrincipalPlane",
     "Ranking",
+    "Rates",
     "Rows",
     "Rule",
     "Run",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from calclab.core.question import Function
 
@@ -184,6 +187,33 @@ class Spectrum:
     @property
     def shows(self) -> tuple[str, ...]:
         return (self.bins, self.found, *([self.outliers] if self.outliers else []))
+
+
+@dataclass(frozen=True)
+class Components:
+    """How far the trajectory ``path`` is from a stationary point along each eigendirection there, which
+    ``modes(last point, extent of the path)`` finds, if there is one. Dashed: theory."""
+
+    name: str
+    path: str
+    modes: Callable[[Tensor, float], Any]
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """``rates()`` over learning rate and momentum, measured and predicted; ``at`` is the pair of this run."""
+
+    name: str
+    rates: Callable[[], Any]
+    at: tuple[float, float]
+
+    @property
+    def shows(self) -> tuple[str, ...]:
+        return ()
 
 
 @dataclass(frozen=True)

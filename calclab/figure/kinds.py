@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from calclab.core import (
     Bars,
     Columns,
+    Components,
     Contours,
     Curvature,
     Curves,
@@ -24,6 +25,7 @@ from calclab.core import (
     Picture,
     PrincipalPlane,
     Ranking,
+    Rates,
     Spectrum,
     Spread,
     Surface,
@@ -44,6 +46,7 @@ from calclab.figure.draw.heatmap import draw_heatmap
 from calclab.figure.draw.images import draw_images
 from calclab.figure.draw.principal import draw_plane
 from calclab.figure.draw.ranking import draw_ranking
+from calclab.figure.draw.rates import draw_rates
 from calclab.figure.draw.slices import draw_multiples, draw_surface
 from calclab.figure.draw.spectrum import draw_spectrum
 from calclab.figure.draw.sweep import draw_sweep
@@ -56,6 +59,7 @@ from calclab.figure.record.dependence import dependence
 from calclab.figure.record.graph import graph
 from calclab.figure.record.images import images
 from calclab.figure.record.matrices import bars, heatmap
+from calclab.figure.record.modes import components, rates
 from calclab.figure.record.paths import contours, principal_plane
 from calclab.figure.record.ranking import ranking
 from calclab.figure.record.scale import words
@@ -89,6 +93,8 @@ KINDS: dict[type[Any], Kind] = {
     Spread: Kind(spread, records.CurvesPanel, draw_curves),
     Multiples: Kind(multiples, records.MultiplesPanel, draw_multiples),
     Surface: Kind(surface, records.SurfacePanel, draw_surface),
+    Components: Kind(components, records.CurvesPanel, draw_curves, POINTS),
+    Rates: Kind(rates, records.RatesPanel, draw_rates),
     Ranking: Kind(ranking, records.RankingPanel, draw_ranking),
     Dependence: Kind(dependence, records.DependencePanel, draw_dependence),
     Images: Kind(images, records.ImagesPanel, draw_images),

@@ -136,6 +136,20 @@ class SpectrumPanel:
 
 
 @dataclass(frozen=True)
+class RatesPanel:
+    """Rates (momenta, lrs), ``measured`` and ``predicted``; ``here`` and ``best`` are pairs (lr, momentum)."""
+
+    title: str
+    lrs: Numbers
+    momenta: Numbers
+    measured: tuple[Numbers, ...]
+    predicted: tuple[Numbers, ...]
+    here: tuple[float, float]
+    best: tuple[float, float]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class RankingPanel:
     """Bars of ``values``, signed by the way they work; ``ways`` is 1, -1 or 0 of each, ``low`` and ``high`` the ends of
     its interval on the same side; the first ``leaders`` of them may each be the first; ``ranks`` that are possible."""
@@ -371,6 +385,7 @@ Panel = (
     | SpectrumPanel
     | GraphPanel
     | RankingPanel
+    | RatesPanel
     | DependencePanel
     | ImagesPanel
     | SweepPanel

@@ -157,6 +157,16 @@ NAMED = {
         "Bars to the right raise the prediction, to the left lower it; grey ones do either. Lines are 95 % intervals; "
         "on the right stand the ranks that are possible, and inputs that may be the first are shaded.",
     ),
+    "components": Caption(
+        "How far the walk is from the minimum along each eigendirection of the Hessian.",
+        "Each direction shrinks at a rate of its own, which its eigenvalue decides: dashed is what theory says. The "
+        "slowest line is what the walk waits for.",
+    ),
+    "momentum_map": Caption(
+        "How much a step shrinks the distance to the minimum, for every learning rate and momentum.",
+        "Darker is faster; beyond the black line, where the rate is 1, the walk runs away. Measured and predicted "
+        "should look alike; the star is the best pair.",
+    ),
     "dependence": Caption(
         "How the prediction changes with each of the inputs that matter most, the others left as they are.",
         "Bands are 95 % intervals of the change; dots stand at quantiles, so that where they are dense the data is.",
@@ -228,6 +238,8 @@ KINDS = {
         "how far the two are apart.",
     ),
     "Heatmap": Caption("", "Each cell is a number: red above zero, blue below, white zero."),
+    "Components": NAMED["components"],
+    "Rates": NAMED["momentum_map"],
     "Ranking": Caption("", "Each bar is one entry, to the side to which it works; lines are its interval."),
     "Dependence": Caption("", "Lines are means over the rows, bands their intervals."),
     "Images": Caption("", "Each image is one row of numbers; red above zero, blue below."),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from calclab.core import Contours, Curves, Function, Guide, Picture, PrincipalPlane, Walk
+from calclab.core import Components, Contours, Curves, Function, Guide, Picture, PrincipalPlane, Rates, Rule, Walk
 from calclab.subject.network import Network
+from calclab.topic.descent import modes
 
 THEORY = Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction")
 
 
-def pictures(subject: Function | Network, function: Function, *, path: bool, edge: bool) -> Sequence[Picture]:
+def pictures(
+    subject: Function | Network, function: Function, rule: Rule, lr: float, *, path: bool, edge: bool
+) -> Sequence[Picture]:
     """``function`` is the subject's objective; ``path``: positions are logged, ``edge``: the sharpness is."""
     found: list[Picture] = [
         Curves("loss", ("loss",)),
@@ -22,6 +26,10 @@ def pictures(subject: Function | Network, function: Function, *, path: bool, edg
         found.insert(0, Contours("path", "x", function))
     elif len(function.start) > 2 and path:
         found.insert(0, PrincipalPlane("path", "x", function))
+    if isinstance(subject, Function) and 1 < len(function.start) <= modes.MOST:
+        found.append(Components("components", "x", partial(modes.modes, function, rule, lr)))
+        if modes.mapped(function, rule):
+            found.append(Rates("momentum_map", partial(modes.rates, function, rule), (lr, float(rule.momentum))))  # type: ignore[attr-defined]
     if edge:
         found.append(Curves("edge_of_stability", ("edge",), log=""))
     if isinstance(subject, Network):

@@ -165,6 +165,5 @@ class Descent(schema.topic.Descent):
         return {"x": (self.function.variables,), **{f"layer_{kind}": (layers(self.subject),) for kind in KINDS}}
 
     def pictures(self) -> Sequence[Picture]:
-        return pictures(
-            self.subject, self.function, path=bool(self.iteration.stride), edge=bool(self.sharpness["every"])
-        )
+        path, edge = bool(self.iteration.stride), bool(self.sharpness["every"])
+        return pictures(self.subject, self.function, self.optimizer, self.lr, path=path, edge=edge)
