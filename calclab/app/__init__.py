@@ -103,6 +103,7 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     from calclab.app.compose import compose, lab_config
     from calclab.app.request import ask
     from calclab.app.words import prepare
+    from calclab.report.course import with_course
     from calclab.report.page import page
     from calclab.terminal import show
 
@@ -115,7 +116,8 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
 
         record = compute(request, progress=True)
     if ranks.first():
-        show(page(record, str(request.place.folder)))
+        said = page(record, str(request.place.folder))
+        show(with_course(said, request.place.folder) if sys.stdout.isatty() else said)
         if request.config["report"]:
             from calclab.app.report import leave
 

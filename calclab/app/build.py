@@ -74,7 +74,7 @@ def built(request: Request) -> Job:
         torch.set_num_threads(THREADS)
     run = described(place.topic, about, method, request.shown, place.folder)
     run = replace(run, choices={group: name for group, name in request.choices.items() if name}, swept=request.swept)
-    told = (note, *place.unseen, *getattr(about, "notes", ()), *method.notes())
+    told = (*method.notes(), *place.unseen, *getattr(about, "notes", ()), note)  # what matters most first
     notes = [request.hidden(text) for text in told if text]
     made = provenance(request.words, device=where, dtype=config["dtype"], seed=run.config["seed"])
     return Job(request, method, run, where, notes, made | {"files": place.files})
@@ -96,7 +96,8 @@ def device(name: str, dtype: str) -> tuple[torch.device, str]:
     there += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]  # best first
     if name == "auto":
         best = next(kind for kind in there if not (kind == "mps" and dtype == "float64"))
-        return torch.device(best), f"device=auto took {best}"
+        passed = f"device=auto took cpu: {there[0]} has no float64, which dtype=float32 does without"
+        return torch.device(best), f"device=auto took {best}" if best != "cpu" else passed if there[0] != "cpu" else ""
     if name not in there:
         raise UserError(
             f"device={name}: there is none on this machine. There are: {', '.join(there)}. Type device=auto."

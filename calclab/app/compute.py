@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -40,10 +41,12 @@ def compute(request: Request, *, progress: bool = False) -> dict[str, Any]:
     with request.place.held() as anew, signals(RUN) as received:
         if found := request.settled(anew):  # while we waited
             return found
-        if progress:
-            for note in job.topic.notes():  # before the first step, not only at the end
-                warn(note)
+        told = job.topic.notes() if progress else ()
+        for note in told:  # before the first step, not only at the end
+            warn(note)
         made = execute(job, lambda: bool(received), progress=progress)
+    if sys.stdout.isatty() and sys.stderr.isatty():  # on the same screen, once
+        made = made | {"notes": [note for note in made["notes"] if note not in told]}
     if received and made["status"] == "interrupted":
         made["exit"] = 128 + received[0]
     return made

@@ -211,8 +211,10 @@ class PointScan(Method):
         return None if self.problem.module is None else bound(self.problem.map.steps, self.problem.module)
 
     def answer(self, state: State) -> Answer:
-        found, how = self.found(state), Line("computed", self.plan.text())
-        return replace(found, lines=[*found.lines, how])
+        found, name = self.found(state), self.problem.function(0).name
+        plain = isinstance(self.problem, ByInput) and self.problem.module is None
+        of = [] if plain or self.many else [Line("of", name)]
+        return replace(found, lines=[*of, *found.lines, Line("computed", self.plan.text())])
 
     def found(self, state: State) -> Answer:
         """The answer, but for how it was computed."""
