@@ -47,6 +47,8 @@ def report(folder: Path, to: Path | None = None, *, interactive: bool = False) -
     name."""
     from calclab.report.html.document import write
 
+    if to is not None and (to.is_dir() or not to.name):
+        raise UserError(f"{to} is a folder. Name a file: --to {to / NAME}")
     html = made(folder, interactive=interactive)
     try:
         return write(place(folder) if to is None else to, html)
@@ -76,14 +78,30 @@ def place(folder: Path) -> Path:
 
 def made(folder: Path, *, interactive: bool = False) -> str:
     """The HTML about a folder, by what is in it; UserError where that is nothing."""
+    if not folder.is_dir():
+        wrong = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+        raise UserError(f"{wrong}. Name a run's folder, outputs/<topic>/<run>; calclab runs lists them")
+    whole = len(folder.parts) > 2 and ".." not in folder.parts  # the outputs that it lies in can be told from it
+    place = folder if whole else Path(os.path.abspath(folder))
+    try:
+        return about(place, interactive=interactive)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"{folder}: a record in it is not as calclab writes it ({said}). Compute that run anew"
+        ) from error
+
+
+def about(folder: Path, *, interactive: bool) -> str:
+    """The page of what lies in a folder."""
     from calclab.report.html import cards
     from calclab.report.html.run import run_document
     from calclab.report.html.sweep import sweep_document
 
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}. Name a run's, outputs/<topic>/<run>; calclab runs lists them")
-    if any((folder / name).is_file() for name in OWN):
-        run = read_run(Path(os.path.abspath(folder)))
+    if a_run(folder):
+        run = read_run(folder)
         if run.status == UNREADABLE:
             raise UserError(f"{folder}: {RECORD} cannot be read. The run's own command computes it anew")
         if interactive:
@@ -94,11 +112,15 @@ def made(folder: Path, *, interactive: bool = False) -> str:
     if interactive:
         raise UserError("--interactive is for the page of a run. Name one: outputs/<topic>/<run>; or leave it out")
     if is_sweep(folder):
-        return sweep_document(read_sweep(Path(os.path.abspath(folder))))
-    runs = find(folder)
+        return sweep_document(read_sweep(folder))
+    runs = find(folder) or [read_run(path) for path in sorted(folder.iterdir()) if path.is_dir() and a_run(path)]
     if not runs:
         raise UserError(f"{folder} holds no run. Name outputs, or a run in it: outputs/<topic>/<run>")
     return cards.runs_document(folder, runs)
+
+
+def a_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in OWN)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ def test_a_folder_of_runs_has_a_page(lab) -> None:
     assert page.tags.count("article") == 2
     assert page.tags.count("img") == 1
     assert "2 runs" in page.text
+    assert lab("report outputs/partial").status == 0
+    assert "1 run in" in Page(Path("outputs", "partial", NAME).read_text(encoding="utf-8")).text
 
 
 def test_a_file_of_the_users_makes_way(lab) -> None:
@@ -89,10 +91,21 @@ def test_a_file_of_the_users_makes_way(lab) -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [("nowhere", "there is no folder nowhere"), (".", "holds no run"), ("empty", "holds no run")],
+    [
+        ("nowhere", "there is no folder nowhere"),
+        ("afar", "holds no run"),
+        ("empty", "holds no run"),
+        ("afile", "is a file"),
+        ("empty --to empty", "empty/report.html"),
+        ("deep/er/broken", "is not as calclab writes it"),
+    ],
 )
 def test_what_is_not_there_is_told(lab, words: str, said: str) -> None:
     Path("empty").mkdir()
+    Path("afar/way").mkdir(parents=True)
+    Path("afile").touch()
+    Path("deep/er/broken").mkdir(parents=True)
+    Path("deep/er/broken/outcome.json").write_text('{"status": "completed", "answer": 3, "evidence": []}')
     done = lab(f"report {words}")
     assert done.status == 2
     assert said in done.err
