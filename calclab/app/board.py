@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def show(folders: Sequence[Path], words: Sequence[str]) -> int:
         if len(runs) > 1 and all(map(ended, folders)):
             describe(runs, Path(place) / "sweep")
         start = "from tensorboard.main import run_main; run_main()"
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # TensorBoard ends with the board
         process = subprocess.Popen([sys.executable, "-c", start, "--logdir", place, "--reload_interval=5", *words])
         try:
             while process.poll() is None:

@@ -145,7 +145,8 @@ def layout(run: Run, tags: Sequence[str]) -> Iterator[Chart]:
     for chart in CHARTS.get(run.topic, ()):
         found = [any(re.fullmatch(pattern, tag) for tag in tags) for pattern in chart.tags]
         if any(found):
-            yield replace(chart, title=chart.title + chart.beside * all(found))
+            exact = [f"{pattern}$" for pattern in chart.tags]  # TensorBoard looks for them anywhere in a tag
+            yield replace(chart, title=chart.title + chart.beside * all(found), tags=exact)
     for picture in spreads(run):
         names = run.labels[picture.middle][0]
         yield Chart(said(picture.name), margins=[f"quartiles/{said(picture.middle)}_{name}" for name in names])
