@@ -45,9 +45,9 @@ def candidates(given: Any, base: Any, choices: Sequence[str | bool], example: An
         yield from names(entries(text) if wrap else given, text, spelt)
     elif base in (int, float):
         for value in numbers(text):
-            yield int(value) if base is int and value == int(value) else value
+            yield tidy(value)
             if value < 0:
-                yield int(-value) if base is int and value == int(value) else -value
+                yield tidy(-value)
             if value > 1:
                 yield value / 100  # a percentage, where a fraction is asked for
     elif get_origin(base) is list:
@@ -55,9 +55,14 @@ def candidates(given: Any, base: Any, choices: Sequence[str | bool], example: An
     elif get_origin(base) is dict and not isinstance(given, list | dict):
         entry, number = re.match(r"\{(\w+): *[^,{}]+\}$", str(example).strip("'")), next(numbers(text), math.nan)
         if entry and math.isfinite(number):
-            yield {entry[1]: int(number) if number == int(number) else number}
+            yield {entry[1]: tidy(number)}
     if text.lower() in NOTHING:
         yield None
+
+
+def tidy(value: float) -> float:
+    """A whole number without its point."""
+    return int(value) if value == int(value) else value
 
 
 def names(given: Any, text: str, choices: Sequence[str]) -> Iterator[Any]:
@@ -112,7 +117,7 @@ def lists(given: Any, text: str, entry: Any) -> Iterator[list[Any]]:
     parts = entries(text)
     found = [next(numbers(part), math.nan) for part in parts]
     if entry is not str and parts and all(map(math.isfinite, found)):
-        yield [int(value) if value == int(value) else value for value in found]
+        yield list(map(tidy, found))
     elif entry is str and parts and all(re.fullmatch(r"[\w.*+/-]+", part) for part in parts):
         yield parts
 
