@@ -2,6 +2,8 @@
 
 A topic that logs ``products`` is counted by them: how many there will be is not known beforehand.
 
+Where the end is known it shows the time left. It is gone when the run has ended: the answer says the rest.
+
 It draws at most five times a second, from `write`, with no thread of its own, and only once a run has lasted a moment:
 a quick run shows no bar at all.
 """
@@ -18,6 +20,7 @@ from calclab.report.numbers import number
 
 QUIET_SECONDS = 0.3
 PERIOD = 0.2
+WIDTH = 79  # characters, at most
 FAVOURITES = ("loss", "residual", "trace_error", "value")  # shown in this order of preference, else the first scalar
 COUNTED = "products"
 
@@ -46,10 +49,10 @@ class ProgressSink:
         bar = self._bar if self._bar is not None else self._start(self._run, columns)
         counted = columns.get(COUNTED)
         if counted is None:
-            unit, count = "steps", 1 + max(column.steps[-1] for column in columns.values() if len(column.steps))
+            count = 1 + max(column.steps[-1] for column in columns.values() if len(column.steps))
         else:
-            unit, count = COUNTED, int(counted.data[-1])
-        rate = f"{number(count / (now - self._began), 3)} {unit}/s"
+            count = int(counted.data[-1])
+        rate = f"{number(count / (now - self._began), 3)}/s"
         bar.update(self._task, completed=count, now=current(columns), rate=rate)
         bar.refresh()
 
@@ -69,17 +72,21 @@ class ProgressSink:
     def _start(self, run: Run, columns: Columns) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
-        parts = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[now]}"),
-        )
-        self._bar = Progress(*parts, console=Console(file=self._stream), auto_refresh=False)
+        console = Console(file=self._stream)
+        console.width = min(console.width, WIDTH)  # a line that fits a narrower window leaves no ghost when it narrows
         total = None if COUNTED in columns else run.steps + 1
+        known = [TimeRemainingColumn()] if total is not None else []
+        parts = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            *([BarColumn(bar_width=16)] if known else []),
+            MofNCompleteColumn() if known else TextColumn("{task.completed} products"),
+            TextColumn("{task.fields[rate]}"),
+            *known,
+            TextColumn("{task.fields[now]}", table_column=Column(no_wrap=True)),
+        )
+        self._bar = Progress(*parts, console=console, auto_refresh=False, transient=True, expand=True)
         self._task = self._bar.add_task(run.title, total=total, now="", rate="")
         self._bar.start()
         return self._bar

@@ -110,7 +110,7 @@ def test_the_bar_shows_steps_and_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     stream = Terminal()
     drive(ProgressSink(stream))
-    for words in ("t of s", "10/10", "loss 0.125", "steps/s"):
+    for words in ("t of s", "10/10", "loss 0.125", "/s"):
         assert words in stream.getvalue()
 
 
