@@ -36,7 +36,7 @@ WITHOUT_EFFECT = (
     "checkpoint_every",
     "oc.env",
 )  # knobs that do not change what is computed
-LATER = ("watch",)  # knobs that came later: unset they have no part in a digest, so that earlier runs are found
+LATER = ("watch", "animation")  # knobs that came later: unset they are in no digest, so that earlier runs are found
 FILES = (("data", "path"), ("data", "target"), ("network", "weights"))  # knobs that name a file
 MUCH = 2**30  # bytes of a folder whose content is not read for its digest
 CODE = ("_target_", "callable", "loss", "output")  # knobs that may hold a dotted path

@@ -62,6 +62,9 @@ class Descent(Every, total=False):
     sharpness: dict[str, Any]
     """Every: log the largest eigenvalue of the Hessian, and lr/2 times it, every so many steps (0: never); mapping.
     Default: {every: 0}"""
+    animation: bool | None
+    """The walk as a moving picture too: walk.gif or path.gif, beside the picture; true or false, or null. Default:
+    null"""
     watch: Literal["layers"] | None
     """Layers: histograms of each layer's weights, gradient and step for TensorBoard, and their norms; one of layers,
     or null. Default: null"""

@@ -51,6 +51,7 @@ class Descent(Seeded):
         "{every: 50}",
         rare=True,
     )
+    animation: bool | None = knob("the walk as a moving picture too: walk.gif or path.gif, beside the picture", "true")
     watch: str | None = knob(
         "layers: histograms of each layer's weights, gradient and step for TensorBoard, and their norms",
         "layers",

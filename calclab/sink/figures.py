@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from calclab.figure.records import GraphPanel, Panel
 
 
+WALKS = ("walk", "path")  # pictures that can move
+
+
 class Gallery(Protocol):
     """Shows images elsewhere too, such as `TensorBoardSink`."""
 
@@ -76,6 +79,7 @@ class FiguresSink:
         latex = [*run.latex, *(outcome.answer.latex if outcome.answer else ())]
         if latex:
             self._show("formula", lambda: draw_formulas(latex))
+        moving = bool(run.config.get("animation"))
         for picture in run.pictures:
 
             def drawn(picture: Picture = picture) -> Any:
@@ -85,6 +89,23 @@ class FiguresSink:
                 return None if record is None else figure(record)
 
             self._show(picture.name, drawn)
+            if moving and picture.name in WALKS:
+                self._move(picture.name, drawn)
+
+    def _move(self, name: str, drawn: Callable[[], Any]) -> None:
+        """A walk as a GIF beside its picture; one that cannot be drawn is a warning too."""
+        from calclab.figure.draw.animation import gif
+
+        assert self._run is not None, "open comes first"
+        try:
+            figure = drawn()
+            made = None if figure is None else gif(figure)
+        except Exception as error:
+            warnings.warn(f"{name} could not be animated: {type(error).__name__}: {error}", stacklevel=2)
+            return
+        if made is not None:
+            self._announce([f"{name}.gif"])
+            (self._run.folder / f"{name}.gif").write_bytes(made)
 
     def record(self, picture: Picture) -> Panel | None:
         """What is to be seen in a picture of what has been written so far; None where nothing is."""
