@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if not {"_build", "reference"} & set(path.parts))
 MODULES = sorted(path for path in (ROOT / "calclab").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 COMMAND = re.compile(r"python -m calclab ((?:[^`\n|]|\|(?!\s))+)")
+PASSING = re.compile(r"(?:`|^    )python -m calclab ([^`\n]+)", re.MULTILINE)
 TESTED = "=(ray|optuna|submitit_local)"  # engines, of which tests/engines has more
-OTHERS = ("pip", "tensorboard", "torchrun", "git")  # programs that are not the lab's
+OTHERS = ("pip", "tensorboard", "torchrun", "git", "python3")  # programs that are not the lab's
 
 
 @pytest.fixture
@@ -62,17 +63,20 @@ def test_docstrings(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.failed == 0
 
 
-# --- the README ---
+# --- commands in a line of text or of a table ---
 
 
-def readme_commands() -> list[Any]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = [line.strip() for line in COMMAND.findall(text) if "<" not in line and "..." not in line]
+def commands() -> list[Any]:
+    """Those of the README, and those that a page of the documentation says in passing."""
+    lines = COMMAND.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    for path in PAGES:
+        lines += PASSING.findall(path.read_text(encoding="utf-8"))
+    lines = [line.strip() for line in dict.fromkeys(lines) if "<" not in line and "..." not in line]
     return [pytest.param(line, marks=pytest.mark.minutes) if re.search(TESTED, line) else line for line in lines]
 
 
-@pytest.mark.parametrize("line", readme_commands())
-def test_every_command_of_the_readme(lab: Callable[[str], Any], line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", commands())
+def test_every_command_in_passing(lab: Callable[[str], Any], line: str, tmp_path: Path) -> None:
     rows = "size,price\n" + "".join(f"{i % 7},{3 * (i % 7) + i % 2}\n" for i in range(40))
     (tmp_path / "houses.csv").write_text(rows)
     module = "import torch\n\ndef rows(count):\n    X = torch.randn(count, 4)\n    return X, (X[:, 0] > 0).long()\n"
@@ -138,7 +142,7 @@ def test_every_page_has_its_examples_where_the_tests_look() -> None:
     """No block of code of another kind, which nothing would run."""
     for path in PAGES:
         kinds = set(re.findall(r"^```(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
-        assert kinds <= {"python", "shell", "{code-block}", "{include}", "{toctree}", "{image}"}, path
+        assert kinds <= {"python", "shell", "{code-block}", "{include}", "{toctree}", "{image}", "{run}"}, path
 
 
 def test_every_extra_that_is_told_exists() -> None:

@@ -54,6 +54,9 @@ def studies(folder: str | None) -> list[str]:
         return every
     place = Path(folder).resolve()
     found = [name for name in every if place in (catalogue.path("experiment", name) or Path()).resolve().parents]
+    if not found:  # the lab's own, from wherever one stands
+        group = f"{folder.strip('/').removeprefix('experiments/')}/"
+        found = [name for name in every if name.startswith(group)]
     if not found:
         groups = sorted({name.rpartition("/")[0] for name in every} - {""})
         raise UserError(

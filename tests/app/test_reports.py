@@ -145,6 +145,8 @@ def test_the_gallery_has_every_study_with_claims_and_verdict(lab) -> None:
     assert "does not hold, found" in page.text
     assert "there is no function" in page.text or "nosuch" in page.text
     assert page.tags.count("img") == 2
+    there = lab("gallery experiments/notebook --found --to lab.html")
+    assert there.status == 0, "the lab's own studies are named from anywhere"
     nothing = lab("gallery empty")
     assert nothing.status == 2
     assert "experiments/mine" in nothing.err
