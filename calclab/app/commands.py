@@ -30,6 +30,9 @@ COMMANDS = {
         "calclab.app.report", "a run, a sweep, a folder as one HTML file", "calclab report outputs/<topic>/<run>"
     ),
     "board": Command("calclab.app.board", "TensorBoard of a sweep, or of runs", "calclab board outputs/sweeps/<sweep>"),
+    "export": Command(
+        "calclab.app.export", "runs put into MLflow or Weights & Biases", "calclab export mlflow outputs/<topic>/<run>"
+    ),
     "gallery": Command("calclab.app.gallery", "all studies as one page", "calclab gallery experiments/notebook"),
     "help": Command("calclab.app.help", "about a topic, a group, a knob, a command", "calclab help lr"),
     "version": Command("calclab.app.version", "of calclab and what it stands on", "calclab version"),
