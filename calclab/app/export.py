@@ -109,7 +109,7 @@ def wandb(place: str, project: str) -> Iterator[Put]:
             project=project, dir=str(folder), id=digest, name=run.folder.name, group=run.topic, mode="offline",
             config=run.knobs, notes=headline(run), settings=settings,
         )  # fmt: skip
-        for step, row in run.scalars.iterrows() if "scalars" in run.names and run.names["scalars"] else ():
+        for step, row in run.scalars.iterrows() if run.names.get("scalars") else ():
             made.log({str(name): float(value) for name, value in row.items()}, step=int(str(step)))
         made.summary.update({**run.values, "status": run.status, "verdict": run.fact("verdict")})
         for picture in sorted(run.folder.glob("*.png")):

@@ -1,4 +1,4 @@
-"""Runs in experiment trackers: what MLflow and W&B hold is what the folders hold, once, and nothing leaves the machine."""
+"""Runs in experiment trackers: they hold what the folders hold, once, and nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ def test_mlflow_holds_every_number_knob_and_file_of_a_run(lab, tmp_path: Path) -
         for name in run.scalars.columns:
             history = {m.step: m.value for m in client.get_metric_history(there.info.run_id, name)}
             for step, value in run.scalars[name].items():
-                assert history[step] == value or (math.isnan(history[step]) and not math.isfinite(value)) or (
-                    abs(history[step]) == sys.float_info.max and math.isinf(value)  # so MLflow keeps an infinity
+                assert (
+                    history[step] == value
+                    or (math.isnan(history[step]) and not math.isfinite(value))
+                    or (
+                        abs(history[step]) == sys.float_info.max and math.isinf(value)  # so MLflow keeps an infinity
+                    )
                 )
         files = {entry.path for entry in client.list_artifacts(there.info.run_id)}
         assert files >= {path.name for path in folder.iterdir()}
