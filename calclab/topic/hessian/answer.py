@@ -118,9 +118,16 @@ def point_lines(problem: CurvatureProblem, state: State) -> list[Said]:
     label = "loss" if problem.network is not None else words.called("f", f.start)
     listed = f"({words.listing(true_slopes.best)}), " if problem.n <= words.WRITTEN and problem.network is None else ""
     return [
+        *part(problem),
         Line(label, true_value.text(), "value"),
         Line("gradient", f"{listed}norm {words.number(true_slopes.best.norm())}", "gradient_norm"),
     ]
+
+
+def part(problem: CurvatureProblem) -> list[Said]:
+    """Of which parameters it is, where not of all."""
+    name, network = problem.function.name, problem.network
+    return [Line("of", name)] if network is not None and name != network.name else []
 
 
 def best_matrix(problem: CurvatureProblem, state: State) -> Tensor:
@@ -251,7 +258,7 @@ def answer_of_products(
     if "sharpest_layer" in values:
         lines.append(Line("sharpest layer", str(values["sharpest_layer"])))
     label = "loss" if problem.network is not None else "f"
-    lines.append(Line(label, words.number(found["point"]["value"]), "value"))
+    lines += [*part(problem), Line(label, words.number(found["point"]["value"]), "value")]
     lines.append(Line("gradient", f"norm {words.number(found['point']['gradient'].norm())}", "gradient_norm"))
     lines.append(Line("products", f"{int(state['products'])} with the {problem.title}"))
     if cut is not None:
