@@ -80,7 +80,7 @@ class Reader:
     def seen(self, tab: str, *texts: str | re.Pattern[str]) -> None:
         """Each text is to be seen; then a picture."""
         for text in texts:
-            expect(self.page.get_by_text(text).first).to_be_visible(timeout=WAIT)
+            expect(self.page.get_by_text(text).locator("visible=true").first).to_be_visible(timeout=WAIT)
         self.shot(tab)
 
     def shot(self, tab: str) -> None:
