@@ -77,7 +77,8 @@ class Run(SphinxDirective):
         for path in (place / f"{name}{suffix}" for place in places for suffix in (".png", ".gif", ".svg")):
             if path.is_file():
                 uri = "/" + path.relative_to(self.env.srcdir).as_posix()
-                return [nodes.image(uri=uri, alt=f"{name}: the picture that {line} draws", classes=["picture"])]
+                alt = f"{name}: the picture that {line} draws"
+                return [nodes.image(uri=uri, alt=alt, width="100%", classes=["picture"])]  # a width: links to itself
         log.warning("%s: no picture is called %s", line, name, location=self.get_location())
         return []
 
