@@ -73,8 +73,8 @@ class Run(SphinxDirective):
         return shown
 
     def picture(self, name: str, places: list[Path], line: str) -> list[nodes.Node]:
-        """The picture of a run, by its name."""
-        for path in (place / f"{name}{suffix}" for place in places for suffix in (".png", ".gif", ".svg")):
+        """The picture of a run, by its name; one that is no PNG by the name of its file."""
+        for path in (place / f"{name}{suffix}" for place in places for suffix in (".png", "")):
             if path.is_file():
                 uri = "/" + path.relative_to(self.env.srcdir).as_posix()
                 alt = f"{name}: the picture that {line} draws"
