@@ -30,6 +30,7 @@ def topic(n: int = 2) -> Descent:
         epochs=None,
         sharpness={"every": 7},
         watch=None,
+        animation=None,
     )
 
 
