@@ -26,10 +26,10 @@ class Picture(Protocol):
 @dataclass(frozen=True)
 class Guide:
     """Theory beside a curve: the line y_0 ρ^(power k), y_0 being the value of ``of`` at its first step, k counted from
-    there. ``factor`` is ρ, or the scalar that holds it."""
+    there, or a number. ``factor`` is ρ, or the scalar that holds it."""
 
     name: str
-    of: str
+    of: str | float
     factor: float | str
     power: float = 1.0
 

@@ -257,6 +257,13 @@ def test_a_guide_is_geometric_from_the_first_value_and_stays_among_the_data() ->
     assert grows.y[-1] == pytest.approx(8.0)
 
 
+def test_a_guide_may_begin_at_a_number() -> None:
+    (edge,) = guides({"edge": track(0.5, 0.7, 0.9)}, Guide("edge", 1.0, 1.0))
+    assert (edge.x[0], edge.x[-1]) == (0.0, 2.0)
+    assert set(edge.y) == {1.0}
+    assert guides({"edge": track()}, Guide("edge", 1.0, 1.0)) == ()
+
+
 @pytest.mark.parametrize("factor", [0.0, -0.5, NAN, INF, "rate", "absent"])
 def test_a_guide_without_a_rate_is_left_out(factor: float | str) -> None:
     assert guides({"g": track(1.0, 0.1), "rate": track(NAN, NAN)}, Guide("theory", "g", factor)) == ()

@@ -57,9 +57,14 @@ def tracks(picture: Tracks, columns: Columns, labels: Labels, title: str) -> Cur
 
 def guide_line(guide: Guide, columns: Columns, raw: Sequence[Line]) -> Line | None:
     """y_0 ρ^(power k) as far as it stays among the values drawn; None where y_0 or ρ is not a positive number."""
-    column = columns.get(guide.of)
-    if column is None or not len(column.steps):
-        return None
+    if isinstance(guide.of, str):
+        column = columns.get(guide.of)
+        if column is None or not len(column.steps):
+            return None
+        first, last, begin = float(column.steps[0]), float(column.steps[-1]), numbers(column.data[:1])[0]
+    else:
+        steps = [k for line in raw for k in line.x] or [math.nan]
+        first, last, begin = min(steps), max(steps), guide.of
     factor = guide.factor
     if isinstance(factor, str):
         factor = (
@@ -67,7 +72,6 @@ def guide_line(guide: Guide, columns: Columns, raw: Sequence[Line]) -> Line | No
             if factor in columns
             else math.nan
         )
-    first, last, begin = float(column.steps[0]), float(column.steps[-1]), numbers(column.data[:1])[0]
     ys = [y for line in raw for y in line.y if y > 0]
     if not (0 < factor < math.inf and begin > 0 and ys):
         return None

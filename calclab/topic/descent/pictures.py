@@ -9,6 +9,7 @@ from calclab.core import Components, Contours, Curves, Function, Guide, Picture,
 from calclab.subject.network import Network
 from calclab.topic.descent import modes
 
+EDGE = Guide("the edge of stability", 1.0, 1.0)
 THEORY = Guide("theory: ‖g₀‖ ρ^k", "gradient_norm", "predicted_contraction")
 
 
@@ -31,7 +32,7 @@ def pictures(
         if modes.mapped(function, rule):
             found.append(Rates("momentum_map", partial(modes.rates, function, rule), (lr, float(rule.momentum))))  # type: ignore[attr-defined]
     if edge:
-        found.append(Curves("edge_of_stability", ("edge",), log=""))
+        found.append(Curves("edge_of_stability", ("edge",), log="", guides=(EDGE,)))
     if isinstance(subject, Network):
         measure = "accuracy" if subject.data.classification else "r2"
         parts = ("train", "held_out") if subject.data.held_out is not None else ("train",)
