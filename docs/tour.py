@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shlex
 import shutil
@@ -100,14 +101,22 @@ def folded(answer: nodes.Node) -> list[nodes.Node]:
     return [head, answer, nodes.raw("", "</details>", format="html")]
 
 
+class Screen(io.StringIO):
+    """What a terminal would show: lines that are wrapped, tables that fit."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def typed(line: str, home: Path) -> tuple[int, str]:
     """A command line typed in a folder: its exit status, and what it printed (of a mistake, what it said)."""
     _python, _m, _calclab, *words = shlex.split(line, comments=True)
-    out, err = io.StringIO(), io.StringIO()
+    out, err = Screen(), io.StringIO()
     with (
         contextlib.chdir(home),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, COLUMNS="100", TERM="dumb"),
         mock.patch.object(sys, "argv", ["calclab"]),
         mock.patch.object(sys, "path", list(sys.path)),
     ):
