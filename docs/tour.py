@@ -116,7 +116,7 @@ def typed(line: str, home: Path) -> tuple[int, str]:
         contextlib.chdir(home),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        mock.patch.dict(os.environ, COLUMNS="100", TERM="dumb"),
+        mock.patch.dict(os.environ, COLUMNS="80", TERM="dumb"),
         mock.patch.object(sys, "argv", ["calclab"]),
         mock.patch.object(sys, "path", list(sys.path)),
     ):

@@ -74,7 +74,8 @@ def test_a_folder_of_runs_has_a_page(lab) -> None:
     page = Page(Path("mail", "all.html").read_text(encoding="utf-8"))
     assert page.tags.count("article") == 2
     assert page.tags.count("img") == 1
-    assert "2 runs" in page.text
+    assert "2 runs in outputs" in page.text
+    assert str(Path.cwd()) not in page.html, "where a folder lies is not for those who are sent the page"
     assert lab("report outputs/partial").status == 0
     assert "1 run in" in Page(Path("outputs", "partial", NAME).read_text(encoding="utf-8")).text
 

@@ -79,11 +79,11 @@ def thumbnail(of: Card, room: int) -> Figure | None:
 
 
 def runs_document(folder: Path, runs: Sequence[Run]) -> str:
-    """The page of all runs in a folder, the newest first."""
+    """The page of all runs in a folder, the newest first; where it lies is nothing to tell those who are sent it."""
     newest = sorted(runs, key=lambda run: str(run.fact("started") or ""), reverse=True)
     cards = [card(run) for run in newest]
     return cards_document(
-        f"{len(runs)} run{'s' * (len(runs) != 1)} in {folder}",
+        f"{len(runs)} run{'s' * (len(runs) != 1)} in {folder.name}",
         "Each with its answer, what its evidence says, and the command that shows it again.",
         cards,
         overview(newest[:ROWS], len(runs)),
