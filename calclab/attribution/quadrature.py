@@ -30,6 +30,7 @@ from calclab.attribution.question import Question
 
 INTERVALS = 512  # of one row, at most
 CROWDED = 128  # from so many on the worst are halved first: a layer of width 1e-12 is reached, whatever kinks there are
+BULK = 0.9  # of a row's change, which its intervals to be halved then have together
 # Piessens et al., QUADPACK (1983), qk15: nodes of Kronrod's rule on [0, 1) from the outermost, every second one Gauss's
 NODES = (
     0.991455371120812639206854697526329,
@@ -158,8 +159,7 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
         mine = open_rows[row]
         largest = change.amax(1)
         split = mine & (largest > share)
-        worst = torch.zeros_like(size).scatter_reduce_(0, row, largest, "amax")
-        split &= (largest > worst[row] / 16) | (count <= CROWDED)[row]
+        split &= (count <= CROWDED)[row] | bulk(row, largest, b)
         if not bool(split.any()):
             return values, error, done
         keep = mine & ~split
@@ -173,6 +173,19 @@ def adaptive(q: Question, path: Segment, tol: float) -> tuple[Tensor, Tensor, bo
             torch.cat([width[keep], new_width]),
         )
         value, change = torch.cat([value[keep], new_value]), torch.cat([change[keep], new_change])
+
+
+def bulk(row: Tensor, change: Tensor, rows: int) -> Tensor:
+    """Whether each interval (i,) is among the fewest of its row, the worst first, that have BULK of its whole change
+    (Dörfler 1996, section 4.2)."""
+    order = change.argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    whole = torch.zeros(rows, dtype=change.dtype, device=change.device).index_add_(0, row, change)
+    sorted_change, sorted_row = change[order], row[order]
+    larger = sorted_change.cumsum(0) - sorted_change - (whole.cumsum(0) - whole)[sorted_row]
+    marked = torch.zeros_like(row, dtype=torch.bool)
+    marked[order] = larger < BULK * whole[sorted_row]
+    return marked
 
 
 def intervals(q: Question, path: Segment, row: Tensor, low: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from calclab.core import Evidence, Function, Verdict
 from calclab.numerics.agreement import identity
 from calclab.numerics.operators import dense_jacobian, value_and_gradient
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import check_gradient, check_jacobian
+from calclab.numerics.verify import check_gradient, check_jacobian, rounded
 from calclab.subject.network import Network
 from calclab.topic.importance.methods import COMPLETE
 from calclab.topic.importance.problem import ImportanceProblem
@@ -34,7 +34,9 @@ def of_row(
     for m, name in enumerate(methods):
         if name in COMPLETE:
             row = complete(problem, name, block["values"][m, place], block["gap"][m, place], k)
-            found.append(short_of_tolerance(problem, row, block["values"][m, place]) if block["unsettled"][m] else row)
+            found.append(
+                short_of_tolerance(problem, row, block["values"][m, place], k) if block["unsettled"][m] else row
+            )
         elif name in OF_LAYERS:
             found += OF_LAYERS[name](problem, block["values"][m, place], block["gap"][m, place], k)
     return found
@@ -48,11 +50,18 @@ def complete(problem: ImportanceProblem, name: str, a: Tensor, gap: Tensor, k: i
     return identity(f"Σ {name}", "completeness: F(x) - F(baseline)", total, total - gap, k, tolerance=allowed)
 
 
-def short_of_tolerance(problem: ImportanceProblem, row: Evidence, a: Tensor) -> Evidence:
+def short_of_tolerance(problem: ImportanceProblem, row: Evidence, a: Tensor, k: int) -> Evidence:
     """The row of values (w,) whose quadrature has ended above its tolerance: a small gap is then no contradiction. A
-    large one is: of a wrong gradient, no halving makes it smaller."""
-    if row.verdict is not Verdict.REFUTED or row.gap > SMALL * float(a.abs().sum()):
+    large one is if the gradient at row k is wrong; else F leaps on the way, or bends within less than was halved."""
+    if row.verdict is not Verdict.REFUTED:
         return row
+    if row.gap > SMALL * float(a.abs().sum()):
+        function = problem.subject if isinstance(problem.subject, Function) else of_sample(problem, k)
+        slope = value_and_gradient(function.call, function.start)[1]
+        if any(found.verdict is Verdict.REFUTED for found in check_gradient(function, function.start, slope, k)):
+            return row
+        note = "tolerance not reached: on the way F leaps, or bends within less than could be halved (routing, a norm "
+        return replace(row, verdict=Verdict.INCONCLUSIVE, note=note + "of nothing but zeros). Choose another baseline")
     inside = getattr(problem.subject, "inside", None)
     if inside is not None:
         reason = f"the network computes in {str(inside).removeprefix('torch.')} inside: its rounding explains this"
@@ -75,7 +84,7 @@ def of_gradient(problem: ImportanceProblem, gradients: Tensor, k: int, place: in
         alone = value_and_gradient(function.call, function.start)[1]
         method, allowed = "alone = in its block (rows do not mix)", rounding(subject, function.start, g)
         found.append(identity("gradient of a sample", method, g, alone, k, tolerance=allowed))
-    return found
+    return rounded(function, found)
 
 
 def of_sample(problem: ImportanceProblem, k: int) -> Function:
@@ -86,7 +95,8 @@ def of_sample(problem: ImportanceProblem, k: int) -> Function:
     with torch.no_grad():
         target = problem.chosen(network.batch_outputs(x[None]), labels)
     call: Callable[[Tensor], Tensor] = lambda x: target.values(network.batch_outputs(x[None]), slice(0, 1))[0]  # noqa: E731
-    return Function(name=f"{problem.target} of sample {k}", call=call, start=x, variables=problem.columns.inputs)
+    name = f"{problem.target} of sample {k}"
+    return Function(name=name, call=call, start=x, variables=problem.columns.inputs, inside=network.inside)
 
 
 def rounding(network: Network, x: Tensor, g: Tensor) -> float:

@@ -13,7 +13,7 @@ from calclab.numerics.agreement import beside, identity
 from calclab.numerics.differences import richardson
 from calclab.numerics.jacobian import Products
 from calclab.numerics.tolerance import tolerance_of
-from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value
+from calclab.numerics.verify import check_gradient, check_jacobian, check_singular_values, check_value, rounded
 from calclab.topic.rounding import slack
 
 
@@ -43,10 +43,11 @@ def adjoint(f: Function, J: Tensor, k: int, seed: int) -> list[Evidence]:
     near = x + torch.randn(len(x), generator=maker, dtype=x.dtype, device=x.device) * x.abs().clamp(min=1) / 8
     beside = float((operators.jacobian(call, near).T @ u).norm())  # where J vanishes, its terms cancel: their size
     allowed += 64 * tolerance_of(x.dtype).eps * beside if isfinite(beside) else 0.0
-    return [
+    rows = [
         identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=allowed),
         identity("Jv", "forward mode = matrix", forward, J @ v, k, tolerance=allowed),
     ]
+    return rounded(f, rows)
 
 
 def of_triplet(
@@ -77,7 +78,8 @@ def of_triplet(
     a, b, _ = directions(x, m, n, seed)
     own = tolerance_of(x.dtype).identity * float(σ)
     left, right = a @ pushed(f, b, operator), made.pull(a[None])[0] @ b
-    return [*evidence, identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=own)]
+    evidence.append(identity("⟨u, Jv⟩ = ⟨Jᵀu, v⟩", "forward against reverse mode", left, right, k, tolerance=own))
+    return rounded(f, evidence)
 
 
 def proven(f: Function) -> Ball | None:
