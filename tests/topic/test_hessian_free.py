@@ -28,6 +28,7 @@ from calclab.topic.hessian import hessian, spectrum
 from calclab.topic.hessian.dense import Dense
 from calclab.topic.hessian.evidence import along, of_trace, truth
 from calclab.topic.hessian.matrix_free import MatrixFree
+from calclab.topic.hessian.sampling import Bulk
 
 torch.set_num_threads(1)
 
@@ -556,3 +557,15 @@ def test_eigenvalues_closer_than_the_tolerance_are_not_refuted_for_their_place()
         replace(pairs, upper=torch.tensor(torch.inf, dtype=torch.float64)),
     ):
         assert truth(A, wrong, torch.float64, None, 0)[0].verdict is Verdict.REFUTED
+
+
+def test_settled_pairs_are_found_once_for_all_steps_and_anew_for_other_tensors() -> None:
+    """Pairs are unpacked anew at every step, of the same tensors, which no == may compare."""
+    made = LinearOperator(lambda V: V, lambda V: V, (3, 3), True, dtype=torch.float64, device=torch.device("cpu"))
+    bulk = Bulk(made, 1, 1, 0)
+    three, eye = torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    pairs = Pairs(three, eye, three, three, torch.tensor([True, False, True]), torch.tensor(3), 3, three[0], three[1])
+    first = bulk.settled(pairs)
+    assert first.values.shape == (2,)
+    assert bulk.settled(replace(pairs)) is first
+    assert bulk.settled(replace(pairs, converged=torch.tensor([True, True, True]))).values.shape == (3,)

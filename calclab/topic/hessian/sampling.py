@@ -36,8 +36,10 @@ class Bulk:
 
     @cached_property
     def settled(self) -> Callable[[Pairs], Pairs]:
-        """``stages.settled``, once for all steps: its vectors are as large as the variables are many."""
-        return lru_cache(maxsize=1)(settled)
+        """``stages.settled``, once for all steps: its vectors are as large as the variables are many. Pairs are those
+        of before if their tensors are the same objects."""
+        kept = lru_cache(maxsize=1)(lambda *parts: settled(Pairs(*parts)))
+        return lambda pairs: kept(*vars(pairs).values())
 
     def probes(self, found: State) -> Probes:
         known = self.settled(unpacked(found["edges"]["pairs"]))
