@@ -35,6 +35,7 @@ def descent(f: Function, rule: Rule, lr: float, steps: int = 400, every: int = 0
         epochs=None,
         sharpness={"every": every},
         watch=None,
+        animation=False,
     )
 
 

@@ -140,7 +140,7 @@ def serve(words: Sequence[str]) -> int:
     asked = prepare(list(overrides(words)))
     if {"-m", "--multirun"} & set(words):
         read(asked, sweep=True)
-    else:
+    elif not {"-sc", "--shell-completion"} & set(words):  # whose words are the shell's
         from calclab.app.compose import compose
 
         compose(asked)  # so that it is said here what does not fit

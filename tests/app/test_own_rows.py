@@ -55,7 +55,7 @@ def test_a_function_of_ones_own_gives_the_rows(lab, tmp_path: Path) -> None:
         ("data._target_=rows_refused.rows data.kind=nothing", "returns nothing, and rows are needed"),
         ("data._target_=rows_refused.rows data.kind=texts", "a batch of the data is a str"),
         ("data._target_=rows_refused.rows data.cuont=3", "unexpected keyword argument 'cuont'"),
-        ("data._target_=rows_refused.row", "no attribute 'row'"),
+        ("data._target_=rows_refused.row", "there is no such class or function"),
         ("data._target_=rows_refused.rows data=iris", "Leave one of them out"),
         ("data._target_=rows_refused.rows data.memory=-1", "memory"),
         ("data=arrays data.path=nowhere.npz", "no such file"),

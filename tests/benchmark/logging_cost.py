@@ -51,6 +51,7 @@ def lab(make_sinks: Callable[[], list[Sink]]) -> None:
         epochs=None,
         sharpness={"every": 0},
         watch=None,
+        animation=False,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", f.name, "descent", Path(folder), STEPS, topic.labels(), (), {})

@@ -50,6 +50,7 @@ def walk(about: Network, every: int) -> float:
         epochs=None,
         sharpness={"every": every},
         watch=None,
+        animation=False,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", "mlp", "descent", Path(folder), STEPS, topic.labels(), (), {})

@@ -68,6 +68,7 @@ def computation(jobs: range) -> float:
             epochs=None,
             sharpness={"every": 0},
             watch=None,
+            animation=False,
         )
         topic.answer(drive(topic, []).state)
     return time.process_time() - began

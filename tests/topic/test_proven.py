@@ -48,7 +48,15 @@ def jacobian(subject: Function) -> PointScan | LayerScan:
 
 
 def descent(subject: Function, steps: int = 3) -> Descent:
-    given = {"batch": None, "epochs": None, "sharpness": {"every": 0}, "watch": None, "tol": 0.0, "lr": 0.1}
+    given = {
+        "batch": None,
+        "epochs": None,
+        "sharpness": {"every": 0},
+        "watch": None,
+        "animation": False,
+        "tol": 0.0,
+        "lr": 0.1,
+    }
     return Descent(subject=subject, optimizer=GradientDescent(), steps=steps, **given)
 
 

@@ -289,6 +289,7 @@ def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: py
         epochs=None,
         sharpness={"every": 0},
         watch=None,
+        animation=False,
     )
     state, kept = topic.init(), []
     for k in range(8):

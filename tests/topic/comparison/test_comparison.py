@@ -204,7 +204,14 @@ def test_every_walk_is_the_descent_alone_to_the_last_bit(name: str) -> None:
     for b, lr in enumerate(topic.walks.lrs[0]):
         f = dataclasses.replace(topic.function, start=topic.walks.starts[b % 2])
         moves = int(state["moves"][0, b])
-        knobs: dict[str, Any] = {"tol": 1e-8, "sharpness": {"every": 0}, "watch": None, "batch": None, "epochs": None}
+        knobs: dict[str, Any] = {
+            "tol": 1e-8,
+            "sharpness": {"every": 0},
+            "watch": None,
+            "animation": False,
+            "batch": None,
+            "epochs": None,
+        }
         alone = Descent(subject=f, optimizer=RULES[name], lr=lr, steps=moves, **knobs)
         memory = MemorySink()
         scan = drive(alone, [memory])

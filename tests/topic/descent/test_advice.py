@@ -35,7 +35,15 @@ LOST = ("risen", "diverged", "nonfinite", "chance", "unstable")
 
 
 def descent(subject: Function | Network, lr: float, steps: int = 60, rule: Any = None, **more: Any) -> Descent:
-    given = {"tol": 1e-8, "batch": None, "epochs": None, "sharpness": {"every": 0}, "watch": None, **more}
+    given = {
+        "tol": 1e-8,
+        "batch": None,
+        "epochs": None,
+        "sharpness": {"every": 0},
+        "watch": None,
+        "animation": False,
+        **more,
+    }
     return Descent(subject=subject, optimizer=rule or GradientDescent(), lr=lr, steps=steps, **given)
 
 

@@ -36,6 +36,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 0.0) -> Descent:
         epochs=None,
         sharpness=never,
         watch=None,
+        animation=False,
     )
 
 

@@ -28,6 +28,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 1e-8, rule: Rule | 
         epochs=None,
         sharpness={"every": 0},
         watch=None,
+        animation=False,
     )
 
 

@@ -33,7 +33,10 @@ def test_every_end_is_named(name: str) -> None:
     lr = node.pop("lr")
     for item in ITEMS:
         f = formula(name=item["name"], expr=item["expr"], variables=item["vars"], at=item["point"])
-        rule, knobs = as_rule(maker(node)), {"batch": None, "epochs": None, "sharpness": {"every": 0}, "watch": None}
+        rule, knobs = (
+            as_rule(maker(node)),
+            {"batch": None, "epochs": None, "sharpness": {"every": 0}, "watch": None, "animation": False},
+        )
         if name in OF_NETWORKS:
             with pytest.raises(UserError, match="network"):
                 Descent(subject=f, optimizer=rule, lr=lr, steps=40, tol=1e-8, **knobs)

@@ -28,6 +28,7 @@ def descent(expr: str, at: list[float], lr: float, steps: int = 2000, tol: float
         epochs=None,
         sharpness={"every": 0},
         watch=None,
+        animation=False,
     )
 
 
