@@ -114,6 +114,8 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     if record is None:
         from calclab.app.compute import compute
 
+        if not gc.get_freeze_count():  # in a process of many runs once: what a run leaves behind is garbage
+            gc.freeze()  # torch is not looked through again, neither while it runs nor at the exit
         record = compute(request, progress=True)
     if ranks.first():
         said = page(record, str(request.place.folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -154,3 +155,18 @@ def test_an_interrupted_run_says_so_and_keeps_its_rows(tmp_path: Path, number: i
     outcome = json.loads(path.read_text(encoding="utf-8"))
     assert outcome["status"] == "interrupted"
     assert len(pd.read_csv(path.with_name("scalars.csv"))) == outcome["steps"] + 1
+
+
+def test_what_was_imported_is_no_longer_looked_through_for_garbage_but_what_runs_leave_is(lab) -> None:
+    """Once in a process: a second run keeps nothing of the first."""
+    gc.unfreeze()
+    try:
+        assert lab("topic=derivative figures=false").status == 0
+        kept = gc.get_freeze_count()
+        assert gc.isenabled()
+        assert kept > 10_000  # torch alone
+        assert lab("topic=derivative figures=false function.at=[2]").status == 0
+        assert gc.isenabled()
+        assert gc.get_freeze_count() <= kept
+    finally:
+        gc.unfreeze()
