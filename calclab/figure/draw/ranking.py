@@ -10,13 +10,14 @@ from calclab.figure.records import RankingPanel
 
 UP, DOWN, EITHER = COLOURS[1], COLOURS[0], "#9AA3AB"
 SHADE = "#F1E9C9"
+TALL = 3.0  # inches without the title, at least: half as high as wide, it is read on a phone without scrolling
 
 
 def draw_ranking(panel: RankingPanel) -> Any:
     from matplotlib.patches import Patch
 
     count = len(panel.values)
-    figure, axes = blank(panel.title, panel.note, 7.4, min(11.0, max(2.4, 0.3 * count + 1.1)))
+    figure, axes = blank(panel.title, panel.note, 7.4, min(11.0, max(TALL, 0.3 * count + 1.1)))
     if panel.leaders:
         axes.axhspan(-0.5, panel.leaders - 0.5, color=SHADE, lw=0, zorder=0)
     if panel.ranks:

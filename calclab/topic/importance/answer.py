@@ -18,7 +18,7 @@ from calclab.topic.importance.features import alike
 from calclab.topic.importance.methods import OF_ONE_TRAINING, SLOPES
 from calclab.topic.importance.perturbations import counts, no_retraining, parts_of
 from calclab.topic.importance.problem import ImportanceProblem
-from calclab.topic.importance.ranks import Ranks, span
+from calclab.topic.importance.ranks import LEVEL, Ranks, span
 from calclab.topic.importance.refusals import trial
 
 LARGE = 100  # inputs beyond it saturate a tanh
@@ -49,7 +49,7 @@ def answer(
         text = f"the network is no better than guessing; {text}"
     if knobs.trust and "most important" in values:
         if complete:
-            for label, told in trusted(problem, knobs, found, ranks, str(values["most important"])):
+            for label, told in trusted(problem, knobs, found, ranks):
                 say(label, told)
         else:
             lines.append(Line("trust", "interrupted before the trust report was done", kind="doubtful"))
@@ -104,9 +104,11 @@ def tested(network: Network, found: Findings, retrains: int) -> tuple[Tensor, Te
 def importance(
     problem: ImportanceProblem, found: Findings, rows: Tensor, ranks: Ranks | None, *, ranked: bool
 ) -> tuple[str, list[Said], dict[str, Tensor | str]]:
-    """Headline, lines and values of |a| (N, C); ``ranked``: which ranks can be told apart is said elsewhere."""
+    """Headline, lines and values of |a| (N, C), in the order of ``ranks`` where there are any, as in the picture and
+    ranking.csv; ``ranked``: which ranks can be told apart is said elsewhere."""
     mean, n = rows.mean(0), len(rows)
-    order = mean.argsort(descending=True, stable=True)
+    size = mean if ranks is None else ranks.centre  # what is ranked by
+    order = size.argsort(descending=True, stable=True)
     places = torch.empty_like(order)
     places[order] = torch.arange(1, len(order) + 1, device=order.device)
     best = [int(i) for i in order[:SHOWN]]
@@ -129,8 +131,16 @@ def importance(
     verb = "is the most active" if found.head == "layer_activation" else "matters most"
     several = n > 1 or found.head == "permutation"
     over = f"mean {mark} over {n} rows" if n > 1 else mark
-    lines: list[Said] = [Line("measure", over + (" ± standard error" if several else ""))]
-    lines.append(ranking(names, mean, error if several else None, best, ranks))
+    if ranks is None:
+        lines: list[Said] = [Line("measure", over + (" ± standard error" if several else ""))]
+        ends = [f"{float(e):.2g}" for e in error] if several else None
+        lines.append(ranking(names, size, "±", ends, best, ranks))
+    else:
+        trainings = found.by_training
+        also = "" if trainings is None else f" and {len(trainings)} trainings"
+        lines = [Line("measure", f"{over}{also}")]
+        ends = [f"{words.number(low)} to {words.number(high)}" for low, high in zip(ranks.low, ranks.high, strict=True)]
+        lines.append(ranking(names, size, f"{LEVEL:.0%} interval", ends, best, ranks))
     if len(names) > SHOWN:
         lines.append(Line("...", f"{len(names)} in all"))
     near = [i for i in best[1:NEAR] if bool(mean[first] - mean[i] <= 2 * torch.hypot(error[first], error[i]))]
@@ -141,7 +151,7 @@ def importance(
         constant = [names[i] for i in best[:NEAR] if bool(still[i])]
         if constant:
             lines.append(Line("constant", f"in the data: {words.listing(constant)}", kind="doubtful"))
-    share = f": {float(mean[first] / mean.sum()):.1%} of the whole" if bool((mean >= 0).all()) and len(mean) > 1 else ""
+    share = f": {float(size[first] / size.sum()):.1%} of the whole" if bool((size >= 0).all()) and len(size) > 1 else ""
     text = f"{names[first]} {verb}{share}"
     if ranks is not None and int(ranks.last[first]) > int(ranks.first[first]):
         text += f", but may rank {span(int(ranks.first[first]), int(ranks.last[first]))}"
@@ -153,14 +163,14 @@ NEAR = 4  # of the first, at most, that are held against the first
 
 
 def ranking(
-    names: Sequence[str], mean: Tensor, error: Tensor | None, best: Sequence[int], ranks: Ranks | None
+    names: Sequence[str], size: Tensor, how: str, ends: Sequence[str] | None, best: Sequence[int], ranks: Ranks | None
 ) -> Table:
-    """The first features with their importance (C,), its standard error, and the ranks that each may have."""
-    head = ["feature", "importance"] + ["±"] * (error is not None) + ["possible ranks"] * (ranks is not None)
+    """The first features with their importance (C,), ``how`` far it is known, and the ranks that each may have."""
+    head = ["feature", "importance"] + [how] * (ends is not None) + ["possible ranks"] * (ranks is not None)
     rows = []
     for i in best:
-        row = [names[i], words.number(mean[i])]
-        row += [f"{float(error[i]):.2g}"] if error is not None else []
+        row = [names[i], words.number(size[i])]
+        row += [ends[i]] if ends is not None else []
         row += [span(int(ranks.first[i]), int(ranks.last[i]))] if ranks is not None else []
         rows.append(row)
     return Table("ranking", head, rows, "importance")
@@ -186,7 +196,7 @@ def measure(problem: ImportanceProblem) -> str:
 
 
 def trusted(
-    problem: ImportanceProblem, knobs: schema.topic.Importance, found: Findings, ranks: Ranks | None, leader: str
+    problem: ImportanceProblem, knobs: schema.topic.Importance, found: Findings, ranks: Ranks | None
 ) -> list[tuple[str, Told]]:
     """All parts of the trust report, each under its label."""
     names, trainings = problem.features.names, found.by_training
@@ -194,7 +204,7 @@ def trusted(
     if ranks is not None and found.sizes is not None:
         rows = len(found.sizes) if found.head != "permutation" else 0
         count = 0 if trainings is None else len(trainings)
-        parts.append(("ranks", trust.known_ranks(ranks, names, leader, rows=rows, trainings=count)))
+        parts.append(("ranks", trust.known_ranks(ranks, rows=rows, trainings=count)))
     if trainings is not None:
         parts.append(("trainings", trust.stability(trainings, len(found.trainings) + 1 - len(trainings))))
     parts.append(("methods", trust.agreement(found.by_method, problem.methods)))

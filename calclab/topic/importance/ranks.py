@@ -28,7 +28,6 @@ from torch import Tensor
 LEVEL = 0.95
 LOT = 2**22  # numbers at once
 COUNTED = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
-SHOWN = 3  # ranks whose sets are told
 MOST = 1000  # features up to which pairs are held against each other
 
 
@@ -163,8 +162,8 @@ def cuts(found: Ranks) -> list[int]:
     return [r for r in range(1, len(order)) if bool(above[:r, r:].all())]
 
 
-def verdict(found: Ranks, names: Sequence[str], over: str) -> str:
-    """Which ranks are distinguishable, in words, and which ones the first may have where they are not."""
+def verdict(found: Ranks, over: str) -> str:
+    """Which ranks are distinguishable, in words; which ones each may have stands in the table beside it."""
     C = len(found.rank)
     if C < 2:
         return ""
@@ -184,10 +183,7 @@ def verdict(found: Ranks, names: Sequence[str], over: str) -> str:
     else:
         rest = f"ranks {blurred[0]} are not" if len(blurred) == 1 else f"within ranks {together(blurred)} they are not"
         known = f"{told(single)} {'is' if len(single) == 1 else 'are'} distinguishable, {rest}"
-    order = found.rank.argsort()
-    unsure = [int(i) for i in order[:SHOWN] if int(found.first[i]) < int(found.last[i])]
-    sets = ", ".join(f"{names[i]} {span(int(found.first[i]), int(found.last[i]))}" for i in unsure)
-    return f"{known} ({level}{f'; possible ranks: {sets}' if sets else ''})"
+    return f"{known} ({level})"
 
 
 def span(a: int, b: int) -> str:

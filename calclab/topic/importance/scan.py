@@ -256,8 +256,8 @@ class Importance(schema.topic.Importance, Method):
     def answer(self, state: State) -> Answer:
         found = findings(self.problem, state)
         complete = all(str(i) in state.get(kind, {}) for kind, i in self.plan if kind != "permutation")
-        ranked = self.ranks(found) if self.trust and complete else None
-        return answer.answer(self.problem, self, found, ranked, complete=complete)
+        known = self.ranks(found) if self.trust else None
+        return answer.answer(self.problem, self, found, known, complete=complete)
 
     def notes(self) -> Sequence[str]:
         return [*sentences(self.subject), *answer.notes(self.problem, self)]

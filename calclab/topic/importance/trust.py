@@ -22,16 +22,15 @@ NOTICED = 0.3  # ... and after all layers were drawn anew at most this, or what 
 Told = tuple[str, dict[str, Tensor | str]]
 
 
-def known_ranks(ranks: Ranks, names: Sequence[str], leader: str, *, rows: int, trainings: int) -> Told:
-    """Over so many rows and trainings (0: not over these); ``leader`` is who leads on the rows alone."""
+def known_ranks(ranks: Ranks, *, rows: int, trainings: int) -> Told:
+    """Over so many rows and trainings (0: not over these)."""
     over = " and ".join([f"{rows} rows"] * bool(rows) + [f"{trainings} trainings"] * bool(trainings))
-    text = verdict(ranks, names, f"over {over}")
+    text = verdict(ranks, f"over {over}")
     edges = [0, *cuts(ranks), len(ranks.rank)]
     single = sum(1 for a, b in itertools.pairwise(edges) if b - a == 1)
     values: dict[str, Tensor | str] = {"distinguishable ranks": torch.tensor(single), "verdict": text}
     values |= {"rank_first": ranks.first, "rank_last": ranks.last}
-    first = names[int(ranks.rank.argsort()[0])]
-    return f"over all trainings {first} leads; {text}" if trainings and first != leader else text, values
+    return text, values
 
 
 def stability(trainings: Tensor, lost: int) -> Told:

@@ -21,7 +21,8 @@ from calclab.errors import UserError
 from calclab.network.mlp import Mlp
 from calclab.subject.formula import formula
 from calclab.subject.network import Network, network
-from calclab.topic.importance import Importance
+from calclab.topic.importance import Importance, answer
+from calclab.topic.importance.attributions import findings
 
 torch.set_num_threads(1)
 SMALL = partial(Mlp, width=6, depth=1, activation="tanh", bias=True)
@@ -124,6 +125,24 @@ def test_columns_so_alike_that_they_share_are_named(good) -> None:
     net = replace(good, data=replace(good.data, inputs=inputs))
     assert any("a with d (1.000)" in note for note in importance(net).notes())
     assert not any("alike" in note for note in importance(good).notes())
+
+
+def test_one_order_in_the_answer_and_in_what_is_logged_where_trainings_change_it(good) -> None:
+    """On the rows alone b leads; trainings that say otherwise decide, as they do in the picture and ranking.csv."""
+    topic = importance(good, method="gradient", retrains=2)
+    state = block(topic, begin(topic).state, range(topic.steps + 1))[0]
+    other = torch.tensor([40.0, 1.0, 3.0, 2.0], dtype=torch.float64)
+    found = findings(topic.problem, state)
+    found = replace(found, trainings=tuple({**entry, "importance": other} for entry in found.trainings))
+    known = topic.ranks(found)
+    assert found.sizes.mean(0).argmax() == 1
+    assert int(known.centre.argmax()) == 0
+    text, lines, values = answer.importance(topic.problem, found, found.sizes, known, ranked=True)
+    ranking = next(line for line in lines if line.label == "ranking")
+    assert [row[0] for row in ranking.rows] == ["abcd"[int(i)] for i in known.rank.argsort()]
+    assert torch.equal(values["ranks"], known.rank)
+    assert values["most important"] == "a"
+    assert text.startswith("a matters most")
 
 
 def test_few_rows_have_no_rank_sets(walk, good) -> None:
