@@ -36,6 +36,19 @@ def overshoots(walk: Walk) -> str:
     )
 
 
+def grown(walk: Walk) -> str:
+    """Of a walk that has lost what it began with: why, where its rate was found beyond the largest stable one."""
+    text = "it has lost what it began with"
+    shares = {"here": walk.beyond or 0.0}
+    if walk.limit_at_start:
+        shares["at the start"] = walk.lr * (walk.peak or 1) / walk.limit_at_start
+    where = max(shares, key=lambda where: shares[where])
+    if not shares[where] > 1:
+        return text
+    share = "λmax·lr/2 is" if gradient_descent(walk) else "lr in terms of the largest stable one is"
+    return f"{text}: {share} {shares[where]:.3g} {where}, and beyond 1 steps along the sharpest direction grow"
+
+
 def smaller(walk: Walk) -> str:
     """A smaller rate to try, below every limit that is known."""
     known = {" at the start": walk.limit_at_start, " here": None if walk.runaway else walk.limit_here}

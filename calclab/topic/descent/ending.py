@@ -19,7 +19,7 @@ from calclab.numerics.spectrum import inertia
 from calclab.numerics.stationary import LocalModel, local_model, stationary
 from calclab.numerics.verify import known
 from calclab.topic import words
-from calclab.topic.descent.advice import bottomless, further, learn, overshoots, smaller
+from calclab.topic.descent.advice import bottomless, further, grown, learn, overshoots, smaller
 from calclab.topic.descent.chance import chance
 from calclab.topic.descent.nonfinite import lost
 from calclab.topic.descent.walk import Walk
@@ -61,7 +61,7 @@ def ending(walk: Walk) -> Ending:
         return made("diverged", "", bottomless(walk) or smaller(walk))
     if walk.network is not None:
         if walk.rise > FAR_ABOVE:
-            return made("risen", "it has lost what it began with", smaller(walk))
+            return made("risen", grown(walk), smaller(walk))
         if walk.network.loss_name in NEVER_NEGATIVE and float(walk.loss) <= torch.finfo(x.dtype).eps * walk.start[0]:
             return made("minimum", "the loss is zero to working precision: there is nothing left to learn")
         if found := chance(walk.network, x, walk.scores):

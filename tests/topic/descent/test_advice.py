@@ -22,6 +22,7 @@ from calclab.optimizer.schedule import Cosine, Warmup
 from calclab.subject.formula import formula
 from calclab.subject.network import Network
 from calclab.topic.descent import Descent
+from calclab.topic.descent.advice import grown
 
 Made = Callable[..., Any]
 ADAM = partial(Adam, beta1=0.9, beta2=0.999, eps=1e-8)
@@ -117,6 +118,18 @@ def test_the_loss_far_above_its_start_decides(net: Network) -> None:
     for size in (0.0, 1e-9, 1.0):
         ending = topic.answer({**state, "gradient": state["gradient"] * size})
         assert ending.values["ended"] == "risen"
+
+
+def test_a_rate_beyond_the_largest_stable_one_is_why_the_loss_rose(net: Network) -> None:
+    """It is named with what was measured, and not where it was within."""
+    topic = descent(net, 1.0, 1)
+    walk = topic.walk(drive(topic, []).state)
+    limit = walk.limit_at_start
+    assert limit is not None
+    for share in (2.5, 0.5):
+        found = grown(replace(walk, lr=share * limit, x=topic.function.start))
+        assert ("λmax·lr/2 is 2.5" in found) is (share > 1)
+        assert ("beyond 1" in found) is (share > 1)
 
 
 def test_the_rate_is_held_against_what_was_measured_on_the_way(net: Network) -> None:
