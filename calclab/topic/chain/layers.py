@@ -205,6 +205,7 @@ class Layers(Method):
         signal = f"the backward signal is {word} over {len(names)} layers"
         if factor is not None:
             first, last = self.weighted[0], self.weighted[-1]
+            signal = f"the backward signal is {word} over {len(self.weighted)} layers with weights"
             signal += f", by a factor of {words.number(factor)} a layer"
             way = f"{words.number(b[last])} at {names[last]} to {words.number(b[first])} at {names[first]}"
             lines.append(Line("‖∂loss/∂a‖", f"from {way}", "backward_norms"))
