@@ -49,7 +49,7 @@ class Sides:
     @cached_property
     def configuration(self) -> list[Row]:
         """The knobs in which the runs differ, each with the value of every run, None where it has none."""
-        knobs = [run.knobs for run in self.runs]
+        knobs = [question(run.knobs) for run in self.runs]
         asked = {word.lstrip("+~").partition("=")[0] for run in self.runs for word in run.outcome.get("asked") or ()}
         keys = dict.fromkeys(key for each in knobs for key in each if key not in ASIDE and not key.startswith(COPIES))
         rows = {key: [each.get(key) for each in knobs] for key in keys}
@@ -109,6 +109,13 @@ def ranked(sides: Sides) -> Sides:
     """The same runs, the best of every question first, then the second of each, and so on."""
     rounds = itertools.zip_longest(*(part.ranked for part in sides.sweep.parts))
     return Sides([sides.runs[job.number] for jobs in rounds for job in jobs if job is not None])
+
+
+def question(knobs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The knobs that were of account: of a network's run the function, which is there by default, is none."""
+    if knobs.get("network") is None:
+        return knobs
+    return {key: value for key, value in knobs.items() if key.partition(".")[0] != "function"}
 
 
 def came_with(key: str, told: Collection[str]) -> bool:

@@ -34,6 +34,16 @@ def test_only_what_differs_is_told_and_no_knob_twice(make: Any) -> None:
     assert sides(one, two).configuration == [("lr", [0.1, 0.2])]
 
 
+def test_a_network_is_not_told_with_the_function_that_is_there_by_default(make: Any) -> None:
+    own = {"function": {"expr": "x"}}
+    one = make(1, config=own, choices={"function": "camel", "network": "mlp", "data": "iris"})
+    two = make(2, config=own, choices={"function": "camel", "network": None, "data": None})
+    told = dict(sides(one, two).configuration)
+    assert told["function"] == [None, "camel"]
+    assert told["network"] == ["mlp", None]
+    assert not any(name.startswith("function.") for name in told)
+
+
 def test_what_comes_with_another_choice_is_told_only_where_it_was_typed(make: Any) -> None:
     own = {"optimizer": {"_target_": "Adam", "beta1": 0.9}}
     gd = make(1, asked=["lr=0.1"])
