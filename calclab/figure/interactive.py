@@ -76,7 +76,7 @@ def curves(panel: CurvesPanel) -> Any:
     made.legend.click_policy = "hide"
     made.legend.background_fill_alpha = 0.7
     made.legend.visible = len(panel.lines) + len(panel.guides) > 1
-    made.yaxis.axis_label = panel.lines[0].name if len(panel.lines) == 1 else ""
+    made.yaxis.axis_label = panel.ylabel or (panel.lines[0].name if len(panel.lines) == 1 else "")
     return made
 
 

@@ -53,6 +53,7 @@ class CurvesPanel:
     top: float = 0.0  # of a linear axis from 0; 0: as the values ask for
     bands: tuple[Band, ...] = ()  # one for each line, in its colour
     whole: bool = False  # the horizontal axis counts
+    ylabel: str = ""  # of the vertical axis, where several lines share one
 
 
 @dataclass(frozen=True)

@@ -131,3 +131,12 @@ def test_every_sweep_can_be_drawn(trials: Trials) -> None:
         sweep(Trials(trials.knobs, [None] * len(trials.objective), trials.lost, trials.settings), "loss", None, "")
         is None
     )
+
+
+@pytest.mark.parametrize("values", [[-1.02422, -1.03163, -1.02801], [1000.01, 1000.03, 1000.02], [3.0, 4000.0, 90.0]])
+def test_the_ticks_of_the_objective_can_be_told_apart(values: list[float]) -> None:
+    made = sweep(grid({"lr": [0.001, 0.01, 0.1]}, lambda lr: values[round(math.log10(lr)) + 3]), "loss", 0, "t")
+    assert made is not None
+    axis = draw_sweep(made).axes[0].yaxis
+    texts = [tick.get_text() for tick in axis.get_ticklabels()]
+    assert len(set(texts)) == len(texts) > 2

@@ -207,13 +207,28 @@ def clip(name: str) -> str:
     return plain(name if len(name) <= 24 else f"{name[:23]}…")
 
 
-def short(value: float) -> str:
-    """A number in at most seven or so characters."""
+def ticks_apart(axis: Any) -> None:
+    """Numbers along a linear axis with as many digits as tell its ticks apart."""
+    from matplotlib.ticker import Formatter
+
+    class Apart(Formatter):
+        def __call__(self, value: float, pos: int | None = None) -> str:
+            return minus(short(value))
+
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            digits = next((d for d in range(3, 15) if len({short(v, d) for v in values}) == len(set(values))), 15)
+            return [minus(short(value, digits)) for value in values]
+
+    axis.set_major_formatter(Apart())
+
+
+def short(value: float, digits: int = 3) -> str:
+    """A number in at most seven or so characters, of three digits."""
     if not math.isfinite(value):
         return "nan"
-    if (value == round(value) and abs(value) < 1e5) or 1e3 <= abs(value) < 1e5:
+    if (value == round(value) and abs(value) < 1e5) or (1e3 <= abs(value) < 1e5 and digits <= 3):
         return str(round(value))
-    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def minus(text: str) -> str:

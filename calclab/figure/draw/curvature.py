@@ -44,7 +44,7 @@ def draw_discs(panel: DiscsPanel) -> Any:
     low = min(c - r for c, r in zip(panel.centres, panel.radii, strict=True))
     high = max(c + r for c, r in zip(panel.centres, panel.radii, strict=True))
     flat = 2 * max(panel.radii) / ((high - low) or 1.0)
-    height = min(5.4, max(1.6, 6.2 * flat)) + 1.1 if few else min(9.0, 1.6 + 0.2 * len(panel.names))
+    height = min(5.4, max(1.6, 6.2 * flat)) + 1.5 if few else min(9.0, 1.6 + 0.2 * len(panel.names))
     figure, axes = blank(panel.title, panel.note, 7.4, height, equal=few)
     if few:
         circles(axes, panel, low, high)

@@ -72,8 +72,9 @@ def plot(axes: Any, panel: CurvesPanel) -> None:
     ):
         say(axes, "no finite values")
     elif len(panel.lines) == 1 and not panel.guides:
-        axes.set_ylabel(plain(panel.lines[0].name), fontsize=10)
+        axes.set_ylabel(plain(panel.ylabel or panel.lines[0].name), fontsize=10)
     else:
+        axes.set_ylabel(plain(panel.ylabel), fontsize=10)
         legend(axes, *ordered(axes, panel), fontsize=9 if len(panel.lines) <= LEGEND else 7)
 
 

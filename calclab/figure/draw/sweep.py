@@ -18,6 +18,7 @@ from calclab.figure.draw.canvas import (
     power,
     sheet,
     short,
+    ticks_apart,
 )
 from calclab.figure.records import Group, KnobPanel, Points, SweepPanel
 
@@ -142,7 +143,7 @@ def coordinates(points: Points, panel: SweepPanel) -> tuple[list[float], list[fl
 def mark(axis: Any, panel: SweepPanel) -> None:
     """Numbers along the axis of the objective; where it is logarithmic and there are zeros, its lowest tick is 0."""
     if not panel.log:
-        axis.set_major_formatter(lambda value, _: minus(short(value)))
+        ticks_apart(axis)
         return
     log_ticks(axis)
     if not panel.floor:

@@ -43,7 +43,8 @@ def components(picture: Components, columns: Columns, labels: Labels, title: str
             guides.append(Line("" if guides else "theory: ρᵢ^k", steps, numbers(theory), dashed=True))
     panel = course(title, "step", lines, "y")
     note = f"the {ENDS} flattest and the {ENDS} steepest of {n} directions" if n > 2 * ENDS else ""
-    return replace(panel, guides=tuple(guides), note="; ".join(filter(None, (note, panel.note))), whole=True)
+    notes = "; ".join(filter(None, (note, panel.note)))
+    return replace(panel, guides=tuple(guides), note=notes, whole=True, ylabel="distance along the eigenvector")
 
 
 def rates(picture: Rates, columns: Columns, labels: Labels, title: str) -> RatesPanel:

@@ -48,6 +48,7 @@ def test_along_each_direction_gradient_descent_shrinks_by_its_factor():
         for y, e in zip(line.y, expected, strict=True):
             assert math.isclose(y, e, rel_tol=1e-6, abs_tol=1e-13) or (math.isnan(y) and e < 1e-12)
     assert "momentum_map" not in result.figures
+    assert figure(panel).axes[0].get_ylabel() == panel.ylabel != ""
 
 
 def test_of_other_functions_only_near_a_known_minimum():
