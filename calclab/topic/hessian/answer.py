@@ -309,12 +309,13 @@ def traced(knobs: Knobs, found: State, trace: Mean, *, cut: bool = False) -> str
 def extremes(pairs: Pairs) -> list[Said]:
     """The eigenvalues found at either end, and how near they are."""
     top, bottom = pairs.values[: pairs.top], pairs.values[pairs.top :]
-    near = f"each within {float(pairs.residuals.max()):.2g} of an eigenvalue"
-    found: list[Said] = [
-        Line(f"{name} eigenvalues", f"{words.listing(end, SHOWN)}, {near}", "eigenvalues")
-        for name, end in (("largest", top), ("smallest", bottom))
-        if len(end)
-    ]
+    near = f"within {float(pairs.residuals.max()):.2g} of an eigenvalue"
+    found: list[Said] = []
+    for name, end in (("largest", top), ("smallest", bottom)):
+        if len(end):
+            several = len(end) > 1
+            text = f"{words.listing(end, SHOWN)}, {'each ' * several}{near}"
+            found.append(Line(f"{name} eigenvalue{'s' * several}", text, "eigenvalues"))
     return found
 
 
