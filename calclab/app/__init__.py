@@ -114,8 +114,12 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     if record is None:
         from calclab.app.compute import compute
 
+        if request.config["figures"] and ranks.first():
+            from calclab.figure.kinds import ready
+
+            ready()  # for the sake of the next lines
         if not gc.get_freeze_count():  # in a process of many runs once: what a run leaves behind is garbage
-            gc.freeze()  # torch is not looked through again, neither while it runs nor at the exit
+            gc.freeze()  # torch and matplotlib are not looked through again, neither while it runs nor at the exit
         record = compute(request, progress=True)
     if ranks.first():
         said = page(record, str(request.place.folder))

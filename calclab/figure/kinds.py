@@ -110,6 +110,12 @@ KINDS: dict[type[Any], Kind] = {
 DRAWINGS = {kind.panel: kind.drawing for kind in KINDS.values()} | {records.SweepPanel: draw_sweep}
 
 
+def ready() -> None:
+    """Import what draws, where that is better done beforehand than when the first picture is drawn."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def panel(picture: Picture, columns: Columns, labels: Labels, title: str = "", about: str = "") -> Panel | None:
     """The record of ``picture``; None where nothing of it was logged. ``about`` are lines under the title."""
     if isinstance(picture, Drawn):
