@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from calclab.archive.run import RESULTS, Run
 from calclab.difference.choice import choose
 from calclab.errors import UserError
+from calclab.report.page import answer
 from calclab.text import say
 
 PROJECT = "calclab"
@@ -126,21 +126,21 @@ TRACKERS = {"mlflow": mlflow, "wandb": wandb}
 
 def courses(run: Run) -> Iterator[tuple[str, int, float]]:
     """Every number of every step, by name, step and value; of a run of one look the values of its answer."""
-    if run.names["scalars"]:
+    logged = set(run.names["scalars"])  # read from the folder at every asking
+    if logged:
         frame = run.scalars
         steps = [int(step) for step in frame.index]
         for name in frame.columns:
             yield from zip([str(name)] * len(steps), steps, frame[name].astype(float).tolist(), strict=True)
     last = int(run.outcome.get("steps") or 0)
     for name, value in run.values.items():
-        if name not in run.names["scalars"] and isinstance(value, int | float) and math.isfinite(value):
+        if name not in logged and isinstance(value, int | float) and math.isfinite(value):
             yield name, last, float(value)
 
 
 def headline(run: Run) -> str:
-    """The answer's first line."""
-    answer: dict[str, Any] = run.outcome.get("answer") or {}
-    return str(answer.get("headline") or answer.get("text") or run.outcome.get("sentence") or run.status)
+    """The answer's first line; of a run without an answer how it ended."""
+    return answer(run.outcome)[0] or str(run.outcome.get("sentence") or run.status)
 
 
 def command(run: Run) -> str:
