@@ -56,7 +56,7 @@ def short_of_tolerance(problem: ImportanceProblem, row: Evidence, a: Tensor, k: 
     if row.verdict is not Verdict.REFUTED:
         return row
     if row.gap > SMALL * float(a.abs().sum()):
-        function = problem.subject if isinstance(problem.subject, Function) else of_sample(problem, k)
+        function = scored(problem, k)
         slope = value_and_gradient(function.call, function.start)[1]
         if any(found.verdict is Verdict.REFUTED for found in check_gradient(function, function.start, slope, k)):
             return row
@@ -76,7 +76,7 @@ def of_gradient(problem: ImportanceProblem, gradients: Tensor, k: int, place: in
         J = dense_jacobian(subject.call, subject.start)
         row = identity(f"∂{problem.target}/∂x", "row of the Jacobian", g, J[problem.place], k)
         return [row, *check_jacobian(subject, subject.start, J, k)]
-    function = subject if isinstance(subject, Function) else of_sample(problem, k)
+    function = scored(problem, k)
     # what matters is an error in the mean, so gaps are held against the largest gradient among its neighbours
     scale = float(gradients.norm(dim=1).max())
     found = check_gradient(function, function.start, g, k, scale=scale if math.isfinite(scale) else 0.0)
@@ -85,6 +85,11 @@ def of_gradient(problem: ImportanceProblem, gradients: Tensor, k: int, place: in
         method, allowed = "alone = in its block (rows do not mix)", rounding(subject, function.start, g)
         found.append(identity("gradient of a sample", method, g, alone, k, tolerance=allowed))
     return rounded(function, found)
+
+
+def scored(problem: ImportanceProblem, k: int) -> Function:
+    """What row k is scored by, as a function of its input."""
+    return problem.subject if isinstance(problem.subject, Function) else of_sample(problem, k)
 
 
 def of_sample(problem: ImportanceProblem, k: int) -> Function:
