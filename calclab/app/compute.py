@@ -54,9 +54,8 @@ def compute(request: Request, *, progress: bool = False) -> dict[str, Any]:
 
 def follow(job: Job) -> int:
     """What the other ranks do while the first executes the job: the same scan, written nowhere."""
-    with signals():  # the first rank decides when to stop
-        if ranks.agree(None) is None:  # the record of the run, had it been finished meanwhile
-            drive(job.topic, (), ranks.agree(None), None, ranks.agree)
+    if ranks.agree(None) is None:  # the record of the run, had it been finished meanwhile
+        drive(job.topic, (), ranks.agree(None), None, ranks.agree)
     return 0
 
 

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from calclab.app.signals import signals
 from calclab.errors import UserError
 from calclab.text import warn
 
@@ -56,9 +57,11 @@ def as_rank(action: Callable[[], int], patience: timedelta = PATIENCE) -> int:
         return action()
     from calclab.subject.distributed import RankError
 
+    hearing = contextlib.nullcontext() if first() else signals()  # from the start: the first rank decides when to stop
     join_group(patience)
     try:
-        status = action()
+        with hearing:
+            status = action()
     except Exception as error:
         leave_word(error)
         leave_group()

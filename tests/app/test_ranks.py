@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from calclab.app import ranks
 from calclab.app import run as answer
 from calclab.errors import UserError
 
@@ -66,6 +67,32 @@ def scalars(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def stop_at_first_sight(folder: Path, words: list[str]) -> None:
+    """Begin a run and end it by SIGTERM as soon as its table is there."""
+    with subprocess.Popen(command(words), cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not list(folder.glob("outputs/descent/*/scalars.csv")):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+
+
+def test_a_rank_leaves_signals_to_the_first_from_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(ranks, "join_group", lambda patience: None)
+    monkeypatch.setattr(ranks, "leave_group", lambda: None)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def action() -> int:
+        assert callable(signal.getsignal(signal.SIGTERM))  # otherwise the next line ends this process
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert ranks.as_rank(action) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.mark.slow
 def test_two_processes_stopped_and_gone_on_write_what_one_writes(lab: Lab, tmp_path: Path) -> None:
     words = [*SMALL, "train=3", "steps=1000", "figures=false"]
@@ -76,12 +103,7 @@ def test_two_processes_stopped_and_gone_on_write_what_one_writes(lab: Lab, tmp_p
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("took all its steps") == 1
     assert outcome(whole)["provenance"]["ranks"] == 2
-    with subprocess.Popen(command(words), cwd=parted, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and not list(parted.glob("outputs/descent/*/scalars.csv")):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
+    stop_at_first_sight(parted, words)
     assert outcome(parted)["status"] == "interrupted"
     assert 0 < len(scalars(parted)) < 1001
     assert run(parted, words).returncode == 0
