@@ -33,6 +33,7 @@ WITHOUT_EFFECT = (
     "rerun",
     "fail_fast",
     "report",
+    "sinks",
     "checkpoint_every",
     "oc.env",
 )  # knobs that do not change what is computed

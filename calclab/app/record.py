@@ -24,23 +24,25 @@ from calclab.sink.csv import CsvSink
 from calclab.sink.memory import MemorySink
 from calclab.sink.tensorboard import TensorBoardSink
 
+SINKS = ("csv", "tensorboard")  # of a run that does not say: one of Python's, or of a version without the knob
+
 
 def unlisted(names: Sequence[str]) -> None:
     """In a new folder, nobody asks whose the files are."""
 
 
 def sinks(run: Run, announce: Callable[[Sequence[str]], None] = unlisted, *, progress: bool = False) -> list[Sink]:
-    """CSV, summary and TensorBoard always; TensorBoard after pictures and summary, since it shows them.
+    """CSV and summary always; TensorBoard, unless ``sinks`` leaves it out, after pictures and summary, which it shows.
 
     ``announce`` is told the names of files before they are made.
     """
-    board = TensorBoardSink()
+    board = TensorBoardSink() if "tensorboard" in run.config.get("sinks", SINKS) else None
     found: list[Sink] = [CsvSink(announce)]
     if asked := run.config["figures"]:
         from calclab.sink.figures import FiguresSink
 
         found.append(FiguresSink(board, announce, "png" if asked is True else asked))
-    found += [SummarySink(run, board), board]
+    found += [SummarySink(run, board), *([board] if board else [])]
     if progress and sys.stderr.isatty():
         from calclab.sink.progress import ProgressSink
 

@@ -61,7 +61,7 @@ def rerun(folder: Path, within: float) -> int:
 
     then = stored(folder)
     with tempfile.TemporaryDirectory(prefix="calclab-rerun-") as outputs:
-        config = {**recalled(then["config"]), "outputs": outputs, "rerun": False, "figures": False}
+        config = {**recalled(then["config"]), "outputs": outputs, "rerun": False, "figures": False, "sinks": ["csv"]}
         place = replace(locate(config, then["topic"], ()), folder=Path(outputs) / "again")
         job = prepare(Request(config, then["choices"], then["asked"], then["asked"], place))
         now = execute(job, lambda: False)

@@ -27,6 +27,7 @@ PLAIN = (
     "fail_fast",
     "figures",
     "report",
+    "sinks",
     "checkpoint_every",
     "claims",
 )  # how a run is done, told anyhow

@@ -42,7 +42,8 @@ def page(record: Record, folder: str = "") -> Iterator[Said]:
         yield Line("note", note, kind=DOUBTFUL)
     if folder:
         yield Line("folder", folder, kind="place")
-        yield Line("see it", command(["tensorboard", "--logdir", folder]), kind="place")
+        if "tensorboard" in (record.get("config") or {}).get("sinks", ("tensorboard",)):
+            yield Line("see it", command(["tensorboard", "--logdir", folder]), kind="place")
 
 
 def answer(record: Record) -> tuple[str, list[Said]]:

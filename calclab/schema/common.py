@@ -33,6 +33,12 @@ class Common(Seeded):
         "svg",
         choices=(True, False, "png", "svg", "pdf"),
     )
+    sinks: list[str] = knob(
+        "where a run is logged: its CSVs, which are always written, and TensorBoard's event file",
+        "'[csv]'",
+        choices=("csv", "tensorboard"),
+        rare=True,
+    )
     report: bool = knob("write the run, or the sweep, as one page to mail or print: report.html in its folder", "true")
     outputs: str = knob("the folder that holds all runs", "outputs")
     rerun: bool = knob("run anew what is finished or begun", "true")

@@ -98,6 +98,8 @@ class Knob:
     @property
     def kind(self) -> str:
         """The type and range in words: "number > 0", "whole number from 0 to 100", "one of gd, adam"."""
+        if self.choices and typing.get_origin(self.base) is list:
+            return f"list of some of {', '.join(map(written, self.choices))}"
         if self.choices:
             own = ", the dotted path of your own" if self.own else ""
             return "one of " + ", ".join(map(written, self.choices)) + own + (", or null" if self.optional else "")
@@ -120,7 +122,8 @@ class Knob:
     @property
     def article(self) -> str:
         """What stands before the kind in a sentence."""
-        return "" if self.choices or self.base is bool else "a "
+        several = typing.get_origin(self.base) is list
+        return "" if self.base is bool or (self.choices and not several) else "a "
 
     def allows(self, value: Any) -> bool:
         """Whether ``value`` has the type and lies in the range."""
@@ -155,6 +158,8 @@ class Knob:
         return is_a(value, self.base)
 
     def _in_range(self, value: Any) -> bool:
+        if typing.get_origin(self.base) is list and self.choices:
+            return all(entry in self.choices for entry in value)
         return (
             (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 
 from calclab.core import Run
 
-ASIDE = ("claims", "outputs", "figures", "rerun", "fail_fast", "report", "checkpoint_every", "optimizer.lr", "device")
+ASIDE = (
+    "claims", "outputs", "figures", "rerun", "fail_fast", "report", "sinks", "checkpoint_every", "optimizer.lr",
+    "device",
+)  # fmt: skip
 UNTOLD = {*ASIDE, *(f"function.{name}" for name in ("minima", "domain", "source")), "function.name", "data.name",
           "network.name", "function.variables"}  # fmt: skip
 GROUPS = ("optimizer", "schedule", "line_search", "function", "network", "data")

@@ -36,7 +36,15 @@ from calclab.errors import UserError
 from calclab.schema import catalogue
 from calclab.text import cell
 
-ASIDE = ("outputs=", "rerun=", "fail_fast=", "report=", "hydra/", "hydra.")  # words that do not change what is asked
+ASIDE = (
+    "outputs=",
+    "rerun=",
+    "fail_fast=",
+    "report=",
+    "sinks=",
+    "hydra/",
+    "hydra.",
+)  # words that do not change what is asked
 
 
 def sweep(words: Sequence[str]) -> int:
