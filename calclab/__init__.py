@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from calclab.library.subjects import links as links
     from calclab.library.subjects import loss as loss
     from calclab.library.subjects import outputs as outputs
+    from calclab.watch.watch import Watch as Watch
 
 __version__ = "0.1.0"
 PUBLIC = {  # fetched when asked for: importing calclab stays light
@@ -50,6 +51,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     ),
     "calclab.library.result": ("Interrupted", "RefutedError", "Result", "last"),
     "calclab.library.subjects": ("formula", "function", "links", "loss", "outputs"),
+    "calclab.watch.watch": ("Watch",),
 }  # fmt: skip
 WHERE = {name: module for module, names in PUBLIC.items() for name in names}
 __all__ = [*WHERE, "__version__"]

@@ -35,13 +35,17 @@ ALLOWED = {
     "report": {"archive", "core", "errors", "lines", "text"},
     "difference": {"archive", "errors", "figure", "lines", "report", "terminal", "text"},
     "study": {"core", "errors", "subject", "text"},
+    "watch": {
+        *("app", "archive", "core", "errors", "lines", "network", "numerics", "optimizer", "report", "second_order"),
+        *("sink", "subject", "terminal", "text", "topic"),
+    },
 }
 FOREIGN = {  # which libraries only some packages may know
     "hydra": {"app"},
     "omegaconf": {"app"},
     "sympy": set(),  # torch brings it; it takes as long as it likes
     "flint": {"subject"},
-    "pandas": {"data", "archive", "sink", "library"},
+    "pandas": {"data", "archive", "sink", "library", "watch"},
     "sklearn": {"data"},
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},

@@ -10,7 +10,7 @@ of which modules hold a tensor, and a call takes 3.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -45,6 +45,12 @@ class Stateless:
 
     def __call__(self, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
         """What the module returns, with the parameters given in the place of its own."""
+        if self.layers is None or hooked(self.parts):
+            return self.within(parameters, self.module, *inputs)
+        return self.within(parameters, straight, self.layers, *inputs)
+
+    def within(self, parameters: Mapping[str, Tensor], call: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``call`` returns, which may call the module as it likes, with the parameters given in place."""
         before: list[tuple[dict[str, Any], str, Any]] = []
         try:
             for name, tensor in parameters.items():
@@ -58,7 +64,7 @@ class Stateless:
                     for tensors, key in places:
                         before.append((tensors, key, tensors[key]))
                         tensors[key] = lent
-            return self.module(*inputs) if self.layers is None or hooked(self.parts) else straight(self.layers, *inputs)
+            return call(*arguments)
         finally:
             for tensors, key, own in reversed(before):
                 tensors[key] = own

@@ -1,0 +1,12 @@
+"""A training watched from its own loop: `Watch` orders looks, each look is a function of a `Moment`.
+
+    watch = calclab.Watch(model, criterion, optimizer)     watch.py: what is due is looked at, kept, logged, told
+    watch.step(batch)                                      schedule.py: what is due, within a budget
+        Moment                                             moment.py: a training after a step; Reading, Event, Look
+        objective.py steps.py untouched.py                 its loss as a function; what the optimizer did; put back
+        norms.py noise.py ...                              looks
+        logs.py                                            where it goes
+
+A look is an object with ``name``, ``cost`` (in training steps, a guess until it is measured) and
+``take(moment) -> [Reading | Evidence | Event]``; a line of ``watch.LOOKS`` gives it its name in ``quantities``.
+"""
