@@ -34,7 +34,7 @@ ALLOWED = {
     "figure": {"core"},
     "report": {"archive", "core", "errors", "lines", "text"},
     "difference": {"archive", "errors", "figure", "lines", "report", "terminal", "text"},
-    "study": {"core", "errors", "subject", "text"},
+    "study": {"core", "errors", "numerics", "schema", "subject", "text"},
     "watch": {
         *("app", "archive", "core", "errors", "lines", "network", "numerics", "optimizer", "report", "second_order"),
         *("sink", "subject", "terminal", "text", "topic"),

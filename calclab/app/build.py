@@ -65,6 +65,10 @@ def built(request: Request) -> Job:
         from calclab.study.claims import check_form
 
         check_form(config["claims"])
+    if config.get("study"):
+        from calclab.schema.study import study
+
+        study(config["study"])
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     where, note = device(config["device"], config["dtype"])
     where = ranks.own_device(where)

@@ -35,6 +35,7 @@ WITHOUT_EFFECT = (
     "report",
     "sinks",
     "checkpoint_every",
+    "study",
     "oc.env",
 )  # knobs that do not change what is computed
 LATER = ("watch", "animation")  # knobs that came later: unset they are in no digest, so that earlier runs are found

@@ -30,6 +30,7 @@ PLAIN = (
     "sinks",
     "checkpoint_every",
     "claims",
+    "study",
 )  # how a run is done, told anyhow
 
 

@@ -19,7 +19,10 @@ from calclab.archive.table import shown
 LETTERS = string.ascii_uppercase
 LONG = 48  # characters of a name
 # what is no part of the question, what copies another knob, and what only describes a subject
-ASIDE = ("outputs", "rerun", "fail_fast", "checkpoint_every", "figures", "report", "sinks", "claims", "optimizer.lr")
+ASIDE = (
+    "outputs", "rerun", "fail_fast", "checkpoint_every", "figures", "report", "sinks", "claims", "study",
+    "optimizer.lr",
+)  # fmt: skip
 COPIES = ("topic.", "hydra/", "function.source", "function.minima", "function.domain")
 GROUPS = ("topic", "experiment", "function", "data", "network", "optimizer", "line_search", "schedule")
 SETTING = ("calclab", "git_commit", "git_dirty", "torch", "numpy", "python", "device", "threads", "ranks", "host")

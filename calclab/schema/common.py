@@ -48,4 +48,9 @@ class Common(Seeded):
         "'[{quantity: loss, at_most: 0.1}]'",
         rare=True,
     )
+    study: dict[str, Any] | None = knob(
+        "of a study: whose claim it is, where it stands, in which words, and its short form (calclab gallery)",
+        "'{paper: Saxe et al. 2014, seeds: 5}'",
+        rare=True,
+    )
     checkpoint_every: float = knob("seconds between two checkpoints of a run", 10, above=0, unit="seconds", rare=True)

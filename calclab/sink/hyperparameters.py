@@ -12,7 +12,7 @@ from calclab.core import Run
 
 ASIDE = (
     "claims", "outputs", "figures", "rerun", "fail_fast", "report", "sinks", "checkpoint_every", "optimizer.lr",
-    "device",
+    "device", "study",
 )  # fmt: skip
 UNTOLD = {*ASIDE, *(f"function.{name}" for name in ("minima", "domain", "source")), "function.name", "data.name",
           "network.name", "function.variables"}  # fmt: skip

@@ -9,7 +9,8 @@
       - {quantity: gradient_norm, at_most: 0.01}
       - {quantity: edge, mean_from: 16000, equals: 1, within: 0.03}       # on average over the steps from 16000 on
 
-A quantity is a name of the topic's answer, a logged value (its last row), or status or steps.
+A quantity is a name of the topic's answer, a logged value (its last row), or status, steps, verdict (the worst of
+all evidence) or "verdict of <quantity>".
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calclab.core import Answer, Claim, Column, Columns, Outcome
+from calclab.core import Answer, Claim, Column, Columns, Evidence, Outcome
 from calclab.errors import UserError
+from calclab.numerics.agreement import worst
 from calclab.subject.formula import evaluate
 from calclab.text import shortened
 
@@ -83,9 +85,18 @@ def check_claims(
         **last,
         **answer.values,
         "status": outcome.status.word,
+        **verdicts(outcome.evidence),
         "steps": torch.tensor(float(outcome.steps)),
     }
     return [check(claim, found, columns) for claim in claims]
+
+
+def verdicts(rows: Sequence[Evidence]) -> dict[str, str]:
+    """The worst verdict of the evidence, and that of each quantity, as words."""
+    of: dict[str, list[Evidence]] = {"verdict": list(rows)} if rows else {}
+    for row in rows:
+        of.setdefault(f"verdict of {row.quantity}", []).append(row)
+    return {name: worst(those).word for name, those in of.items()}
 
 
 def check(claim: Mapping[str, Any], found: Mapping[str, Tensor | str], columns: Columns) -> Claim:

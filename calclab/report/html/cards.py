@@ -36,6 +36,15 @@ class Card:
     command: str = ""
     folder: Path | None = None
     pictures: Sequence[Mapping[str, Any]] = ()
+    # of a study: the claim in the paper's words, where it stands, what the paper's picture shows, what differs here;
+    # what the claims come to, whether that is what the study says, and how long all its runs took
+    quote: str = ""
+    source: str = ""
+    beside: str = ""
+    note: str = ""
+    held: str = ""
+    expected: bool = True
+    seconds: str = ""
 
 
 def card(run: Run) -> Card:
