@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.linear import LinearOperator
-from calclab.numerics.operators import twice
+from calclab.numerics.operators import NoSecondDerivative, twice
 from calclab.second_order.graph import filled, pull
 
 HALF = (torch.float16, torch.bfloat16)
@@ -33,7 +33,7 @@ HALF = (torch.float16, torch.bfloat16)
 class Held:
     """``loss`` () on the graph of ``leaves``, and what can be had of it without computing it again.
 
-    Raises `NoSecondDerivative`, when a product is taken, where torch cannot differentiate the backward pass.
+    Raises `NoSecondDerivative`, for the Hessian or a product with it, where torch cannot differentiate the backward pass.
     """
 
     def __init__(self, loss: Tensor, leaves: Sequence[Tensor]) -> None:
@@ -65,6 +65,11 @@ class Held:
     def hessian(self) -> LinearOperator:
         """H (n, n), a backward pass through the graph of the gradient a product (Pearlmutter 1994)."""
         n = sum(self.sizes)
+        if barred(self.parts):
+            raise NoSecondDerivative(
+                "a custom backward of what is called here is marked once_differentiable: torch has no second derivative "
+                "of it, and so there is no Hessian. The batch's gradient is all that can be looked at"
+            )
 
         def product(V: Tensor) -> Tensor:
             with twice():
@@ -85,3 +90,18 @@ class Held:
         """A change of each leaf, in its type, of v (n,)."""
         pieces = v.split_with_sizes(self.sizes)
         return [piece.to(leaf.dtype).view_as(leaf) for piece, leaf in zip(pieces, self.leaves, strict=True)]
+
+
+def barred(parts: Sequence[Tensor | None]) -> bool:
+    """Whether torch's mark of a backward that may be differentiated no more is on the graph of a gradient: it raises
+    only for who comes by, and nobody does where it has no way back to a leaf, so that 0 would be taken for H v."""
+    waiting = [part.grad_fn for part in parts if part is not None and part.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if node.name() in ("Error", "torch::autograd::Error"):
+            return True
+        ahead = {after for after, _ in node.next_functions if after is not None} - seen
+        seen |= ahead
+        waiting += ahead
+    return False
