@@ -33,7 +33,7 @@ HALF = (torch.float16, torch.bfloat16)
 class Held:
     """``loss`` () on the graph of ``leaves``, and what can be had of it without computing it again.
 
-    Raises `NoSecondDerivative`, for the Hessian or a product with it, where torch cannot differentiate the backward pass.
+    Raises `NoSecondDerivative`, for the Hessian or a product with it, where torch cannot differentiate a backward pass.
     """
 
     def __init__(self, loss: Tensor, leaves: Sequence[Tensor]) -> None:
@@ -67,8 +67,8 @@ class Held:
         n = sum(self.sizes)
         if barred(self.parts):
             raise NoSecondDerivative(
-                "a custom backward of what is called here is marked once_differentiable: torch has no second derivative "
-                "of it, and so there is no Hessian. The batch's gradient is all that can be looked at"
+                "a custom backward of what is called here is marked once_differentiable: torch has no second "
+                "derivative of it, and so there is no Hessian. Only the gradient can be looked at"
             )
 
         def product(V: Tensor) -> Tensor:
