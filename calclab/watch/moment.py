@@ -134,8 +134,8 @@ class Look(Protocol):
     """Something that is looked at. ``cost`` is what a look is expected to cost, in training steps, until it has been
     measured. ``name`` is what ``quantities=`` calls it.
 
-    Optional: ``every``, a cadence of its own in steps (1: at each step); ``step``, that it needs ``moment.taken``, and
-    ``previous``, that it needs ``moment.previous`` (both are copies, made only for looks that ask for them).
+    Optional: ``every``, a cadence of its own in steps (1: at each step); ``batch``, that it needs one; ``step``, that
+    it needs ``moment.taken``, and ``previous``, that it needs ``moment.previous`` (copies, made for looks that ask).
     """
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from calclab.core.layout import TARGETS
@@ -84,6 +83,7 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def batches(given: Any) -> list[Any]:
     """The batches of a step: a list of batches is several, all else is one. None is none.
 
+    >>> import torch
     >>> x, y = torch.zeros(3, 2), torch.zeros(3)
     >>> [len(batches(given)) for given in (None, (x, y), [x, y], {"x": x, "y": y}, [(x, y), (x, y)], [{"x": x}])]
     [0, 1, 1, 1, 2, 1]
@@ -97,15 +97,17 @@ def batches(given: Any) -> list[Any]:
 def moved(batch: Any, model: nn.Module) -> Any:
     """The batch on the device of the model."""
     first = next(model.parameters(), None)
-    return batch if first is None else on(batch, first.device)
+    return batch if first is None else nested(batch, lambda tensor: tensor.to(first.device))
 
 
-def on(value: Any, device: torch.device) -> Any:
-    """Every tensor of a nest of tuples, lists and dicts on a device."""
+def nested(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """A nest of tuples, lists and dicts with ``change`` of each of its tensors in its place."""
     if isinstance(value, Tensor):
-        return value if value.device == device else value.to(device)
-    if isinstance(value, dict):
-        return {key: on(entry, device) for key, entry in value.items()}
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: nested(entry, change) for key, entry in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(nested(entry, change) for entry in value))
     if type(value) in (tuple, list):
-        return type(value)(on(entry, device) for entry in value)
+        return type(value)(nested(entry, change) for entry in value)
     return value

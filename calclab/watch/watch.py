@@ -178,8 +178,8 @@ class Watch:
             with untouched(modules, self.model.parameters()):
                 for name in self._due:
                     start = clock()
-                    look = self._named(name)
-                    found += self._safely(name, look.take, replace(moment, memory=self._memory[name])) or ()
+                    here = replace(moment, memory=self._memory[name])
+                    found += self._safely(name, take, self._named(name), here) or ()
                     taken[name] = clock() - start
         except Exception as error:  # of a module that does not let itself be put back
             self._failed("watch", error)
@@ -247,6 +247,13 @@ class Watch:
             told.warning("calclab: step %d: %s", self.count, text)
         if self._failures[name] >= ATTEMPTS:
             self.schedule.forget(name)
+
+
+def take(look: Look, moment: Moment) -> Sequence[Found]:
+    """What a look finds; RuntimeError where it lacks the batch."""
+    if getattr(look, "batch", False) and not moment.batches:
+        raise RuntimeError("it needs the batch of the step: watch.step((inputs, targets))")
+    return look.take(moment)
 
 
 # --- what is given --------------------------------------------------------------------------------------------------
