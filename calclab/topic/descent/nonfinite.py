@@ -9,6 +9,7 @@ from calclab.core.rows import windows
 from calclab.numerics.kinks import nowhere
 from calclab.numerics.measured import MOST
 from calclab.numerics.operators import loss_and_gradient
+from calclab.numerics.origin import origins
 from calclab.numerics.verify import known
 from calclab.subject.network import Network
 from calclab.subject.scores import predictions
@@ -78,9 +79,11 @@ def culprit(network: Network, θ: Tensor) -> str:
             return f"the {name} of {named(rows)} are not finite; leave them out"
     outputs = predictions(network, θ, data.inputs)
     if (rows := bad(outputs)) is not None:
+        where = began(network, θ, rows)
         return (
-            f"the outputs of {named(rows)} are not finite, though the weights and inputs are: something overflows, or "
-            "takes a logarithm or a root, inside the network (large inputs: data.standardize=true)"
+            f"the outputs of {named(rows)} are not finite, though the weights and inputs are: "
+            f"{where or 'something overflows, or takes a logarithm or a root, inside the network'} "
+            "(large inputs: data.standardize=true)"
         )
     with torch.no_grad():
         parameters = network.unflatten(θ)
@@ -93,6 +96,13 @@ def culprit(network: Network, θ: Tensor) -> str:
             "its domain"
         )
     return "outputs and losses are numbers, and what is made of them is not"
+
+
+def began(network: Network, θ: Tensor, rows: Tensor) -> str:
+    """Where the numbers of the first of these rows stop being finite: "it begins in 2 (ReLU6), exp: it overflows"."""
+    few = network.data.inputs[rows[:1]]
+    found = origins(network.module, lambda: network.evaluate(few, network.unflatten(θ)).sum(), []).forward
+    return "" if found is None else f"it begins in {found.place}, {found.operation}: {found.why}"
 
 
 def bad(values: Tensor) -> Tensor | None:

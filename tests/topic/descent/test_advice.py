@@ -280,6 +280,7 @@ class Root(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 1)
+        nn.init.constant_(self.linear.bias, -100.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x).sqrt()
@@ -299,8 +300,8 @@ def broken(net: Network) -> dict[str, Network]:
     return {
         "the inputs of row 4 are not finite": replace(net, data=replace(net.data, inputs=inputs)),
         "such as 0.weight[2,1]": replace(net, module=module),
-        "overflows, or takes a logarithm or a root": made(net, Square(), far),
-        "the outputs of": made(net, Root().double(), line(net.data)),
+        "it begins in Square, pow: float64 holds numbers up to 1.8e+308: it overflows": made(net, Square(), far),
+        "it begins in Root, sqrt: the square root of a negative number": made(net, Root().double(), line(net.data)),
         "does not take such outputs": made(net, nn.Linear(2, 1).double(), line(net.data), loss=logarithm),
     }
 
