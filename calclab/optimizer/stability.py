@@ -3,7 +3,7 @@
 A rule of torch.optim, its second moments taken as they stand, does for each entry, with g = ∂L + λ x (weight decay that
 is a part of the gradient) and w = lr λ of one that is not,
 
-    m⁺ = β m + κ g,    x⁺ = (1 - w) x - r (a g + b m⁺),        r = lr/(√v̂ + eps), or lr
+    m⁺ = β m + κ g,    x⁺ = (1 - w) x - r (a g + b m⁺),        r = lr/P: lr, or lr over a root of second moments
 
 On a quadratic this is linear; along one eigendirection, h = r λ(H), its eigenvalues z are the roots of
 
@@ -57,8 +57,9 @@ NONE_YET = "has no second moments yet"
 class Frozen:
     """What one parameter feels.
 
-    ``rate`` is lr as it is applied; ``inverse`` 1/(√v̂ + eps) by entry, or 1; ``memory`` β; ``direct`` a; ``through``
-    bκ; weight decay ``coupled`` λ, or ``decoupled`` w. ``sign`` is -1 where the rule goes uphill.
+    ``rate`` is lr as it is applied; ``inverse`` P⁻¹ by entry, or 1: of Adam after t steps P = (1 - β^t)(√v̂ + eps);
+    ``memory`` β; ``direct`` a; ``through`` bκ; weight decay ``coupled`` λ, or ``decoupled`` w. ``sign`` is -1 where the
+    rule goes uphill.
     """
 
     rate: float
@@ -181,8 +182,8 @@ def adam(group: Group, state: Group) -> Frozen:
     β, β2 = map(float, group["betas"])
     step = float(state["step"])
     second = state["max_exp_avg_sq"] if group["amsgrad"] else state["exp_avg_sq"]
-    inverse = 1 / (wide(second) / (1 - β2**step)).sqrt().add(float(group["eps"]))
-    return Frozen(float(group["lr"]), inverse, β, 0.0, (1 - β) / (1 - β**step))
+    P = (1 - β**step) * (wide(second) / (1 - β2**step)).sqrt().add(float(group["eps"]))
+    return Frozen(float(group["lr"]), 1 / P, β, 0.0, 1 - β)
 
 
 def nadam(group: Group, state: Group) -> Frozen:
@@ -199,20 +200,21 @@ def radam(group: Group, state: Group) -> Frozen:
     """torch.optim.RAdam: m̂ until the variance of v is known, then m̂ times a rectification over √v̂."""
     β, β2 = map(float, group["betas"])
     step = float(state["step"])
-    through = (1 - β) / (1 - β**step)
+    correction = 1 / (1 - β**step)
     most = 2 / (1 - β2) - 1
     length = most - 2 * step * β2**step / (1 - β2**step)
     if length <= 5:
-        return Frozen(float(group["lr"]), 1.0, β, 0.0, through)
+        return Frozen(float(group["lr"]), correction, β, 0.0, 1 - β)
     rectified = ((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) ** 0.5
     inverse = rectified * (1 - β2**step) ** 0.5 / wide(state["exp_avg_sq"]).sqrt().add(float(group["eps"]))
-    return Frozen(float(group["lr"]), inverse, β, 0.0, through)
+    return Frozen(float(group["lr"]), correction * inverse, β, 0.0, 1 - β)
 
 
 def adamax(group: Group, state: Group) -> Frozen:
     """torch.optim.Adamax: m̂ over the largest gradient so far, which fades; eps is in it already."""
     β = float(group["betas"][0])
-    return Frozen(float(group["lr"]), 1 / wide(state["exp_inf"]), β, 0.0, (1 - β) / (1 - β ** float(state["step"])))
+    P = (1 - β ** float(state["step"])) * wide(state["exp_inf"])
+    return Frozen(float(group["lr"]), 1 / P, β, 0.0, 1 - β)
 
 
 def rmsprop(group: Group, state: Group) -> Frozen:

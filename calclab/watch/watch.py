@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 LOOKS = {  # what ``quantities`` may name, and the class that looks
     "norms": "calclab.watch.norms:Norms",
     "noise": "calclab.watch.noise:Noise",
+    "sharpness": "calclab.watch.curvature:Sharpness",
+    "preconditioned": "calclab.watch.curvature:Preconditioned",
+    "batch_sharpness": "calclab.watch.curvature:BatchSharpness",
+    "blocks": "calclab.watch.curvature:Blocks",
+    "spectrum": "calclab.watch.curvature:Spectrum",
 }
 USUAL = ("norms", "noise")
 ATTEMPTS = 3  # failures in a row after which a look is given up
