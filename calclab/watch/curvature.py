@@ -69,9 +69,8 @@ def stability(found: Ritz, shares: Mapping[str, float], lr: float | None) -> Sta
 
 def shares(v: Tensor, parameters: Named) -> dict[str, float]:
     """How much of ‖v‖² is in each layer, v (n,) the parameters one after the other."""
-    squares = torch.stack(
-        [piece.square().sum() for piece in v.split([p.numel() for p in parameters.values()])]
-    ).tolist()
+    pieces = v.split_with_sizes([p.numel() for p in parameters.values()])
+    squares = torch.stack([piece.square().sum() for piece in pieces]).tolist()
     total = sum(squares) or 1.0
     return {layer: sum(squares[i] for i in places) / total for layer, places in by_layer(tuple(parameters)).items()}
 
