@@ -21,15 +21,12 @@ def untouched(modules: Iterable[nn.Module], parameters: Iterable[torch.Tensor]) 
     After it all is as before, bit for bit: random states (torch on each device in use, Python, NumPy), buffers and
     attributes of the modules, their modes, ``.grad`` and ``requires_grad`` of the parameters, and autograd's modes.
     """
-    parts = [part for module in modules for part in module.modules()]
-    modes = [part.training for part in parts]
     own = [(p, p.grad, p.requires_grad) for p in parameters]
     with ExitStack() as stack:
         stack.enter_context(drawn_again())
         for module in modules:
             stack.enter_context(kept(module))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.inference_mode(False))  # which turns gradients on, too
         for kind in {"cpu", *(p.device.type for p, _, _ in own if p.device.type in ("cuda", "xpu", "mps"))}:
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(plain())
@@ -38,8 +35,6 @@ def untouched(modules: Iterable[nn.Module], parameters: Iterable[torch.Tensor]) 
         try:
             yield
         finally:
-            for part, mode in zip(parts, modes, strict=True):
-                part.training = mode
             for p, gradient, needed in own:
                 if p.grad is not gradient:
                     p.grad = gradient
