@@ -53,11 +53,14 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.library.subjects": ("formula", "function", "links", "loss", "outputs"),
     "calclab.watch.watch": ("Watch",),
 }  # fmt: skip
+FRAMEWORKS = ("huggingface", "lightning")  # modules of callbacks, by extras
 WHERE = {name: module for module, names in PUBLIC.items() for name in names}
 __all__ = [*WHERE, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in FRAMEWORKS:
+        return import_module(f"calclab.{name}")
     if name not in WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(WHERE[name]), name)

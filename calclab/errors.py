@@ -14,6 +14,13 @@ class UserError(ValueError):
     """A mistake of the user's. Its text says what was given, what is allowed and what to type instead."""
 
 
+class MissingExtraError(UserError, ImportError):
+    """A part of the lab that needs a package which is not installed. Its text names the extra."""
+
+    def __init__(self, part: str, extra: str) -> None:
+        super().__init__(f"{part} needs an extra: pip install 'calclab[{extra}]'")
+
+
 def error_line(error: BaseException) -> str:
     """An error in one line, with the file and line of the user's code that it came through, where it did."""
     said = [line.strip() for line in (getattr(error, "msg", "") or str(error)).splitlines() if line.strip()]

@@ -39,6 +39,8 @@ ALLOWED = {
         *("app", "archive", "core", "errors", "lines", "network", "numerics", "optimizer", "report", "second_order"),
         *("sink", "subject", "terminal", "text", "topic"),
     },
+    "lightning": {"errors", "watch"},
+    "huggingface": {"errors", "watch"},
 }
 FOREIGN = {  # which libraries only some packages may know
     "hydra": {"app"},
@@ -53,6 +55,8 @@ FOREIGN = {  # which libraries only some packages may know
     "bokeh": {"figure"},
     "jinja2": {"report"},
     "latex2mathml": {"report"},
+    "lightning": {"lightning"},
+    "transformers": {"huggingface"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -52,6 +52,7 @@ class Watch:
     ``quantities`` are looked at every ``every`` steps, but no more often than ``budget`` allows: 0.05 is 5 % of the
     training time, measured; None leaves all to ``every``, without a clock. ``log`` takes what is found while it is
     found: a SummaryWriter, a folder for ``calclab report``, a callable of (step, {tag: number}), or several in a list.
+    ``start`` steps were taken before, of a training that is taken up again.
 
     Raises UserError for what is no module, optimizer, or quantity, and where the optimizer trains none of the model's
     parameters. What goes wrong while it looks is told once, and the training goes on.
@@ -82,6 +83,7 @@ class Watch:
         log: Any = None,
         quantities: Sequence[str | Look] = USUAL,
         loss: LossOf | None = None,
+        start: int = 0,
         clock: Clock = time.perf_counter,
     ) -> None:
         self.model = whole(model)
@@ -93,7 +95,7 @@ class Watch:
         own = {look.name: int(cadence) for look in self.looks if (cadence := getattr(look, "every", None))}
         self.schedule = Schedule({look.name: look.cost for look in self.looks}, every, budget, own, clock)
         self.logs: list[Log] = list(logs(log))
-        self.count = 0  # calls of ``step``
+        self.count = start  # calls of ``step``, and the steps before the first
         self.events: list[Event] = []
         self.evidence: list[Evidence] = []
         self._blocks: list[tuple[int, list[Reading]]] = []
@@ -105,9 +107,14 @@ class Watch:
         self._steps: Steps | None = Steps(
             self.optimizer, self.names, lambda: "" if (watch := me()) is None else watch._wanted(), self.schedule.inside
         )
-        self._due = self.schedule.due(1)
+        self._due = self.schedule.due(start + 1)
 
     # --- in the loop ---
+
+    @property
+    def due(self) -> bool:
+        """Whether the coming step is one for which ``step`` needs the batches."""
+        return any(getattr(self._named(name), "batch", False) for name in self._due)
 
     def step(self, batch: Any = None, *, at: int | None = None) -> None:
         """Look at the training after a step on ``batch``; of an accumulated step, a list of its batches.
