@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from calclab.errors import MissingExtraError, UserError
 from calclab.watch.accumulation import Accumulation, checked, fresh
 from calclab.watch.moment import Look
+from calclab.watch.noise import rows_of
 from calclab.watch.watch import USUAL
 from calclab.watch.watch import Watch as Loop
 
@@ -37,12 +38,12 @@ Base: Any = transformers.TrainerCallback
 
 
 class Batch(NamedTuple):
-    """What ``training_step`` was called with: a micro-batch, what the losses of a step are divided by, and how many
-    there are."""
+    """What ``training_step`` was called with: a micro-batch, and what the losses of a step are divided by."""
 
     rows: Any
     items: Any
-    several: int
+    share: int  # of the step's gradient: that of one in so many micro-batches
+    size: int  # in rows; a look may ask for the loss of some
 
 
 class Watch(Base):  # type: ignore[misc]
@@ -95,9 +96,8 @@ class Watch(Base):  # type: ignore[misc]
 
         def remembered(model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
             if self.accumulation:
-                self.accumulation.add(
-                    Batch(inputs, num_items_in_batch, self.trainer.current_gradient_accumulation_steps)
-                )
+                several = self.trainer.current_gradient_accumulation_steps
+                self.accumulation.add(Batch(inputs, num_items_in_batch, several, rows_of(inputs)))
             return step(model, inputs, num_items_in_batch)
 
         self.trainer.training_step = remembered
@@ -136,7 +136,7 @@ class Watch(Base):  # type: ignore[misc]
             summed = trainer.compute_loss_func is not None or (
                 trainer.model_accepts_loss_kwargs and batch.items is not None
             )
-        return loss * batch.several if summed else loss
+        return loss * batch.share * batch.size / rows_of(batch.rows) if summed else loss
 
 
 def said(trainer: Any, values: dict[str, float]) -> None:

@@ -84,7 +84,7 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def rows(count: int = 60, size: int = 8) -> DataLoader[Any]:
+def rows(count: int = 128, size: int = 16) -> DataLoader[Any]:
     made = torch.Generator().manual_seed(1)
     x = torch.randn(count, 5, generator=made)
     return DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=size, shuffle=True)
@@ -102,7 +102,7 @@ def trained(
     pl.seed_everything(3, verbose=False)
     module = make()
     made = trainer(folder, callbacks, **given)
-    made.fit(module, loader or rows(), rows(24))
+    made.fit(module, loader or rows(), rows(48))
     return module, made
 
 
@@ -189,7 +189,7 @@ def test_the_objective_has_the_gradient_of_the_trainer(accumulated: int, tmp_pat
     seen = Gradients()
     make = partial(Classifier, drop=0.0)
     module, _ = trained(
-        tmp_path, [Watch(every=1, budget=None), seen], make, rows(72), accumulate_grad_batches=accumulated
+        tmp_path, [Watch(every=1, budget=None), seen], make, rows(144), accumulate_grad_batches=accumulated
     )
     assert len(seen.gaps) == 2 * 9 // accumulated * len(list(module.parameters()))
     assert max(seen.gaps) < 1e-5
@@ -211,10 +211,10 @@ def dicts(rows: Any) -> Any:
 
 
 def test_a_batch_that_is_taken_apart(tmp_path: Path) -> None:
-    loader = DataLoader(rows().dataset, batch_size=12, collate_fn=dicts)
+    loader = DataLoader(rows().dataset, batch_size=24, collate_fn=dicts)
     seen = Gradients()
     trained(tmp_path, [Watch(every=1, budget=None), seen], partial(Awkward, drop=0.0), loader)
-    assert len(seen.gaps) == 2 * 5 * 6
+    assert len(seen.gaps) == 2 * 6 * 6  # epochs, batches, parameters
     assert max(seen.gaps) < 1e-5
 
 
@@ -258,7 +258,7 @@ def test_a_training_that_goes_on_goes_on_counting(tmp_path: Path) -> None:
     trained(tmp_path / "one", [Watch(every=5, budget=None), keeper], max_epochs=2)
     callback = Watch(every=5, budget=None)
     made = trainer(tmp_path / "two", [callback], max_epochs=4)
-    made.fit(Classifier(), rows(), rows(24), ckpt_path=keeper.last_model_path)
+    made.fit(Classifier(), rows(), rows(48), ckpt_path=keeper.last_model_path)
     assert sorted(set(callback.watch.values["step"])) == [20, 25, 30]
     made.fit_loop.max_epochs = 6  # and once more, with the same trainer and callback
     made.fit(made.lightning_module, rows())
