@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from calclab.library.result import RefutedError as RefutedError
     from calclab.library.result import Result as Result
     from calclab.library.result import last as last
+    from calclab.library.stable_rate import stable_lr as stable_lr
     from calclab.library.subjects import formula as formula
     from calclab.library.subjects import function as function
     from calclab.library.subjects import links as links
@@ -50,6 +51,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
         "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
     ),
     "calclab.library.result": ("Interrupted", "RefutedError", "Result", "last"),
+    "calclab.library.stable_rate": ("stable_lr",),
     "calclab.library.subjects": ("formula", "function", "links", "loss", "outputs"),
     "calclab.watch.watch": ("Watch",),
 }  # fmt: skip

@@ -93,14 +93,16 @@ class Frozen:
 class Diagonals:
     """c and d (n,) of C (± H) C + diag d, whose largest eigenvalue is the stability ratio.
 
-    ``uniform`` is the parameter's share where all have the same rate, threshold and decay: then there is one learning
-    rate, and one threshold that the preconditioned sharpness is held against.
+    ``uniform`` is a parameter's share, but for P, where all have the same rate, threshold and decay: then there is one
+    learning rate, and one threshold that the preconditioned sharpness is held against. ``adaptive``: entries have rates
+    of their own, from second moments.
     """
 
     c: Tensor
     d: Tensor
     sign: float
     uniform: Frozen | None
+    adaptive: bool
 
 
 def diagonals(shares: Mapping[Tensor, Frozen], parameters: Sequence[Tensor]) -> Diagonals:
@@ -115,7 +117,8 @@ def diagonals(shares: Mapping[Tensor, Frozen], parameters: Sequence[Tensor]) -> 
         raise UserError("groups of which some go uphill (maximize) have no stability ratio of this kind")
     alike = {replace(share, inverse=0.0) for share in own if share.rate}
     uniform = next(iter(alike)) if len(alike) == 1 else None
-    return Diagonals(torch.cat(c).sqrt(), torch.cat(d), signs.pop(), uniform)
+    adaptive = any(isinstance(share.inverse, Tensor) for share in own)
+    return Diagonals(torch.cat(c).sqrt(), torch.cat(d), signs.pop(), uniform, adaptive)
 
 
 def spread(value: Tensor | float, p: Tensor, kind: torch.dtype) -> Tensor:
