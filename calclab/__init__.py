@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from calclab.app.call import run as run
     from calclab.archive.read import load as load
+    from calclab.checks.derivatives import check as check
+    from calclab.checks.result import Check as Check
+    from calclab.checks.result import WrongDerivativeError as WrongDerivativeError
     from calclab.errors import UserError as UserError
     from calclab.library.curvature import curvature as curvature
     from calclab.library.curvature import jacobian_operator as jacobian_operator
@@ -44,6 +47,8 @@ __version__ = "0.1.0"
 PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.app.call": ("run",),
     "calclab.archive.read": ("load",),
+    "calclab.checks.derivatives": ("check",),
+    "calclab.checks.result": ("Check", "WrongDerivativeError"),
     "calclab.errors": ("UserError",),
     "calclab.library.operator": ("Operator",),
     "calclab.library.curvature": ("curvature", "jacobian_operator"),

@@ -25,6 +25,7 @@ ALLOWED = {
     "second_order": {"core", "errors", "numerics", "network", "subject"},
     "attribution": {"core", "errors", "numerics", "subject"},
     "topic": {"core", "errors", "schema", "numerics", "subject", "optimizer", "second_order", "attribution", "text"},
+    "checks": {"core", "errors", "lines", "numerics", "subject", "network", "second_order", "terminal"},
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},
     "checkpoint": {"core"},
@@ -47,7 +48,7 @@ FOREIGN = {  # which libraries only some packages may know
     "omegaconf": {"app"},
     "sympy": set(),  # torch brings it; it takes as long as it likes
     "flint": {"subject"},
-    "pandas": {"data", "archive", "sink", "library", "watch"},
+    "pandas": {"data", "archive", "sink", "library", "watch", "checks"},
     "sklearn": {"data"},
     "matplotlib": {"figure"},
     "tensorboard": {"sink"},

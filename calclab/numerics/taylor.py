@@ -98,7 +98,7 @@ class Samples:
     @cached_property
     def scatter(self) -> float:
         """The standard deviation of the noise in φ, as ``near`` tells it."""
-        return scatter(self.near)
+        return float(scatter(self.near))
 
     def rounding(self, slope: float) -> float:
         """How far off rounding may put a slope: the steepest that φ is on the way, times what it may lose, and the
@@ -144,19 +144,20 @@ def sample(phi: Phi, x: Tensor, d: Tensor, base: Tensor | None = None) -> Sample
     return Samples(x, d, base, torch.stack(sides[0]), torch.stack(sides[1]), torch.stack(near))
 
 
-def scatter(values: Tensor) -> float:
-    """The standard deviation of the noise in equally spaced values (p,), from their third to fifth differences.
+def scatter(values: Tensor) -> Tensor:
+    """The standard deviation of the noise in equally spaced values (p, ...), from their third to fifth differences; of
+    each column, in the widest type.
 
     A smooth part has none to speak of there. The noise σ of independent errors shows in a difference of order k with
     variance σ² (2k)! / k!². Moré and Wild (2011), "Estimating computational noise", algorithm ECnoise.
     """
     row = values.to(wide(values.device))
-    found = 0.0
+    found = torch.zeros_like(row[0])
     for k in range(1, 6):
-        row = row.diff()
+        row = row.diff(dim=0)
         if k > 2:
-            found = max(found, (float(row.square().mean()) / comb(2 * k, k)) ** 0.5)
-    return found if isfinite(found) else 0.0
+            found = found.maximum((row.square().mean(0) / comb(2 * k, k)).sqrt())
+    return found.nan_to_num(0.0, 0.0)
 
 
 @torch.no_grad()
