@@ -101,7 +101,6 @@ def look(question: Question, *, tolerance: float = TOLERANCE, most: int = EACH, 
     for group in off:
         if not done & set(group):
             search.halve(group)
-    count = len(search.index)
     single = len(search.index)
     return search.result(f"{search.ways} directions through {n:,} variables, {single} entries by themselves")
 
