@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from calclab.errors import MissingExtraError, UserError
 from calclab.watch.accumulation import Accumulation, checked, fresh
+from calclab.watch.given import USUAL
 from calclab.watch.moment import Look
 from calclab.watch.noise import rows_of
-from calclab.watch.watch import USUAL
 from calclab.watch.watch import Watch as Loop
 
 try:

@@ -21,8 +21,8 @@ from torch import Tensor, tensor
 
 from calclab.errors import MissingExtraError, UserError
 from calclab.watch.accumulation import Accumulation, checked, fresh
+from calclab.watch.given import USUAL
 from calclab.watch.moment import Look
-from calclab.watch.watch import USUAL
 from calclab.watch.watch import Watch as Loop
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")  # one project under two names: the one in use, or what is there

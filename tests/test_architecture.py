@@ -38,7 +38,7 @@ ALLOWED = {
     "study": {"core", "errors", "numerics", "schema", "subject", "text"},
     "watch": {
         *("app", "archive", "core", "errors", "lines", "network", "numerics", "optimizer", "report", "second_order"),
-        *("sink", "subject", "terminal", "text", "topic"),
+        *("library", "sink", "subject", "terminal", "text", "topic"),
     },
     "lightning": {"errors", "watch"},
     "huggingface": {"errors", "watch"},

@@ -51,7 +51,11 @@ TAGS = {
         "richardson_error": "error/richardson",
     },
 }
-PREFIXES = {"comparison": {"median_": "loss/"}, "descent": {"train_": "score/train_", "held_out_": "score/held_out_"}}
+PREFIXES = {
+    "watch": {"": ""},  # named as tags are
+    "comparison": {"median_": "loss/"},
+    "descent": {"train_": "score/train_", "held_out_": "score/held_out_"},
+}
 THEORY, LIMIT = "theory/gradient_norm_predicted", "curvature/two_over_lr"
 QUARTILES = ("_25", "", "_75")
 IMAGES = 8  # pictures, at most, in the order in which the topic names them; the others are in the folder
@@ -104,7 +108,11 @@ READING = {
     "optimizer": "the learning rate as the schedule has it, and the gradients that were asked for",
     "error": "how far each difference quotient is from the proven derivative, over the halvings of h",
     "quartiles": "the middle half of the starts; in CUSTOM SCALARS as a band",
-    "layers": "the norms of each layer's weights, gradient and step (watch=layers)",
+    "layers": "the norms of each layer's weights, gradient and step, and what else is known of each",
+    "noise": "the gradient's noise: below the noise scale, in rows, a larger batch allows a larger step",
+    "weight": "the norm of all weights",
+    "update": "the norm of what a step adds to them",
+    "watch": "what the watch costs, as a share of the training time",
     "weights": "the weights of each layer, whose spread should neither collapse nor run away",
     "gradients": "the gradient of each layer: much narrower in the first layers than in the last is a vanishing one",
     "updates": "the step of each layer: about a thousandth of the weights' spread is usual",

@@ -5,8 +5,10 @@
         Moment                                             moment.py: a training after a step; Reading, Event, Look
         objective.py steps.py untouched.py                 its loss as a function; what the optimizer did; put back
         norms.py noise.py ...                              looks
-        logs.py                                            where it goes
+        kept.py logs.py folder.py                          kept in memory; where it goes; a folder of the lab's
+        summary.py                                         what it comes to
+    given.py                                               what it is made of, held to what it can be
 
 A look is an object with ``name``, ``cost`` (in training steps, a guess until it is measured) and
-``take(moment) -> [Reading | Evidence | Event]``; a line of ``watch.LOOKS`` gives it its name in ``quantities``.
+``take(moment) -> [Reading | Evidence | Event]``; a line of ``given.LOOKS`` gives it its name in ``quantities``.
 """

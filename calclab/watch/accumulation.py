@@ -7,7 +7,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from calclab.watch.watch import Watch, checked_numbers, looks
+from calclab.watch.given import checked_numbers, looks
+from calclab.watch.watch import Watch
 
 
 class Accumulation:

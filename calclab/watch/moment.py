@@ -21,7 +21,7 @@ from calclab.watch.objective import Objective
 Named = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A number that was read at a step, and how far from the truth it can be, as far as that is known.
 

@@ -45,7 +45,7 @@ CONFIDENCE = 0.95
 
 
 class Noise:
-    """The look. Groups keep the order of the rows, which are taken to be drawn independently."""
+    """The look, and the loss by the way. Groups keep the order of the rows, which are taken to be independent."""
 
     name = "noise"
     cost = 4.0
@@ -64,7 +64,8 @@ class Noise:
         found = estimate(spread(gradients / rows if moment.memory["sums"] else gradients), rows)
         before = moment.memory.setdefault("before", deque(maxlen=POOLED))
         before.append((found.trace, found.squared))
-        return [*readings(found), *pooled(before)]
+        loss = sum(losses) / (len(moment.batches) if moment.memory["sums"] else len(losses))
+        return [Reading("loss/loss", loss), *readings(found), *pooled(before)]
 
 
 # --- the batch in groups ----------------------------------------------------------------------------------------------

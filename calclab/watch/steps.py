@@ -26,6 +26,7 @@ class Steps:
         names: Mapping[int, str],
         wanted: Callable[[], str],
         spent: Callable[[float], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self.names, self.wanted, self.spent = names, wanted, spent
         self.seen = 0  # steps of the optimizer
@@ -36,11 +37,17 @@ class Steps:
 
         def pre(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if (steps := me()) is not None:
-                steps.begin(optimizer, closure(args, kwargs))
+                guarded(steps.begin, optimizer, closure(args, kwargs))
 
         def post(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if (steps := me()) is not None:
-                steps.end(optimizer)
+                guarded(steps.end, optimizer)
+
+        def guarded(call: Callable[..., None], *arguments: Any) -> None:
+            try:
+                call(*arguments)
+            except Exception as error:  # no memory for a copy, say: the training goes on
+                failed(error)
 
         self._hooks = [optimizer.register_step_pre_hook(pre), optimizer.register_step_post_hook(post)]
 

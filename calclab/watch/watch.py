@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import sys
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from importlib import import_module
-from math import inf, isfinite, nan
+from functools import partial
+from html import escape
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from calclab.core import Evidence
-from calclab.errors import UserError, error_line
-from calclab.watch.logs import Log, logs
+from calclab.core import Answer, Evidence, Status
+from calclab.errors import error_line
+from calclab.lines import Line, Said
+from calclab.terminal import plain
+from calclab.watch import summary
+from calclab.watch.given import USUAL, checked_loss, checked_numbers, inner_optimizer, logs, looks, names_of, whole
+from calclab.watch.kept import Kept
+from calclab.watch.logs import About, Ending, Log
 from calclab.watch.moment import Event, Found, Look, Moment, Reading
 from calclab.watch.objective import Criterion, LossOf, Objective, batches
 from calclab.watch.schedule import Clock, Schedule
@@ -27,16 +34,6 @@ from calclab.watch.untouched import untouched
 if TYPE_CHECKING:
     import pandas as pd
 
-LOOKS = {  # what ``quantities`` may name, and the class that looks
-    "norms": "calclab.watch.norms:Norms",
-    "noise": "calclab.watch.noise:Noise",
-    "sharpness": "calclab.watch.curvature:Sharpness",
-    "preconditioned": "calclab.watch.curvature:Preconditioned",
-    "batch_sharpness": "calclab.watch.curvature:BatchSharpness",
-    "blocks": "calclab.watch.curvature:Blocks",
-    "spectrum": "calclab.watch.curvature:Spectrum",
-}
-USUAL = ("norms", "noise")
 ATTEMPTS = 3  # failures in a row after which a look is given up
 told = logging.getLogger("calclab.watch")
 
@@ -98,15 +95,24 @@ class Watch:
         self.count = start  # calls of ``step``, and the steps before the first
         self.events: list[Event] = []
         self.evidence: list[Evidence] = []
-        self._blocks: list[tuple[int, list[Reading]]] = []
+        self._kept = Kept()
         self._failures: dict[str, int] = {}
         self._memory: dict[str, dict[str, Any]] = {look.name: {} for look in self.looks}
         self._due: list[str] = []
         self._previous: dict[str, Tensor] | None = None
         me = weakref.ref(self)
         self._steps: Steps | None = Steps(
-            self.optimizer, self.names, lambda: "" if (watch := me()) is None else watch._wanted(), self.schedule.inside
+            self.optimizer,
+            self.names,
+            wanted=lambda: "" if (watch := me()) is None else watch._wanted(),
+            spent=self.schedule.inside,
+            failed=lambda error: None if (watch := me()) is None else watch._failed("step", error),
         )
+        about = self._about()
+        for log in self.logs:
+            log.open(about)
+        self._exit = partial(at_exit, me, getattr(sys, "last_value", None))
+        atexit.register(self._exit)
         self._due = self.schedule.due(start + 1)
 
     # --- in the loop ---
@@ -131,39 +137,104 @@ class Watch:
         self._due = self.schedule.due(self.count + 1)
         self.schedule.leave()
 
-    def close(self) -> None:
-        """Take the hooks off the optimizer, and end what is logged. Nothing is looked at afterwards."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Take the hooks off the optimizer, and end what is logged. Nothing is looked at afterwards.
+
+        ``error`` is what the training ended by, if it was not done. A script that ends closes its watches.
+        """
         if self._steps is None:
             return
         self._steps.close()
         self._steps = self._previous = None
+        atexit.unregister(self._exit)
+        ending = Ending(
+            status=status(error),
+            steps=self.count,
+            answer=self.answer,
+            last=[*self._kept.last.values()],
+            evidence=self.evidence,
+            error="" if error is None else error_line(error),
+        )
         for log in self.logs:
-            self._safely("log", log.close)
+            self._safely(of_log(log), log.close, ending)
+
+    def __del__(self) -> None:
+        """A watch that nobody has any more, such as that of a cell that was run again."""
+        if getattr(self, "_steps", None) is not None:
+            self.close()
 
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.close(error)
 
     # --- what was found ---
 
     @property
     def values(self) -> pd.DataFrame:
         """A row a reading: step, name, value, error (a half width, NaN where it is not known), and by what it is."""
-        import pandas as pd
-
-        rows = [
-            (reading.step, reading.name, reading.value, reading.error, reading.by)
-            for _, block in self._blocks
-            for reading in block
-        ]
-        return pd.DataFrame(rows, columns=["step", "name", "value", "error", "by"])
+        return self._kept.frame()
 
     @property
     def spent(self) -> float:
         """What the watch took so far, as a share of the training time; NaN before the second step."""
         return self.schedule.spent / self.schedule.trained if self.schedule.trained else nan
+
+    @property
+    def answer(self) -> Answer:
+        """What the watch came to so far: a headline, lines, and the last readings."""
+        return summary.answer(
+            summary.Watched(
+                model=type(self.model).__name__,
+                steps=self.count,
+                first=self._kept.first,
+                last=self._kept.last,
+                events=self.events,
+                looks={name: count for name, count in self.schedule.counts.items() if count},
+                spent=self.spent,
+                budget=self.schedule.budget,
+            )
+        )
+
+    def _said(self) -> list[Said]:
+        """Title, headline and lines."""
+        answer, about = self.answer, self._about()
+        title = f"watch of {about.model}, {about.parameters:,} parameters, trained by {about.optimizer}"
+        return [Line(title, "", kind="title"), Line("answer", answer.headline, kind="headline"), *answer.lines]
+
+    def __repr__(self) -> str:
+        return "\n".join(plain(self._said()))
+
+    def _repr_html_(self) -> str:
+        from calclab.library.display import block
+
+        title, *rest = self._said()
+        return f"<div style='line-height:1.45'><b>{escape(title.label)}</b>{''.join(map(block, rest))}</div>"
+
+    def _about(self) -> About:
+        """What is known before the first look."""
+        first = next(p for p in self.model.parameters() if id(p) in self.names)
+        schedule = self.schedule
+        knobs = {key: value for key, value in self.optimizer.defaults.items() if isinstance(value, int | float | tuple)}
+        name = type(self.optimizer).__name__
+        return About(
+            model=type(self.model).__name__,
+            parameters=sum(p.numel() for p in self.model.parameters() if id(p) in self.names and p.requires_grad),
+            optimizer=name,
+            device=str(first.device),
+            dtype=str(first.dtype).removeprefix("torch."),
+            config={
+                "every": schedule.every,
+                "budget": schedule.budget,
+                "quantities": [look.name for look in self.looks],
+                "network": {"name": type(self.model).__name__},
+                "optimizer": {
+                    "name": name,
+                    **{key: list(v) if isinstance(v, tuple) else v for key, v in knobs.items()},
+                },
+            },
+        )
 
     # --- looking ---
 
@@ -224,11 +295,11 @@ class Watch:
         if readings and isfinite(self.spent):
             readings.append(Reading("watch/cost", self.spent, step=step))
         if readings:
-            self._blocks.append((step, readings))
+            self._kept.add(readings)
         self.evidence += evidence
         if readings or evidence:
             for log in self.logs:
-                self._safely("log", log.write, step, readings, evidence)
+                self._safely(of_log(log), log.write, step, readings, evidence)
         for event in found:
             if isinstance(event, Event):
                 self._tell(replace(event, step=step))
@@ -238,7 +309,7 @@ class Watch:
         self.events.append(event)
         told.warning("calclab: step %d: %s", event.step, event.text)
         for log in self.logs:
-            self._safely("log", log.event, event)
+            self._safely(of_log(log), log.event, event)
 
     def _safely(self, name: str, call: Callable[..., Any], *arguments: Any) -> Any:
         """What a call gives; None where it fails, which is told once."""
@@ -247,7 +318,8 @@ class Watch:
         except Exception as error:  # of the user's model or criterion, of a writer: the training goes on
             self._failed(name, error)
             return None
-        self._failures.pop(name, None)
+        if name in self._failures:
+            self._failures[name] = 0
         return found
 
     def _failed(self, name: str, error: Exception) -> None:
@@ -261,95 +333,26 @@ class Watch:
             self.schedule.forget(name)
 
 
+def of_log(log: Log) -> str:
+    return f"log ({type(log).__name__})"
+
+
+def status(error: BaseException | None) -> Status:
+    """How a training ended."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return Status.COMPLETED
+    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+
+
+def at_exit(watch: weakref.ref[Watch], before: BaseException | None) -> None:
+    """Close a watch that a script left open: what the script ended by, if it did, is new since ``before``."""
+    if (found := watch()) is not None:
+        last = getattr(sys, "last_value", None)
+        found.close(None if last is before else last)
+
+
 def take(look: Look, moment: Moment) -> Sequence[Found]:
     """What a look finds; RuntimeError where it lacks the batch."""
     if getattr(look, "batch", False) and not moment.batches:
         raise RuntimeError("it needs the batch of the step: watch.step((inputs, targets))")
     return look.take(moment)
-
-
-# --- what is given --------------------------------------------------------------------------------------------------
-
-
-def whole(model: Any) -> nn.Module:
-    """The module within its wrappers."""
-    if not isinstance(model, nn.Module):
-        raise UserError(
-            f"model is a {type(model).__name__}, and no torch.nn.Module. "
-            "Type calclab.Watch(model, criterion, optimizer), in this order"
-        )
-    while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):  # of torch.compile
-            model = model._orig_mod
-        else:
-            return model
-
-
-def inner_optimizer(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer within its wrappers, which is one of torch's."""
-    while isinstance(found := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = found
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        given = "is missing" if optimizer is None else f"is a {type(optimizer).__name__}, and no torch.optim.Optimizer"
-        raise UserError(f"optimizer {given}. Type calclab.Watch(model, criterion, optimizer)")
-    return optimizer
-
-
-def checked_loss(criterion: Any, loss: Any) -> tuple[Criterion | None, LossOf | None]:
-    """How the loss is found."""
-    if isinstance(criterion, torch.optim.Optimizer):
-        raise UserError("criterion is an optimizer. Type calclab.Watch(model, criterion, optimizer), in this order")
-    for name, value, form in (("criterion", criterion, "(outputs, targets)"), ("loss", loss, "(model, batch)")):
-        if value is not None and not callable(value):
-            raise UserError(f"{name}={value!r} is no function. Give one of {form}, which gives one number")
-    if criterion is not None and loss is not None:
-        raise UserError(
-            "criterion and loss both say what the loss is. Give calclab.Watch(model, None, optimizer, loss=...)"
-        )
-    return criterion, loss
-
-
-def checked_numbers(every: Any, budget: Any) -> None:
-    """Ranges."""
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise UserError(f"every={every!r}: a look is taken every so many steps. Give a whole number, such as every=50")
-    number = isinstance(budget, int | float) and not isinstance(budget, bool)
-    if budget is not None and not (number and 0 < budget < inf):
-        raise UserError(
-            f"budget={budget!r} is a share of the training time. Give budget=0.05 for 5 %, None for no limit"
-        )
-
-
-def names_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
-    """The names of the parameters that the optimizer has, by identity, in the model's order."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    found = {id(p): name.replace("_orig_mod.", "") for name, p in model.named_parameters() if id(p) in held}
-    if not found:
-        raise UserError(
-            f"the optimizer trains none of the parameters of {type(model).__name__}. Make it of this model: "
-            "torch.optim.SGD(model.parameters(), lr=0.1)"
-        )
-    return found
-
-
-def looks(quantities: Any) -> list[Look]:
-    """The looks of the names given; what is no name is a look itself."""
-    given = [quantities] if isinstance(quantities, str) or hasattr(quantities, "take") else list(quantities)
-    made: list[Look] = []
-    for entry in given:
-        if isinstance(entry, str):
-            if entry not in LOOKS:
-                close = get_close_matches(entry, LOOKS, 1, 0.5)
-                hint = f"Did you mean {close[0]!r}?" if close else f"Give {', '.join(map(repr, LOOKS))}"
-                raise UserError(f"quantities: there is no {entry!r}. {hint}")
-            module, _, name = LOOKS[entry].partition(":")
-            made.append(getattr(import_module(module), name)())
-        elif all(hasattr(entry, part) for part in ("name", "cost", "take")):
-            made.append(entry)
-        else:
-            raise UserError(
-                f"quantities: {entry!r} is neither a name ({', '.join(LOOKS)}) nor a look: name, cost, take(moment)"
-            )
-    return made
