@@ -24,10 +24,10 @@ from calclab.schema import catalogue
 from calclab.second_order.held import Held
 from calclab.second_order.kernels import QuickTwice
 from calclab.second_order.sharpness import BatchSharpness, along, batch_sharpness, scaled, sharpness
+from calclab.watch.given import checked_loss, inner_optimizer, whole
 from calclab.watch.objective import Criterion, LossOf, Objective
 from calclab.watch.objective import batches as parts_of
 from calclab.watch.untouched import untouched
-from calclab.watch.watch import checked_loss, inner_optimizer, whole
 
 PRODUCTS = 60
 WITHIN = 0.002
