@@ -27,6 +27,7 @@ from calclab.watch.kept import Kept
 from calclab.watch.logs import About, Ending, Log
 from calclab.watch.moment import Event, Found, Look, Moment, Reading
 from calclab.watch.objective import Criterion, LossOf, Objective, batches
+from calclab.watch.processes import alone, looks_on, whole_weights
 from calclab.watch.schedule import Clock, Schedule
 from calclab.watch.steps import Steps, groups
 from calclab.watch.untouched import untouched
@@ -44,7 +45,7 @@ class Watch:
     Call ``step`` after ``optimizer.step()`` with the batch that the step was made on. ``model``, ``criterion`` and
     ``optimizer`` are those of the loop, whose loss is criterion(model(inputs), targets); where it is something else,
     give ``loss``, a function of (model, batch). A model that says its own loss needs neither. Wrappers of DataParallel,
-    DistributedDataParallel, torch.compile and Accelerate are looked through.
+    DistributedDataParallel, torch.compile and Accelerate are looked through; of several processes the first one looks.
 
     ``quantities`` are looked at every ``every`` steps, but no more often than ``budget`` allows: 0.05 is 5 % of the
     training time, measured; None leaves all to ``every``, without a clock. ``log`` takes what is found while it is
@@ -84,6 +85,8 @@ class Watch:
         clock: Clock = time.perf_counter,
     ) -> None:
         self.model = whole(model)
+        whole_weights(self.model)
+        self.parts = list(model.modules())  # with those around the model
         self.criterion, self.loss = checked_loss(criterion, loss)
         self.optimizer = inner_optimizer(optimizer)
         checked_numbers(every, budget)
@@ -91,7 +94,8 @@ class Watch:
         self.looks = list(looks(quantities))
         own = {look.name: int(cadence) for look in self.looks if (cadence := getattr(look, "every", None))}
         self.schedule = Schedule({look.name: look.cost for look in self.looks}, every, budget, own, clock)
-        self.logs: list[Log] = list(logs(log))
+        here = looks_on(model)
+        self.logs: list[Log] = list(logs(log)) if here else []
         self.count = start  # calls of ``step``, and the steps before the first
         self.events: list[Event] = []
         self.evidence: list[Evidence] = []
@@ -114,6 +118,8 @@ class Watch:
         self._exit = partial(at_exit, me, getattr(sys, "last_value", None))
         atexit.register(self._exit)
         self._due = self.schedule.due(start + 1)
+        if not here:
+            self.close()
 
     # --- in the loop ---
 
@@ -258,7 +264,7 @@ class Watch:
         clock = self.schedule.clock
         begun, taken = clock(), {}
         try:
-            with untouched(modules, self.model.parameters()):
+            with untouched(modules, self.model.parameters()), alone(self.parts):
                 for name in self._due:
                     start = clock()
                     here = replace(moment, memory=self._memory[name])
