@@ -61,6 +61,8 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
         _, states, columns, _ = block(
             iteration, state, range(first, stop), lambda k: True
         )  # any may be some run's last
+        if first == 0:
+            same_program(topics, columns["loss"].data[0])
         here = stops(columns, tol, (scale[0], scale[1]), settles=iteration.minibatches is None)
         columns = by_run(columns)
         wanted = [k for k in range(first, stop) if due(topics[0], k)]
@@ -90,9 +92,13 @@ def walk(topics: Sequence[Descent], received: Sequence[int] = ()) -> Iterator[tu
 
 
 def verify(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int]) -> Iterator[Sequence[Evidence]]:
-    """The evidence of ``runs`` in step k: of step 0 once for all with the same start, of short walks all together."""
+    """The evidence of ``runs`` in step k: of a formula's step 0 once for all with the same start, otherwise of short
+    walks all together."""
     first = topics[0]
-    if k > 0 and first.iteration.short and first.minibatches is None:
+    if first.evidence == "off":
+        yield from ([] for _ in runs)
+        return
+    if (k > 0 or first.function.exact is None) and first.iteration.short and first.minibatches is None:
         x, loss, g = (state[name][runs] for name in ("x", "loss", "gradient"))
         yield from check_steps(first.function, x, loss, g, k, [size_at_start(topics[j].function) for j in runs])
         return
@@ -103,6 +109,19 @@ def verify(topics: Sequence[Descent], state: State, k: int, runs: Sequence[int])
         if start not in known:
             known[start] = topic.verify(pick(state, j), k)
         yield known[start]
+
+
+def same_program(topics: Sequence[Descent], losses: Tensor) -> None:
+    """ValueError where the losses (runs,) at the starts are not those of each run's own function: two seeds may have
+    made networks that differ in more than numbers."""
+    functions = [topic.iteration.seen(0) for topic in topics]
+    if len({id(f) for f in functions}) == 1 or topics[0].function.exact is not None:
+        return
+    with torch.no_grad():
+        own = torch.stack([f.call(f.start) for f in functions])
+    near = torch.isclose(own, losses, rtol=1e4 * torch.finfo(own.dtype).eps, atol=0, equal_nan=True)
+    if not bool(near.all()):
+        raise ValueError(f"run {int(near.int().argmin()) + 1} of {len(topics)} is another program")
 
 
 def side_by_side(runs: Sequence[Iteration]) -> Iteration:

@@ -128,6 +128,17 @@ def test_no_heavy_import_before_it_is_needed() -> None:
     assert done.stdout.strip() == ""
 
 
+def test_a_run_of_a_network_needs_no_compiler(tmp_path: Path) -> None:
+    """Torch imports all of it for a mode that says nothing about it (`core.mode`), which doubled a start."""
+    code = (
+        "import sys; from calclab.app import main\n"
+        "main('topic=descent network=mlp data=iris steps=2 figures=false'.split())\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 # --- circles ---
 
 

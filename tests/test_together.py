@@ -36,6 +36,7 @@ def descent(f: Function, rule: Rule, lr: float, steps: int = 400, every: int = 0
         sharpness={"every": every},
         watch=None,
         animation=False,
+        evidence="full",
     )
 
 

@@ -29,13 +29,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from calclab.attribution.chain import Chain
 from calclab.attribution.model import Whole
 from calclab.attribution.quadrature import Segment
 from calclab.attribution.question import Question
 from calclab.attribution.recording import kinks as number_of_kinks
+from calclab.core.mode import Mode
 
 aten = torch.ops.aten
 
@@ -206,11 +206,11 @@ class Seen(Exception):  # noqa: N818  a signal, not an error
     """The operation asked for was reached: the rest of the pass is not needed."""
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Watch(Mode):
     """Stops a pass at its k-th operation with kinks and keeps what goes into it, rows first."""
 
     def __init__(self, k: int, rows: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.k, self.rows, self.count = k, rows, 0
         self.found: list[Lines] | Tensor | None = None
 

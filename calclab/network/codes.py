@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from calclab.core import Data
+from calclab.core.mode import Mode
 from calclab.errors import UserError
 from calclab.network.stateless import kept
 
@@ -33,12 +33,12 @@ TABLES: dict[Any, tuple[int, Callable[[Sequence[Any]], int]]] = {  # where the i
 }
 
 
-class Lookups(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Lookups(Mode):
     """What is looked up while it is on: every index as it was asked for, and whether a fraction was cut off on the way
     from a number to an index."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.asked: list[Tensor] = []
         self.cut = False
 

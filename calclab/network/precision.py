@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from calclab.core.mode import Mode
 
 
-class Narrower(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Narrower(Mode):
     """Sees the smallest floating type to which something that depends on the parameters is rounded, and in which of
     the modules that are ``running`` (by name, the innermost last) it is first."""
 
     def __init__(self, running: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.running = running
         self.found: tuple[torch.dtype, str] | None = None
 

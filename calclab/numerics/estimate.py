@@ -19,18 +19,19 @@ component along them, about √(p/n) of its size at worst: what is said is said 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
 from calclab.core import Evidence, Function, Verdict
-from calclab.numerics import operators, taylor
+from calclab.numerics import batched, operators, taylor
 from calclab.numerics.agreement import compare, forward_row
 from calclab.numerics.slopes import richardson_row, taylor_row
-from calclab.numerics.taylor import Phi, dot
+from calclab.numerics.taylor import Phi, Samples, dot
 from calclab.numerics.tolerance import tolerance_of
 
 DIRECTIONS = 3
@@ -54,18 +55,44 @@ def value(function: Function, x: Tensor, number: Tensor, step: int) -> list[Evid
 
 def gradient(function: Function, x: Tensor, g: Tensor, step: int, *, scale: float = 0.0) -> list[Evidence]:
     """Taylor order, reverse against forward mode, and Richardson, for ∇f (n,): a row each, of the worst direction."""
-    call = function.call
-    ds = moving(function, taylor.directions(x, DIRECTIONS, SEED))
-    size, slopes = max(size_of(g, x), scale), [dot(g, d) for d in ds]
-    with torch.no_grad():
-        base = call(x)
-    seen = [taylor.sample(call, x, d, base) for d in ds]
-    lost = [s.rounding(float(slope)) for s, slope in zip(seen, slopes, strict=True)]
-    return at_kink(
-        taylor_row("gradient", seen, [g] * len(ds), step, size),
-        forward_row("gradient", "reverse against forward", slopes, pushes(call, x, ds), step, size, lost),
-        richardson_row("gradient", seen, slopes, step, size),
-    )
+    return gradients(function, x[None], g[None], step, [scale])[0]
+
+
+def gradients(function: Function, x: Tensor, gs: Tensor, step: int, scales: Sequence[float]) -> list[list[Evidence]]:
+    """``gradient`` at each of the points x (p, n): from values in shared passes where the function allows it; what
+    these do not support is looked at again, value by value."""
+    if not len(x):
+        return []
+    ds = torch.stack([moving(function, taylor.directions(point, DIRECTIONS, SEED)) for point in x])  # (p, few, n)
+
+    def rows(i: int, seen: Sequence[Samples], push: Callable[[], list[Tensor]]) -> list[Evidence]:
+        g, size = gs[i], max(size_of(gs[i], x[i]), scales[i])
+        slopes = [dot(g, d) for d in ds[i]]
+        lost = [s.rounding(float(slope)) for s, slope in zip(seen, slopes, strict=True)]
+        return at_kink(
+            taylor_row("gradient", seen, [g] * len(seen), step, size),
+            forward_row("gradient", "reverse against forward", slopes, push, step, size, lost),
+            richardson_row("gradient", seen, slopes, step, size),
+        )
+
+    def alone(i: int) -> list[Evidence]:
+        points = x[i].expand_as(ds[i])
+        seen = taylor.samples(points, ds[i], partial(batched.one_by_one, function, points, ds[i]))
+        return rows(i, seen, pushes(function.call, x[i], ds[i]))
+
+    if not batched.shared(function):
+        return [alone(i) for i in range(len(x))]
+    few, every, points = ds.shape[1], ds.flatten(0, 1), x.repeat_interleave(ds.shape[1], 0)
+    seen = taylor.samples(points, every, partial(batched.along, function, points, every))
+    pushed = cache(lambda: list(batched.slopes(function, points, every)))
+
+    def together(i: int) -> list[Evidence]:
+        cut = slice(i * few, (i + 1) * few)
+        return rows(i, seen[cut], lambda: pushed()[cut])
+
+    found = [together(i) for i in range(len(x))]
+    sure = [all(row.verdict is Verdict.CONSISTENT for row in own) for own in found]
+    return [own if sure[i] else alone(i) for i, own in enumerate(found)]
 
 
 def jacobian(function: Function, x: Tensor, J: Tensor, step: int) -> list[Evidence]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from calclab.core.mode import Mode
 
 
 def saved_by(call: Callable[[Tensor], object], x: Tensor) -> int:
@@ -38,11 +39,11 @@ def saved_by(call: Callable[[Tensor], object], x: Tensor) -> int:
     return total
 
 
-class Computed(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Computed(Mode):
     """Adds up the bytes of what is computed within the block."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -31,6 +31,7 @@ LEVELS = (12, 19)  # steps, in float32 and in float64
 WINDOW = 3  # a plateau spans this many steps at least
 FLAT = 0.1  # and its values agree this well; a smooth remainder would change 16-fold from one step to the next
 MANY = 256
+NUMBERS = 2**18  # displacements that are held at once, in all
 NEAR = 8  # samples that tell the noise
 SCATTER = 4.0  # times their standard deviation: no error is larger
 ABOVE = 8.0  # times the noise: smaller remainders say nothing
@@ -129,19 +130,25 @@ def richardson(seen: Sequence[Samples], slopes: Sequence[float]) -> list[tuple[f
     return list(zip(limits.tolist(), errors.tolist(), strict=True))
 
 
+def sample(phi: Phi, x: Tensor, d: Tensor) -> Samples:
+    """φ at x (n,) and on both sides along d (n,), from h = 1 down to where rounding is all that is left."""
+    rows = samples(x[None], d[None], lambda steps: torch.stack([phi(x + s * d) for s in steps])[None])
+    return rows[0]
+
+
 @torch.no_grad()
-def sample(phi: Phi, x: Tensor, d: Tensor, base: Tensor | None = None) -> Samples:
-    """φ at x (n,), ``base`` () if it is known, and on both sides along d (n,), from h = 1 down to where rounding is all
-    that is left."""
-    levels = LEVELS[x.dtype == torch.float64]
-    base = phi(x) if base is None else base
-    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for k in range(levels):
-        for side, h in zip(sides, (SHRINK**-k, -(SHRINK**-k)), strict=True):
-            side.append(phi(x + h * d))
-    δ = torch.finfo(x.dtype).eps ** (2 / 3)
-    near = [base, *(phi(x + i * δ * d) for i in range(1, NEAR + 1))]
-    return Samples(x, d, base, torch.stack(sides[0]), torch.stack(sides[1]), torch.stack(near))
+def samples(x: Tensor, ds: Tensor, along: Callable[[Tensor], Tensor]) -> list[Samples]:
+    """``sample`` at each of the points x (p, n) along its direction of ds (p, n); ``along`` gives φ at x + s d for
+    steps s (k,): (p, k)."""
+    levels, δ = LEVELS[x.dtype == torch.float64], torch.finfo(x.dtype).eps ** (2 / 3)
+    h = [SHRINK**-k for k in range(levels)]
+    steps = [0.0, *h, *(-s for s in h), *(i * δ for i in range(1, NEAR + 1))]
+    found = along(torch.tensor(steps, dtype=x.dtype, device=x.device))
+    rows = (torch.split(row, [1, levels, levels, NEAR]) for row in found)
+    return [
+        Samples(p, d, base[0], ahead, behind, torch.cat([base, near]))
+        for p, d, (base, ahead, behind, near) in zip(x, ds, rows, strict=True)
+    ]
 
 
 def scatter(values: Tensor) -> Tensor:
@@ -163,13 +170,15 @@ def scatter(values: Tensor) -> Tensor:
 @torch.no_grad()
 def remainder(seen: Samples, gamma: Tensor) -> Remainder | None:
     """The remainder for the claimed gradient γ (n,); None where φ is not finite."""
-    x, d, dots = seen.x, seen.d, [dot(gamma, seen.d)]
-    for h in seen.steps:
-        dots += [dot(gamma, (x + h * d) - x), dot(gamma, (x - h * d) - x)]
-    wide = dots[0].dtype
+    x, d = seen.x, seen.d
+    h = torch.tensor([s for h in seen.steps for s in (h, -h)], dtype=x.dtype, device=x.device)
+    few = max(1, NUMBERS // len(x))  # displacements at once, as the floating-point points really have them
+    moved = torch.cat([dots((x + part.unsqueeze(1) * d) - x, gamma) for part in torch.split(h, few)])
+    slope = dot(gamma, d)
     pairs = torch.stack([seen.ahead, seen.behind], 1).reshape(-1)
-    numbers = torch.cat([seen.base.reshape(1), pairs]).to(wide).tolist()
-    return split(numbers, torch.stack(dots).tolist(), seen.steps, torch.finfo(x.dtype).eps, seen.noise(float(dots[0])))
+    numbers = torch.cat([seen.base.reshape(1), pairs]).to(slope.dtype).tolist()
+    eps, noise = torch.finfo(x.dtype).eps, seen.noise(float(slope))
+    return split(numbers, [float(slope), *moved.tolist()], seen.steps, eps, noise)
 
 
 class Triple(NamedTuple):
@@ -260,5 +269,9 @@ def frame(n: int, count: int, seed: int, like: Tensor) -> Tensor:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """a·b in float64, where the device has it: a float32 dot is off by 8e-5 at 272 thousand parameters."""
-    wide = torch.float64 if a.device.type != "mps" else a.dtype
-    return a.to(wide) @ b.to(wide)
+    return a.to(wide(a.device)) @ b.to(wide(a.device))
+
+
+def dots(rows: Tensor, b: Tensor) -> Tensor:
+    """``dot`` of each of the rows (k, n) with b (n,): (k,)."""
+    return rows.to(wide(b.device)) @ b.to(wide(b.device))

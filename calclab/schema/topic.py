@@ -51,6 +51,13 @@ class Descent(Seeded):
         "{every: 50}",
         rare=True,
     )
+    evidence: Any = knob(
+        "the share of the run's own work that evidence may take beyond that of its start and its end, where the "
+        "function is no formula: a number, or full for the most there is, or off for none at all",
+        0.1,
+        names=("full", "off"),
+        rare=True,
+    )
     animation: bool | None = knob("the walk as a moving picture too: walk.gif or path.gif, beside the picture", "true")
     watch: str | None = knob(
         "layers: histograms of each layer's weights, gradient and step for TensorBoard, and their norms",

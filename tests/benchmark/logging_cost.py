@@ -52,6 +52,7 @@ def lab(make_sinks: Callable[[], list[Sink]]) -> None:
         sharpness={"every": 0},
         watch=None,
         animation=False,
+        evidence="full",
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", f.name, "descent", Path(folder), STEPS, topic.labels(), (), {})

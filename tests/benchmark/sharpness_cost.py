@@ -51,6 +51,7 @@ def walk(about: Network, every: int) -> float:
         sharpness={"every": every},
         watch=None,
         animation=False,
+        evidence="full",
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", "mlp", "descent", Path(folder), STEPS, topic.labels(), (), {})

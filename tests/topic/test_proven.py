@@ -54,6 +54,7 @@ def descent(subject: Function, steps: int = 3) -> Descent:
         "sharpness": {"every": 0},
         "watch": None,
         "animation": False,
+        "evidence": "full",
         "tol": 0.0,
         "lr": 0.1,
     }

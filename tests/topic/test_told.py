@@ -290,6 +290,7 @@ def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: py
         sharpness={"every": 0},
         watch=None,
         animation=False,
+        evidence="full",
     )
     state, kept = topic.init(), []
     for k in range(8):

@@ -5,6 +5,7 @@ What cannot walk with others (see `calclab.together`) is performed alone, and th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, uint8
+
 from calclab import together
 from calclab.app import record
 from calclab.app.build import Job, prepare
@@ -22,7 +25,8 @@ from calclab.app.signals import signals
 from calclab.app.sweep.ticket import Report, Ticket, ending, keep_all, requested, row_for, run_ticket
 from calclab.archive import folder as folders
 from calclab.archive.folder import LIST, RECORD, put
-from calclab.core import Columns, Function, Scan
+from calclab.core import Columns, Function, Rows, Scan
+from calclab.subject.network import Network
 from calclab.topic.descent import Descent
 
 BYTES = 2**28  # of columns in memory at once
@@ -98,9 +102,28 @@ def kind(walker: Walker) -> str:
     }
     if isinstance(walker.topic.subject, Function):
         config["function"] = {key: value for key, value in config["function"].items() if key not in ("at", "minima")}
-    else:  # a seed makes other weights, and may make other data
+    elif walker.topic.minibatches is None and (fixed := fixed_numbers(walker.topic.subject)) is not None:
+        config["fixed"] = fixed  # a seed makes other weights, and may make other data
+    else:
         config["seed"] = walker.request.config["seed"]
     return json.dumps([config, len(walker.topic.function.start)], sort_keys=True, default=str)
+
+
+def fixed_numbers(network: Network) -> str | None:
+    """A digest of the numbers of a network's loss that are no parameters: rows, buffers, what is frozen. None where the
+    rows do not fit in memory."""
+    found, data = hashlib.blake2b(), network.data
+    learned = {name for name, p in network.module.named_parameters() if p.requires_grad}
+    state = network.module.state_dict()
+    tensors = [state[name] for name in sorted(state) if name not in learned and isinstance(state[name], Tensor)]
+    for part in (data, data.held_out):
+        tensors += [] if part is None else [part.inputs, part.targets]
+    if any(isinstance(t, Rows) for t in tensors):
+        return None
+    for t in tensors:
+        found.update(str((t.shape, t.dtype)).encode())
+        found.update(t.detach().cpu().contiguous().reshape(-1).view(uint8).numpy())
+    return found.hexdigest()
 
 
 def portions(walkers: Sequence[Walker]) -> Iterator[Sequence[Walker]]:

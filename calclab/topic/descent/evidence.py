@@ -47,10 +47,10 @@ def check_loss(f: Function, x: Tensor, loss: Tensor, k: int, size: Size) -> list
 def check_steps(
     f: Function, x: Tensor, loss: Tensor, gradient: Tensor, k: int, start: Sequence[Size]
 ) -> Iterator[Sequence[Evidence]]:
-    """What `check_step` says of each of the points x (runs, n) in step k > 0, with the size at the start of each."""
+    """What `check_step` says of each of the points x (runs, n) in step k, with the size at the start of each."""
     there = x.isfinite().all(-1).tolist()
     steepness = [size.steepness for size, ok in zip(start, there, strict=True) if ok]
     rows = iter(check_gradients(f, x[there], gradient[there], k, steepness))
     for i, (size, ok) in enumerate(zip(start, there, strict=True)):
-        losses = check_loss(f, x[i], loss[i], k, size) if ok and f.exact is not None else []
+        losses = check_loss(f, x[i], loss[i], k, size) if ok and (k == 0 or f.exact is not None) else []
         yield [*losses, *next(rows)] if ok else []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from calclab import schema
 from calclab.core import Answer, Columns, Evidence, Function, Labels, Picture, Rule, State, Status, Values
@@ -25,6 +26,8 @@ from calclab.topic.descent.stopping import runs_away, scale_at_start, stops
 from calclab.topic.descent.walk import Walk
 
 WEIGHTS = "weights.pt"
+FEWEST, MOST = 2, 6  # steps that are looked at: start and end, and of a short walk some between
+COST = 15  # steps of a network that a look at one costs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,8 @@ class Descent(schema.topic.Descent):
             per_epoch = 1 if self.minibatches is None else self.minibatches.steps_per_epoch
             object.__setattr__(self, "steps", self.epochs * per_epoch)
         admit(self.optimizer, self.function)  # a vector function is refused now too, and not at the first step
+        if self.evidence not in ("full", "off") and not is_share(self.evidence):
+            raise UserError(f"evidence={self.evidence}: a share from 0 to 1, full or off. Type evidence=0.1")
         every = self.sharpness.get("every")
         if set(self.sharpness) != {"every"} or isinstance(every, bool) or not isinstance(every, int) or every < 0:
             raise UserError(f"sharpness={self.sharpness}: every is a whole number of steps. Type sharpness.every=50")
@@ -96,10 +101,16 @@ class Descent(schema.topic.Descent):
 
     @property
     def evidence_steps(self) -> int:
-        return 6 if self.iteration.short else 2  # each costs as much as fifteen steps
+        if not self.iteration.short:
+            return FEWEST
+        if self.evidence == "full" or self.function.exact is not None:
+            return MOST
+        share = 0.0 if self.evidence == "off" else float(self.evidence)
+        return min(MOST, FEWEST + int(share * self.steps / COST))
 
     def notes(self) -> Sequence[str]:
-        return [] if self.forecast is None else self.forecast.notes()
+        unseen = ["evidence=off: no number of this run was checked"] if self.evidence == "off" else []
+        return [*unseen, *([] if self.forecast is None else self.forecast.notes())]
 
     # --- the scan ---
 
@@ -118,6 +129,8 @@ class Descent(schema.topic.Descent):
     # --- the answer ---
 
     def verify(self, state: State, k: int) -> list[Evidence]:
+        if self.evidence == "off":
+            return []
         x, loss, g = state["x"], state["loss"], state["gradient"]
         return check_step(self.iteration.seen(k), x, loss, g, k, size_at_start(self.function))
 
@@ -167,3 +180,7 @@ class Descent(schema.topic.Descent):
     def pictures(self) -> Sequence[Picture]:
         path, edge = bool(self.iteration.stride), bool(self.sharpness["every"])
         return pictures(self.subject, self.function, self.optimizer, self.lr, path=path, edge=edge)
+
+
+def is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

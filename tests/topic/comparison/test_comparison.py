@@ -209,6 +209,7 @@ def test_every_walk_is_the_descent_alone_to_the_last_bit(name: str) -> None:
             "sharpness": {"every": 0},
             "watch": None,
             "animation": False,
+            "evidence": "full",
             "batch": None,
             "epochs": None,
         }

@@ -43,6 +43,7 @@ def descent(subject: Function | Network, lr: float, steps: int = 60, rule: Any =
         "sharpness": {"every": 0},
         "watch": None,
         "animation": False,
+        "evidence": "full",
         **more,
     }
     return Descent(subject=subject, optimizer=rule or GradientDescent(), lr=lr, steps=steps, **given)

@@ -37,6 +37,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 0.0) -> Descent:
         sharpness=never,
         watch=None,
         animation=False,
+        evidence="full",
     )
 
 

@@ -29,6 +29,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 1e-8, rule: Rule | 
         sharpness={"every": 0},
         watch=None,
         animation=False,
+        evidence="full",
     )
 
 

@@ -35,7 +35,14 @@ def test_every_end_is_named(name: str) -> None:
         f = formula(name=item["name"], expr=item["expr"], variables=item["vars"], at=item["point"])
         rule, knobs = (
             as_rule(maker(node)),
-            {"batch": None, "epochs": None, "sharpness": {"every": 0}, "watch": None, "animation": False},
+            {
+                "batch": None,
+                "epochs": None,
+                "sharpness": {"every": 0},
+                "watch": None,
+                "animation": False,
+                "evidence": "full",
+            },
         )
         if name in OF_NETWORKS:
             with pytest.raises(UserError, match="network"):

@@ -29,6 +29,7 @@ def descent(expr: str, at: list[float], lr: float, steps: int = 2000, tol: float
         sharpness={"every": 0},
         watch=None,
         animation=False,
+        evidence="full",
     )
 
 

@@ -31,6 +31,7 @@ def topic(n: int = 2) -> Descent:
         sharpness={"every": 7},
         watch=None,
         animation=None,
+        evidence="full",
     )
 
 
