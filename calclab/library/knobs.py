@@ -62,6 +62,9 @@ class Descent(Every, total=False):
     sharpness: dict[str, Any]
     """Every: log the largest eigenvalue of the Hessian, and lr/2 times it, every so many steps (0: never); mapping.
     Default: {every: 0}"""
+    evidence: Any
+    """The share of the run's own work that evidence may take beyond that of its start and its end, where the function
+    is no formula: a number, or full for the most there is, or off for none at all; any value. Default: 0.1"""
     animation: bool | None
     """The walk as a moving picture too: walk.gif or path.gif, beside the picture; true or false, or null. Default:
     null"""
