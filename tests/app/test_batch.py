@@ -38,6 +38,7 @@ def scalar_events(folder: Path) -> list[tuple[int, str, float]]:
         ("function=himmelblau optimizer=momentum optimizer.momentum=0.5,0.9 lr=0.001,0.01 steps=60", 4),
         ("function=booth optimizer=adam 'function.at=[1,1],[2,0]' steps=40", 2),
         ("network=mlp data=iris lr=0.1,0.2 steps=12", 2),
+        ("network=mlp network.width=4 data=iris steps=12 seed=0,1,2 evidence=full", 3),
     ],
 )
 def test_every_run_is_the_one_that_it_is_alone(lab: Lab, tmp_path: Path, ask: str, jobs: int) -> None:
@@ -66,6 +67,13 @@ def test_every_run_is_the_one_that_it_is_alone(lab: Lab, tmp_path: Path, ask: st
         if "network" not in ask:
             assert one["answer"] == two["answer"]
             assert scalar_events(folder) == scalar_events(other)
+
+
+def test_seeds_that_make_other_rows_go_in_scans_of_their_own(lab: Lab) -> None:
+    """Seeds draw the weights alone of a network on a table, and the rows too of made-up data."""
+    ask = "-m topic=descent network=mlp network.width=4 steps=3 seed=0,1,2 figures=false hydra/launcher=batch"
+    assert "3 jobs in 1 scan" in lab(f"{ask} data=iris hydra.launcher.processes=1").out
+    assert "3 jobs in 3 scans" in lab(f"{ask} data=blobs hydra.launcher.processes=1").out
 
 
 def test_what_cannot_be_batched_runs_alone_and_says_why(lab: Lab, tmp_path: Path) -> None:
