@@ -4,6 +4,7 @@ A rule is ``init(x) -> state`` and ``update(point, state, lr) -> (move, state)``
 
 - ``entrywise``: True where points (..., n) with lr (..., 1) are so many runs at once (`stack` puts rules together)
 - ``theory(smallest, largest)``: what is known of it on a quadratic (`theory.Theory`)
+- ``frozen(state, lr)``: what it does to each entry with its moments as they are (`stability.Frozen`), None before any
 - ``spent(state)``: evaluations used besides one gradient a step (`counting.spent` asks any rule)
 - ``admit(function)``: raises UserError where it cannot walk (`line_search.admit` asks any rule)
 

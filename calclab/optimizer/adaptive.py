@@ -21,6 +21,7 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Point, State
 from calclab.optimizer.rules import Number, fit
+from calclab.optimizer.stability import Frozen
 
 
 def mean(decay: Number, before: Tensor, new: Number | Tensor, x: Tensor) -> Tensor:
@@ -44,6 +45,10 @@ class Adagrad(schema.optimizer.Adagrad):
         x, g = point.x, point.gradient
         total = state["total"] + g * g
         return g / (total.sqrt() + fit(self.eps, x)) * fit(-lr, x), {"total": total}
+
+    def frozen(self, state: State, lr: float) -> Frozen | None:
+        total = state["total"]
+        return Frozen(lr, 1 / (total.sqrt() + float(self.eps))) if bool((total != float(self.initial)).any()) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +77,13 @@ class RMSprop(schema.optimizer.Rmsprop):
         new["velocity"] = fit(self.momentum, x) * state["velocity"] + scaled
         return new["velocity"] * fit(-lr, x), new
 
+    def frozen(self, state: State, lr: float) -> Frozen | None:
+        second, μ = state["second"], float(self.momentum)
+        if not bool(second.any()):
+            return None
+        spread = (second - state["first"] ** 2).clamp(min=0) if self.centred else second
+        return Frozen(lr, 1 / (spread.sqrt() + float(self.eps)), μ, 0.0, 1.0)
+
 
 def zero_moments(x: Tensor) -> State:
     weight = x.new_zeros((*x.shape[:-1], 1))
@@ -91,6 +103,14 @@ def adam_direction(beta1: Number, beta2: Number, eps: Number, point: Point, stat
     return direction, {"first": first, "second": second, "weight1": weight1, "weight2": weight2}
 
 
+def frozen_adam(beta1: Number, eps: Number, state: State, lr: float, decoupled: float = 0.0) -> Frozen | None:
+    """What Adam's moments make of each entry, None before the first step."""
+    if not bool(state["weight2"]):
+        return None
+    P = state["weight1"] * ((state["second"] / state["weight2"]).sqrt() + float(eps))
+    return Frozen(lr, 1 / P, float(beta1), 0.0, 1 - float(beta1), decoupled=decoupled)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adam(schema.optimizer.Adam):
     """Adam (Kingma and Ba 2015, algorithm 1): x - lr m̂/(√v̂ + eps) with bias-corrected moments; torch.optim.Adam."""
@@ -103,6 +123,9 @@ class Adam(schema.optimizer.Adam):
     def update(self, point: Point, state: State, lr: Number) -> tuple[Tensor, State]:
         direction, new = adam_direction(self.beta1, self.beta2, self.eps, point, state)
         return direction * fit(-lr, point.x), new
+
+    def frozen(self, state: State, lr: float) -> Frozen | None:
+        return frozen_adam(self.beta1, self.eps, state, lr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,3 +143,6 @@ class AdamW(schema.optimizer.Adamw):
     def update(self, point: Point, state: State, lr: Number) -> tuple[Tensor, State]:
         direction, new = adam_direction(self.beta1, self.beta2, self.eps, point, state)
         return (direction + fit(self.weight_decay, point.x) * point.x) * fit(-lr, point.x), new
+
+    def frozen(self, state: State, lr: float) -> Frozen | None:
+        return frozen_adam(self.beta1, self.eps, state, lr, lr * float(self.weight_decay))

@@ -26,6 +26,7 @@ from torch import Tensor
 from calclab import schema
 from calclab.core import Point, State
 from calclab.optimizer import theory
+from calclab.optimizer.stability import Frozen
 from calclab.optimizer.theory import Theory
 
 Number = float | Tensor
@@ -51,6 +52,9 @@ class GradientDescent(schema.optimizer.Gd):
     def theory(self, smallest: float, largest: float) -> Theory:
         return theory.gradient_descent(smallest, largest)
 
+    def frozen(self, state: State, lr: float) -> Frozen:
+        return Frozen(lr)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Momentum(schema.optimizer.Momentum):
@@ -70,6 +74,9 @@ class Momentum(schema.optimizer.Momentum):
 
     def theory(self, smallest: float, largest: float) -> Theory:
         return theory.heavy_ball(smallest, largest, float(self.momentum))
+
+    def frozen(self, state: State, lr: float) -> Frozen:
+        return Frozen(lr, memory=float(self.momentum), direct=0.0, through=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +99,6 @@ class Nesterov(schema.optimizer.Nesterov):
 
     def theory(self, smallest: float, largest: float) -> Theory:
         return theory.nesterov(smallest, largest, float(self.momentum))
+
+    def frozen(self, state: State, lr: float) -> Frozen:
+        return Frozen(lr, memory=float(self.momentum), direct=1.0, through=float(self.momentum))

@@ -35,6 +35,7 @@ from calclab.core import Point, State
 from calclab.errors import UserError
 from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer.counting import Counting, counter
+from calclab.optimizer.stability import Frozen, frozen
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,18 @@ class Wrapped(Counting):
             "own": saved(own),
             "group": saved({**loaded(state["group"]), **changed}),
         }
+
+    def frozen(self, state: State, lr: float) -> Frozen | None:
+        """What the class's moments make of each entry; None where no such thing is known of it, or not yet."""
+        leaf = torch.zeros(0, requires_grad=True)
+        made = self.make(leaf, lr)
+        made.param_groups[0].update(loaded(state["group"]))
+        if state["own"]:
+            made.state[leaf] = loaded(state["own"])
+        try:
+            return frozen(made)[leaf]
+        except UserError:
+            return None
 
 
 def same(a: Any, b: Any) -> bool:

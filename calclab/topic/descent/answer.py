@@ -10,6 +10,7 @@ from torch import Tensor
 from calclab.core import Answer, Line, Said
 from calclab.numerics.tolerance import tolerance_of
 from calclab.topic import words
+from calclab.topic.descent import edge
 from calclab.topic.descent.ending import Ending
 from calclab.topic.descent.walk import Walk
 from calclab.topic.proven import proven
@@ -39,6 +40,9 @@ def answer(walk: Walk, end: Ending, *, listed: bool, height: float) -> Answer:
     values["ended"] = end.word
     theory = {} if forecast is None else forecast.values()
     values |= {name: torch.tensor(value, dtype=torch.float64) for name, value in theory.items()}
+    values |= dict(edge.values(*walk.edges))
+    told = edge.line(*walk.edges)
+    lines += [told] if told is not None else []
     lines += end.lines
     if forecast is not None and not any(STABLE in line.text for line in end.lines):
         lines += forecast.lines()

@@ -22,10 +22,9 @@ from calclab.topic import words
 from calclab.topic.descent.advice import bottomless, further, grown, learn, overshoots, smaller
 from calclab.topic.descent.chance import chance
 from calclab.topic.descent.nonfinite import lost
-from calclab.topic.descent.walk import Walk
+from calclab.topic.descent.walk import FAR_ABOVE, Walk
 
 FAR = 1e-3  # times the gradient norm at the start: beyond it no gradient is a rounding error
-FAR_ABOVE = 1  # times the size of the loss at the start, above it: lost
 NEVER_NEGATIVE = ("cross_entropy", "bce", "mse", "half_mse", "mae", "huber")  # losses whose lowest value is 0
 DENSE = 200  # variables up to which the Hessian is formed to tell
 SHORTER = 0.9  # times Newton's last step: towards t^11 and what is less flat

@@ -165,6 +165,8 @@ class Descent(schema.topic.Descent):
             batch=self.batch,
             sharpness=float(state["sharpness"]) if "sharpness" in state else None,
             seed=self.seed,
+            state=state["rule"],
+            steps=self.steps,
         )
 
     def write_artifacts(self, state: State, folder: Path) -> None:

@@ -13,15 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calclab.core import Function, Rule
+from calclab.core import Function, Rule, State
 from calclab.numerics.operators import NoSecondDerivative
 from calclab.subject.network import Network
 from calclab.subject.scores import scores
 from calclab.topic import words
+from calclab.topic.descent.edge import Edge, edge, worth
 from calclab.topic.descent.forecast import Forecast
 from calclab.topic.descent.sharpness import random_direction, sharpness
 from calclab.topic.descent.stopping import at_start
 
+FAR_ABOVE = 1  # times the size of the loss at the start, above it: lost
 PRODUCTS = 12  # with the Hessian, to hold a rate against λmax: what they find is never above it
 
 
@@ -31,7 +33,8 @@ class Walk:
 
     ``contraction`` is ‖g‖ over what it was before the last step, None of mini-batches, whose rows differ. The rate of a
     step is ``lr`` times the factor of a schedule: ``last`` at the last step, ``peak`` the largest of those taken.
-    ``sharpness`` is λmax as it was last measured on the way, where that was asked for.
+    ``sharpness`` is λmax as it was last measured on the way, where that was asked for. ``state`` is the rule's, and
+    ``steps`` were asked for.
     """
 
     subject: Function | Network
@@ -52,6 +55,8 @@ class Walk:
     batch: int | None = None
     sharpness: float | None = None
     seed: int = 0
+    state: State | None = None
+    steps: int = 0
 
     @property
     def network(self) -> Network | None:
@@ -80,6 +85,20 @@ class Walk:
         return {} if self.network is None else scores(self.network, self.x)
 
     # --- what the rate is held against: rates beyond it grow along the sharpest direction ---
+
+    @cached_property
+    def edges(self) -> tuple[Edge | None, Edge | None]:
+        """The largest stable rates of a network at the start and here, where finding them is a small part of it."""
+        if self.network is None or self.state is None:
+            return None, None
+        rows = len(self.network.data.inputs)
+        gradients = self.steps * (1.0 if self.batch is None else self.batch / rows)
+        if not worth(len(self.x), rows, gradients):
+            return None, None
+        f, rule, start = self.function, self.rule, self.function.start
+        first = None if self.forecast is not None else edge(f, rule, rule.init(start), self.lr, start, self.seed)
+        lost = self.runaway or self.rise > FAR_ABOVE  # where it ended nobody will train
+        return first, None if lost else edge(f, rule, self.state, self.lr * self.last, self.x, self.seed)
 
     @cached_property
     def limit_at_start(self) -> float | None:
