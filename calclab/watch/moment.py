@@ -69,7 +69,8 @@ class Group:
 class Step:
     """What the optimizer was given, by the names of the parameters, and the step that it made of it.
 
-    ``gradient`` is the one that it took (after clipping and unscaling), without the parameters that had none.
+    ``gradient`` is the one that it took (after clipping and unscaling), without the parameters that had none. The
+    tensors are those of this moment: what is to be kept for the next has to be copied.
     """
 
     before: Named  # the weights that the step started from, copies

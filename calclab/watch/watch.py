@@ -274,7 +274,7 @@ class Watch:
             return "step"
         after = self.count + 2
         soon = (look for look in self.looks if after % self.schedule.own.get(look.name, self.schedule.every) == 0)
-        return "gradient" if any(getattr(look, "previous", False) for look in soon) else ""
+        return "gradient" if any(getattr(look, "previous", False) for look in soon) else "rates" if due else ""
 
     def _named(self, name: str) -> Look:
         return next(look for look in self.looks if look.name == name)
@@ -306,17 +306,17 @@ class Watch:
 
     def _moment(self, given: Sequence[Any], step: int) -> Moment:
         assert self._steps is not None
-        parameters = {
-            self.names[id(p)]: p.detach() for p in self.model.parameters() if id(p) in self.names and p.requires_grad
-        }
+        held = {self.names[id(p)]: p for p in self.model.parameters() if id(p) in self.names and p.requires_grad}
+        took = self._steps.rates or {}  # a schedule may have moved them since
+        known = groups(self.optimizer, self.names)
         return Moment(
             step=step,
             model=self.model,
             optimizer=self.optimizer,
             objective=Objective(self.model, self.criterion, self.loss),
             batches=given,
-            parameters=parameters,
-            groups=groups(self.optimizer, self.names),
+            parameters={name: p.detach() for name, p in held.items()},
+            groups={name: replace(known[name], lr=took.get(name, known[name].lr)) for name in held},
             taken=self._steps.taken,
             previous=self._previous,
         )
