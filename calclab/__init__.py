@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from calclab.app.call import run as run
     from calclab.archive.read import load as load
     from calclab.checks.derivatives import check as check
+    from calclab.checks.functions import check_function as check_function
     from calclab.checks.result import Check as Check
     from calclab.checks.result import WrongDerivativeError as WrongDerivativeError
     from calclab.errors import UserError as UserError
@@ -48,6 +49,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.app.call": ("run",),
     "calclab.archive.read": ("load",),
     "calclab.checks.derivatives": ("check",),
+    "calclab.checks.functions": ("check_function",),
     "calclab.checks.result": ("Check", "WrongDerivativeError"),
     "calclab.errors": ("UserError",),
     "calclab.library.operator": ("Operator",),

@@ -32,7 +32,7 @@ def cause(look: Look, counts: Sequence[tuple[str, int]] = ()) -> str:
     gap = float((g - m).abs().nan_to_num(0, 0, 0).max())
     said = next(patterns(look, gap, g, m, b, counts), "")
     few = int(wrong.sum())
-    total = wrong.numel()
+    total = int(((look.claimed != 0) | (look.found.abs() > look.bound)).sum())
     parts = {
         part.name
         for k, row in zip(look.index, wrong, strict=True)

@@ -108,7 +108,7 @@ def one(found: Measured, base: Tensor, given: Tensor, i: int, j: int, half: floa
     rounded = ROUNDED * scale
     if bound <= max(half * size, rounded) and row.gap <= bound + max(half * size, rounded):
         return replace(row, verdict=Verdict.CONSISTENT, note="")
-    if row.gap <= bound and size <= 10 * bound and bound <= NOTHING * scale:
+    if row.gap <= bound and size <= 10 * bound and bound <= max(NOTHING * scale, 1e-3 * NOTHING * abs(float(base[j]))):
         return replace(row, verdict=Verdict.CONSISTENT, note="zero to within the rounding of the function")
     if isfinite(bound) and row.gap > bound + max(half * size, rounded) and found.witnessed(i, j, g):
         if bool(found.stairs[i, j]):

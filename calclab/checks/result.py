@@ -24,6 +24,7 @@ WORDS = {
     Verdict.SUSPECT: "is doubtful",
     Verdict.REFUTED: "is wrong",
 }
+FEW = 4  # quantities that a headline names
 KINDS = {Verdict.CERTIFIED: "good", Verdict.CONSISTENT: "good", Verdict.REFUTED: "bad"}
 
 
@@ -130,6 +131,8 @@ class Check:
         names = list(dict.fromkeys(each.evidence.quantity for each in self.findings if each.counts))
         if len(names) == 1:
             return f"{names[0]} {WORDS[row.verdict]}"
+        if len(names) > FEW:
+            return f"{names[0]} and {len(names) - 1} more kinds {WORDS[row.verdict].replace('is', 'are', 1)}"
         return f"{', '.join(names[:-1])} and {names[-1]} {WORDS[row.verdict].replace('is', 'are', 1)}"
 
     @property

@@ -41,6 +41,7 @@ class Question:
     parts: Sequence[Part]
     dense: Tensor | None = None
     point: int = 0
+    weights: Tensor | None = None  # (m, k) of the k outputs that ``values`` and ``given`` are sums of
 
 
 @dataclass
