@@ -33,6 +33,8 @@ def obstacle(topic: Descent) -> str:
         return f"{type(topic.optimizer).__name__} does not work entry by entry"
     if topic.sharpness["every"]:
         return "sharpness is found for one point at a time"
+    if topic.flow is not None:
+        return "theory's flows go beside one run at a time"
     if topic.watch is not None:
         return "layers are watched at one point at a time"
     return ""

@@ -37,6 +37,7 @@ def descent(f: Function, rule: Rule, lr: float, steps: int = 400, every: int = 0
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
 
 

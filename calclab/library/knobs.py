@@ -65,6 +65,9 @@ class Descent(Every, total=False):
     evidence: Any
     """The share of the run's own work that evidence may take beyond that of its start and its end, where the function
     is no formula: a number, or full for the most there is, or off for none at all; any value. Default: 0.1"""
+    flow: list[str] | None
+    """Theory's flows beside gradient descent: gradient, and central, which holds at the edge of stability; list of
+    texts, or null. Default: null"""
     animation: bool | None
     """The walk as a moving picture too: walk.gif or path.gif, beside the picture; true or false, or null. Default:
     null"""

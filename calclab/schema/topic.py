@@ -58,6 +58,12 @@ class Descent(Seeded):
         names=("full", "off"),
         rare=True,
     )
+    flow: list[str] | None = knob(
+        "theory's flows beside gradient descent: gradient, and central, which holds at the edge of stability",
+        "[gradient,central]",
+        names=("gradient", "central"),
+        rare=True,
+    )
     animation: bool | None = knob("the walk as a moving picture too: walk.gif or path.gif, beside the picture", "true")
     watch: str | None = knob(
         "layers: histograms of each layer's weights, gradient and step for TensorBoard, and their norms",

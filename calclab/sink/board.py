@@ -22,6 +22,8 @@ TAGS = {
         "loss": "loss/loss",
         "train_loss": "loss/train",
         "held_out_loss": "loss/held_out",
+        "central_flow_mean_loss": "loss/central_flow",
+        "gradient_flow_loss": "loss/gradient_flow",
         "distance_to_minimum": "loss/distance_to_minimum",
         "gradient_norm": "gradient/norm",
         "step_length": "gradient/step_length",
@@ -31,6 +33,10 @@ TAGS = {
         "edge": "theory/sharpness_times_half_lr",
         "curvature": "curvature/along_the_step",
         "sharpness": "curvature/sharpness",
+        "central_flow_sharpness": "curvature/sharpness_central_flow",
+        "gradient_flow_sharpness": "curvature/sharpness_gradient_flow",
+        "central_flow_distance": "theory/distance_central_flow",
+        "gradient_flow_distance": "theory/distance_gradient_flow",
         "sharpness_residual": "curvature/sharpness_residual",
         "lr": "optimizer/lr",
         "evaluations": "optimizer/evaluations",
@@ -68,20 +74,30 @@ OVER = {"comparison": "gradient evaluations", "hessian": "products with the Hess
 @dataclass(frozen=True)
 class Chart:
     """A chart of the custom layout: lines, or of each of ``margins`` a line between two others. ``beside`` goes on with
-    the title where all lines are there."""
+    the title where all lines are there; ``also`` are lines that are shown where there are any."""
 
     title: str
     tags: Sequence[str] = ()
     beside: str = ""
     margins: Sequence[str] = ()
+    also: str = ""
 
 
 CHARTS = {
     "descent": (
-        Chart("loss", ("loss/loss", "loss/held_out"), ", on the rows learnt from and on those held out"),
+        Chart(
+            "loss",
+            ("loss/loss", "loss/held_out"),
+            ", on the rows learnt from and on those held out",
+            also="loss/.*_flow",
+        ),
         Chart("gradient norm", ("gradient/norm", THEORY), ", and ‖g₀‖ρ^k as theory has it"),
         Chart("score on the rows learnt from and on those held out", ("score/.*",)),
-        Chart("sharpness, and 2/lr, beyond which gradient descent cannot stay", ("curvature/sharpness", LIMIT)),
+        Chart(
+            "sharpness, and 2/lr, beyond which gradient descent cannot stay",
+            ("curvature/sharpness", LIMIT),
+            also="curvature/sharpness_.*_flow",
+        ),
         Chart(
             "contraction of the gradient a step",
             ("theory/contraction", "theory/contraction_predicted"),
@@ -153,7 +169,8 @@ def layout(run: Run, tags: Sequence[str]) -> Iterator[Chart]:
     for chart in CHARTS.get(run.topic, ()):
         found = [any(re.fullmatch(pattern, tag) for tag in tags) for pattern in chart.tags]
         if any(found):
-            exact = [f"{pattern}$" for pattern in chart.tags]  # TensorBoard looks for them anywhere in a tag
+            more = [chart.also] if any(re.fullmatch(chart.also, tag) for tag in tags) else []
+            exact = [f"{pattern}$" for pattern in (*chart.tags, *more)]  # TensorBoard looks anywhere in a tag for them
             yield replace(chart, title=chart.title + chart.beside * all(found), tags=exact)
     for picture in spreads(run):
         names = run.labels[picture.middle][0]

@@ -53,6 +53,7 @@ def lab(make_sinks: Callable[[], list[Sink]]) -> None:
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", f.name, "descent", Path(folder), STEPS, topic.labels(), (), {})

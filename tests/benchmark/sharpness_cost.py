@@ -52,6 +52,7 @@ def walk(about: Network, every: int) -> float:
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run("descent", "mlp", "descent", Path(folder), STEPS, topic.labels(), (), {})

@@ -70,6 +70,7 @@ def computation(jobs: range) -> float:
             watch=None,
             animation=False,
             evidence="full",
+            flow=None,
         )
         topic.answer(drive(topic, []).state)
     return time.process_time() - began

@@ -55,6 +55,7 @@ def descent(subject: Function, steps: int = 3) -> Descent:
         "watch": None,
         "animation": False,
         "evidence": "full",
+        "flow": None,
         "tol": 0.0,
         "lr": 0.1,
     }

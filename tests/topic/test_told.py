@@ -291,6 +291,7 @@ def test_a_long_walk_is_kept_at_every_so_many_steps(stride: int, monkeypatch: py
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
     state, kept = topic.init(), []
     for k in range(8):

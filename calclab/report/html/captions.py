@@ -69,6 +69,19 @@ NAMED = {
         "Sharpness times learning rate, over two.",
         "Above 1 the steps overshoot along the sharpest direction; gradient descent on networks often hovers there.",
     ),
+    "loss_beside_flows": Caption(
+        "The loss beside theory's flows.",
+        "Gradient flow is gradient descent with small steps. The central flow goes along the middle of the oscillation "
+        "that begins where the sharpness reaches 2/lr; of it the loss that the oscillation has on average is shown.",
+    ),
+    "sharpness_beside_flows": Caption(
+        "The sharpness beside theory's flows.",
+        "Gradient flow goes on beyond 2/lr, where gradient descent cannot stay; the central flow is held there.",
+    ),
+    "distance_to_flows": Caption(
+        "How far theory's flows are from the run.",
+        "Between the means of two steps, which leave out an oscillation to and fro.",
+    ),
     "scores": Caption(
         "The score of the network at every step.",
         "Train and held-out rows apart: where the two lines part, the network begins to learn its rows by heart.",

@@ -20,13 +20,17 @@ from calclab.optimizer import spent
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
 from calclab.subject.scores import scores
+from calclab.topic.descent.flows import Flows
 from calclab.topic.descent.layers import watched
 from calclab.topic.descent.sharpness import random_direction, sharpness
 
 POSITIONS = 100  # with more variables the position is not logged at every step
 PICTURED, SNAPSHOTS = 5000, 50  # ... but so often, up to so many variables: what the picture of the path needs
 SCORES = 50  # looks at a network's scores, where there are no epochs
-AS_THEY_COME = ("evaluations", "sharpness", "sharpness_residual", "train_", "held_out_", "layer_", HISTOGRAM)
+AS_THEY_COME = (
+    *("evaluations", "sharpness", "sharpness_residual", "train_", "held_out_", "layer_", HISTOGRAM),
+    *("gradient_flow_", "central_flow_"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,7 @@ class Iteration:
 
     ``factor`` multiplies ``lr`` at step k; ``minibatches`` are the rows that each step sees, None where it sees all;
     ``predicted`` is theory's contraction a step; the sharpness is found every ``sharpness_every`` steps, 0: never;
-    ``watch`` is whether the layers of a network are looked at as often as its scores.
+    ``watch`` is whether the layers of a network are looked at as often as its scores; ``flows`` are theory's.
 
     Of many runs side by side ``function`` starts at (runs, n), ``lr`` is (runs, 1), ``predicted`` (runs,), NaN where
     there is none, and ``rule`` works entry by entry.
@@ -51,6 +55,7 @@ class Iteration:
     predicted: float | Tensor | None = None
     sharpness_every: int = 0
     watch: bool = False
+    flows: Flows | None = None
     seed: int = 0
 
     @property
@@ -92,6 +97,8 @@ class Iteration:
             state |= {"direction": random_direction(x, self.seed), "sharpness": x.new_tensor(torch.nan)}
         if self.factor is not None:
             state |= {"factor": x.new_tensor(1.0), "peak": x.new_tensor(0.0)}
+        if self.flows is not None:
+            state["flows"] = self.flows.init()
         return state
 
     def step(self, state: State, k: int) -> tuple[State, Values]:
@@ -121,6 +128,9 @@ class Iteration:
             top = sharpness(self.function, x, state["direction"], self.seed + k)
             new["direction"], new["sharpness"] = top.vector, top.value
             values |= {"sharpness": top.value, "sharpness_residual": top.residual}
+        if self.flows is not None:
+            new["flows"], beside = self.flows.step(state["flows"], k, x, loss, values.get("sharpness"))
+            values |= beside
         return new, values
 
     def derive(self, before: State, columns: Columns) -> Columns:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from calclab import schema
 from calclab.core import Answer, Columns, Evidence, Function, Labels, Picture, Rule, State, Status, Values
 from calclab.errors import UserError
 from calclab.numerics.operators import loss_and_gradient
 from calclab.optimizer import admit
+from calclab.optimizer.rules import GradientDescent
 from calclab.subject.minibatch import Minibatches
 from calclab.subject.network import Network
 from calclab.topic.descent.answer import answer
 from calclab.topic.descent.ending import ending
 from calclab.topic.descent.evidence import check_step, size_at_start
+from calclab.topic.descent.flows import LAWS, LOOKS, VARIABLES, Flows
 from calclab.topic.descent.forecast import Forecast, forecast
 from calclab.topic.descent.iteration import POSITIONS, Iteration
 from calclab.topic.descent.layers import KINDS, layers
@@ -58,6 +62,26 @@ class Descent(schema.topic.Descent):
         every = self.sharpness.get("every")
         if set(self.sharpness) != {"every"} or isinstance(every, bool) or not isinstance(every, int) or every < 0:
             raise UserError(f"sharpness={self.sharpness}: every is a whole number of steps. Type sharpness.every=50")
+        if self.flow is not None and (why := self.without_flow()):
+            raise UserError(f"flow={self.flow}: {why}, or leave flow out.")
+
+    def without_flow(self) -> str:
+        """Why theory has no flow for this descent, and what to type; empty where it has."""
+        start = self.function.start
+        if not self.flow or not set(self.flow) <= set(LAWS):
+            return f"there are {' and '.join(LAWS)}. Type flow=[gradient,central]"
+        if type(self.optimizer) is not GradientDescent:
+            rule = type(self.optimizer).__name__
+            return f"the flows are those of gradient descent, and not of {rule}. Type optimizer=gd"
+        if self.schedule is not None:
+            return "the flows are those of a constant rate. Leave schedule out"
+        if self.minibatches is not None:
+            return "the flows are those of all rows. Leave batch out"
+        if start.dtype != torch.float64:
+            return "the flows are integrated in float64. Type dtype=float64"
+        if len(start) > VARIABLES:
+            return f"they are for at most {VARIABLES:,} variables, and here are {len(start):,}. Take a smaller network"
+        return ""
 
     @cached_property
     def function(self) -> Function:
@@ -82,6 +106,17 @@ class Descent(schema.topic.Descent):
             return None
         return forecast(self.function, self.optimizer, self.lr, self.tol)
 
+    @property
+    def every(self) -> int:
+        """The sharpness is found every so many steps; 0: never. Beside flows it is, also where nobody asked."""
+        asked: int = self.sharpness["every"]
+        return asked if asked or self.flow is None else max(1, self.steps // LOOKS)
+
+    @cached_property
+    def flows(self) -> Flows | None:
+        """Theory's flows from the same start."""
+        return None if self.flow is None else Flows(self.function, self.lr, tuple(self.flow), self.every)
+
     @cached_property
     def iteration(self) -> Iteration:
         """What this run iterates, as values."""
@@ -94,8 +129,9 @@ class Descent(schema.topic.Descent):
             factor=None if self.schedule is None else self.schedule(steps=self.steps),
             minibatches=self.minibatches,
             predicted=None if self.forecast is None else self.forecast.factor,
-            sharpness_every=self.sharpness["every"],
+            sharpness_every=self.every,
             watch=self.watch is not None,
+            flows=self.flows,
             seed=self.seed,
         )
 
@@ -132,11 +168,16 @@ class Descent(schema.topic.Descent):
         if self.evidence == "off":
             return []
         x, loss, g = state["x"], state["loss"], state["gradient"]
-        return check_step(self.iteration.seen(k), x, loss, g, k, size_at_start(self.function))
+        beside = [] if self.flows is None else self.flows.verify(state["flows"], k)
+        return check_step(self.iteration.seen(k), x, loss, g, k, size_at_start(self.function)) + beside
 
     def answer(self, state: State) -> Answer:
         walk = self.walk(state)
-        return answer(walk, ending(walk), listed=self.iteration.short, height=size_at_start(self.function).height)
+        found = answer(walk, ending(walk), listed=self.iteration.short, height=size_at_start(self.function).height)
+        if self.flows is None:
+            return found
+        values, lines = self.flows.values(state["flows"]), self.flows.lines(state["flows"])
+        return replace(found, values={**found.values, **values}, lines=[*found.lines, *lines])
 
     def walk(self, state: State) -> Walk:
         """What is known of the walk at its end."""
@@ -180,8 +221,9 @@ class Descent(schema.topic.Descent):
         return {"x": (self.function.variables,), **{f"layer_{kind}": (layers(self.subject),) for kind in KINDS}}
 
     def pictures(self) -> Sequence[Picture]:
-        path, edge = bool(self.iteration.stride), bool(self.sharpness["every"])
-        return pictures(self.subject, self.function, self.optimizer, self.lr, path=path, edge=edge)
+        path, edge = bool(self.iteration.stride), bool(self.every)
+        flows = tuple(self.flow or ())
+        return pictures(self.subject, self.function, self.optimizer, self.lr, path=path, edge=edge, flows=flows)
 
 
 def is_share(value: Any) -> bool:

@@ -210,6 +210,7 @@ def test_every_walk_is_the_descent_alone_to_the_last_bit(name: str) -> None:
             "watch": None,
             "animation": False,
             "evidence": "full",
+            "flow": None,
             "batch": None,
             "epochs": None,
         }

@@ -44,6 +44,7 @@ def descent(subject: Function | Network, lr: float, steps: int = 60, rule: Any =
         "watch": None,
         "animation": False,
         "evidence": "full",
+        "flow": None,
         **more,
     }
     return Descent(subject=subject, optimizer=rule or GradientDescent(), lr=lr, steps=steps, **given)

@@ -38,6 +38,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 0.0) -> Descent:
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
 
 

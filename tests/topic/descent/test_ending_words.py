@@ -30,6 +30,7 @@ def descent(f: Function, lr: float, steps: int, tol: float = 1e-8, rule: Rule | 
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
 
 

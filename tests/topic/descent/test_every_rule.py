@@ -42,6 +42,7 @@ def test_every_end_is_named(name: str) -> None:
                 "watch": None,
                 "animation": False,
                 "evidence": "full",
+                "flow": None,
             },
         )
         if name in OF_NETWORKS:

@@ -30,6 +30,7 @@ def descent(expr: str, at: list[float], lr: float, steps: int = 2000, tol: float
         watch=None,
         animation=False,
         evidence="full",
+        flow=None,
     )
 
 

@@ -32,6 +32,7 @@ def topic(n: int = 2) -> Descent:
         watch=None,
         animation=None,
         evidence="full",
+        flow=None,
     )
 
 
