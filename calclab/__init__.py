@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from calclab.library.questions import hessian as hessian
     from calclab.library.questions import importance as importance
     from calclab.library.questions import jacobian as jacobian
+    from calclab.library.questions import law as law
     from calclab.library.questions import partial as partial
     from calclab.library.result import Interrupted as Interrupted
     from calclab.library.result import RefutedError as RefutedError
@@ -55,7 +56,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.library.operator": ("Operator",),
     "calclab.library.curvature": ("curvature", "jacobian_operator"),
     "calclab.library.questions": (
-        "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial",
+        "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "law", "partial",
     ),
     "calclab.library.result": ("Interrupted", "RefutedError", "Result", "last"),
     "calclab.library.stable_rate": ("stable_lr",),

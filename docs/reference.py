@@ -21,6 +21,7 @@ TITLES = {
     "optimizer": "Optimizers",
     "line_search": "Line searches",
     "schedule": "Schedules",
+    "law": "Laws",
     "experiment": "Studies",
     "hydra/launcher": "Launchers",
     "hydra/sweeper": "Sweepers",

@@ -24,7 +24,11 @@ ALLOWED = {
     "subject": {"core", "errors", "schema", "network", "numerics"},
     "second_order": {"core", "errors", "numerics", "network", "subject"},
     "attribution": {"core", "errors", "numerics", "subject"},
-    "topic": {"core", "errors", "schema", "numerics", "subject", "optimizer", "second_order", "attribution", "text"},
+    "laws": {"core", "errors", "schema", "numerics", "network", "optimizer", "subject"},
+    "topic": {
+        *("laws", "core", "errors", "schema", "numerics", "subject", "optimizer", "second_order", "attribution"),
+        "text",
+    },
     "checks": {"core", "errors", "lines", "numerics", "subject", "network", "second_order", "terminal"},
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},

@@ -160,6 +160,9 @@ def topic(config: Mapping[str, Any], about: Function | Network) -> Topic:
     elif config.get("optimizer"):
         parts["optimizer"] = rule(config["optimizer"], config.get("line_search"))
         parts["schedule"] = maker(config["schedule"]) if config.get("schedule") else None
+    if config.get("law"):
+        about_law = {"subject": about, "rule": parts.pop("optimizer", None), "seed": config["seed"]}
+        parts = {"law": maker(config["law"])(**about_law)}
     return maker(config["topic"])(subject=about, **parts)
 
 

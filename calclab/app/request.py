@@ -76,6 +76,8 @@ def ask(
         if SECRETS in config:
             raise UserError(hidden(str(mistake), config)) from None
         raise
+    if choices.get("law") and topic != "law":
+        raise UserError(f"law={choices['law']}: topic={topic} holds no laws. Type topic=law law={choices['law']}")
     config = filled(about(subject_kind(choices, overrides), config), topic)
     naming = [word for word in words if word.lstrip("+").partition("=")[0] in swept] or words
     return Request(config, choices, overrides, words, locate(config, topic, naming), swept)
@@ -156,7 +158,8 @@ def subject_kind(choices: Mapping[str, str | None], words: Sequence[str]) -> str
     A topic brings a subject of its own; whoever names the other kind gives that up. Both named, on the command line
     or by a study, is a question with two answers.
     """
-    default = catalogue.default_of(choices["topic"] or "")
+    law = choices.get("law") or ""
+    default = catalogue.default_of(choices["topic"] or "") | (catalogue.default_of(law, "law") if law else {})
     typed = {word.lstrip("+").partition("=")[0].partition(".")[0] for word in words}
     named = {
         kind

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 LENGTH = 80  # characters of a folder's readable part
 BYTES = 200  # of it, where letters are not ASCII: names of files end at 255
-GROUPS = ("experiment", "optimizer", "schedule", "line_search", "function", "network", "data")
+GROUPS = ("experiment", "law", "optimizer", "schedule", "line_search", "function", "network", "data")
 FIRST = (*GROUPS, "lr")
 UNTOLD = ("topic", "figures")  # the one is the folder's parent, the other changes no number
 # groups of which an option is implied by a knob, which tells more

@@ -24,7 +24,7 @@ ASIDE = (
     "optimizer.lr",
 )  # fmt: skip
 COPIES = ("topic.", "hydra/", "function.source", "function.minima", "function.domain")
-GROUPS = ("topic", "experiment", "function", "data", "network", "optimizer", "line_search", "schedule")
+GROUPS = ("topic", "experiment", "function", "data", "network", "optimizer", "line_search", "schedule", "law")
 SETTING = ("calclab", "git_commit", "git_dirty", "torch", "numpy", "python", "device", "threads", "ranks", "host")
 OUTCOME = ("status", "verdict", "checks", "steps", "seconds")
 Row = tuple[str, list[Any]]

@@ -202,6 +202,10 @@ class Jacobian(Every, total=False):
     """Condition numbers up to this one are called well-conditioned; number >= 1. Default: 100.0"""
 
 
+class Law(Every, total=False):
+    """It has none of its own."""
+
+
 class Partial(Every, total=False):
     layer: str | None
     """Show only the parameters of this layer of a network; null shows all; text, or null. Default: null"""

@@ -30,7 +30,7 @@ from calclab.subject.network import Network
 
 Subject = Function | Network
 ROOT = ("seed", "figures")  # knobs of every run that a question takes too
-PARTS = ("optimizer", "schedule", "line_search")  # groups that a descent takes by name
+PARTS = {"descent": ("optimizer", "schedule", "line_search"), "law": ("law", "optimizer")}  # groups taken by name
 
 
 def derivative(subject: Subject, **knobs: Unpack[typed.Derivative]) -> Result:
@@ -107,6 +107,24 @@ def importance(subject: Subject, **knobs: Unpack[typed.Importance]) -> Result:
     return ask("importance", subject, knobs)
 
 
+def law(
+    subject: Subject,
+    law: str | Mapping[str, Any] = "implicit_regularisation",
+    *,
+    optimizer: str | Mapping[str, Any] | Rule | None = None,
+    **knobs: Unpack[typed.Law],
+) -> Result:
+    """A law of the field, measured at many settings beside what theory says. ``law`` is an option of ``conf/law`` by
+    name, or a dict with ``name`` and knobs.
+
+    >>> import calclab
+    >>> found = calclab.law(calclab.formula("exp(x) + y**2*x", at=[1, 1]), "implicit_regularisation")
+    >>> round(found.slope_flow_gap, 1), round(found.slope_modified_gap, 1)
+    (2.0, 3.0)
+    """
+    return ask("law", subject, {"law": law, "optimizer": optimizer, **knobs})
+
+
 def ask(topic: str, subject: Subject, knobs: Mapping[str, Any]) -> Result:
     """The result of ``topic`` about ``subject``. Raises UserError for a knob that is not there or out of its range."""
     if not isinstance(subject, Function | Network):
@@ -158,7 +176,7 @@ def configuration(topic: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
     config = {**common, **{key: value for key, value in own.items() if key != "defaults"}}
     known = catalogue.root_knobs(topic)
     for name, value in knobs.items():
-        if name in PARTS and topic == "descent":
+        if name in PARTS.get(topic, ()):
             config[name] = part(name, value)
         elif name in config and name not in ("topic", "train", "dtype", "device", "claims"):
             known[name].check(value)
@@ -177,7 +195,7 @@ def part(group: str, given: Any) -> Any:
         return {"_target_": "calclab.library.questions.same", "made": given, "lr": 0.01}
     if catalogue.path(group, name) is None:
         raise UserError(catalogue.unknown(group, name))
-    node = dict(catalogue.values(group, name))
+    node = {key: value for key, value in catalogue.values(group, name).items() if key != "defaults"}
     known = catalogue.knobs(group, name)
     for key, value in ({} if isinstance(given, str) else given).items():
         if key == "name":
@@ -215,7 +233,7 @@ def signature(topic: str) -> inspect.Signature:
         for name, knob in schema.find("topic", topic).items()
         if name in values
     ]
-    parts = [kind(name, kind.KEYWORD_ONLY, default=None) for name in PARTS] if topic == "descent" else []
+    parts = [kind(name, kind.KEYWORD_ONLY, default=None) for name in PARTS.get(topic, ())]
     root = [kind(name, kind.KEYWORD_ONLY, default=catalogue.values("", "config")[name]) for name in ROOT]
     return inspect.Signature(
         [kind("subject", kind.POSITIONAL_OR_KEYWORD, annotation=Subject), *parts, *named, *root],
@@ -232,7 +250,8 @@ for name, question in {
     "hessian": hessian,
     "jacobian": jacobian,
     "importance": importance,
+    "law": law,
 }.items():
     question.__signature__ = signature(name)  # type: ignore[attr-defined]
 
-__all__ = ["chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "partial"]
+__all__ = ["chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "law", "partial"]

@@ -14,7 +14,7 @@ from calclab.schema import aliases
 from calclab.schema.knob import Knob, Schema
 from calclab.schema.knob import knobs as knobs_of
 
-PARTS = ("function", "network", "data", "optimizer", "line_search", "schedule")  # what a run is made of
+PARTS = ("function", "network", "data", "optimizer", "line_search", "schedule", "law")  # what a run is made of
 GROUPS = ("topic", *PARTS, "experiment")
 LISTED, LENGTH = 24, 400  # names and characters of names, at most, in one message
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -106,11 +106,11 @@ def schemas(group: str) -> dict[str, type[Schema]]:
     return {schema.__name__.lower(): schema for schema in own if issubclass(schema, Schema)}
 
 
-def default_of(topic: str) -> dict[str, str]:
-    """The groups that a topic chooses by itself."""
-    entries = values("topic", topic).get("defaults", [])
-    pairs = ((key, option) for entry in entries if isinstance(entry, dict) for key, option in entry.items())
-    return {key.removeprefix("override ").lstrip("/"): option for key, option in pairs}
+def default_of(option: str, group: str = "topic") -> dict[str, str]:
+    """The groups that a topic, or an option of another ``group``, chooses by itself."""
+    entries = values(group, option).get("defaults", [])
+    pairs = ((key, chosen) for entry in entries if isinstance(entry, dict) for key, chosen in entry.items())
+    return {key.removeprefix("override ").lstrip("/").partition("@")[0]: chosen for key, chosen in pairs}
 
 
 def knobs(group: str, option: str) -> dict[str, Knob]:

@@ -57,6 +57,15 @@ class Deep(Custom):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Residual(Custom):
+    width: int = knob("units of each layer", 64, at_least=1)
+    depth: int = knob("how many residual layers", 20, at_least=0)
+    activation: str = knob("what the weights of a residual layer come after", "tanh", choices=ACTIVATIONS)
+    skip: float = knob("what is kept of a layer's input is multiplied by this; 0: plain layers", 0, at_least=0)
+    branch: float = knob("what a layer adds is multiplied by this", 0.1, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cnn(Custom):
     channels: int = knob("channels of the first block; each further one has twice as many", 8, at_least=1)
     blocks: int = knob("how many convolutions, each followed by halving the image", 2, at_least=1)

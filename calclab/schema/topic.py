@@ -260,6 +260,11 @@ class Importance(Seeded):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Law(Seeded):
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison(Seeded):
     optimizers: list[str] = knob(
         "the optimizers to compare, each with the knobs that it has by default; with a line search: lbfgs+wolfe",

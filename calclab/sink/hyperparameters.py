@@ -16,7 +16,7 @@ ASIDE = (
 )  # fmt: skip
 UNTOLD = {*ASIDE, *(f"function.{name}" for name in ("minima", "domain", "source")), "function.name", "data.name",
           "network.name", "function.variables"}  # fmt: skip
-GROUPS = ("optimizer", "schedule", "line_search", "function", "network", "data")
+GROUPS = ("law", "optimizer", "schedule", "line_search", "function", "network", "data")
 Plain = bool | int | float | str
 
 

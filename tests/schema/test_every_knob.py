@@ -19,7 +19,9 @@ COMMON = catalogue.knobs("common", "common")
 SOURCE = {path: path.read_text(encoding="utf-8") for path in catalogue.PACKAGE.rglob("*.py")}
 
 
-@pytest.mark.parametrize("group", ["topic", "function", "network", "data", "optimizer", "line_search", "schedule"])
+@pytest.mark.parametrize(
+    "group", ["topic", "function", "network", "data", "optimizer", "line_search", "schedule", "law"]
+)
 def test_every_schema_is_that_of_an_option(group: str) -> None:
     """Under another name it would be silently no schema: nothing in the help, no range held."""
     options = {option.replace("_", "") for option in catalogue.options(group)}

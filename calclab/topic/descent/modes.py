@@ -4,28 +4,23 @@ With H = V Λ Vᵀ and x* the stationary point, c = Vᵀ(x - x*) has in directio
 the long run by the spectral radius ρ_i(lr, momentum, λ_i) a step (`optimizer.theory`; O'Donoghue and Candès 2015).
 Near a minimum that is known, the same holds for its Hessian to first order.
 
-The map is measured as it is predicted, by the rule itself: walks of all pairs (lr, momentum) are taken side by side on
-the quadratic with this spectrum, from c_0 = (1, ..., 1), and
-
-    ρ ≈ (m_K / m_{K/2})^{2/K},    m_k = max over the last ten steps before k of ‖c‖,
-
-whatever they oscillate.
+The map is measured as it is predicted, by walks of the rule itself (`optimizer.rates`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from calclab.core import Function, Point, Rule
+from calclab.core import Function, Rule
 from calclab.numerics.operators import hessian_where_known, loss_and_gradient
 from calclab.numerics.spectrum import eigen, symmetric
+from calclab.optimizer.rates import RateMap, at_each, measured
 
 MOST = 20  # variables
-ACROSS, UP, STEPS, WINDOW = 57, 41, 240, 10  # rates, momenta; of each walk; over which an oscillation is told
+ACROSS, UP, STEPS = 57, 41, 240  # rates, momenta; of each walk
 NEAR = 0.1  # of the walk's extent: how near to a minimum a walk ends to be told in its directions
 
 
@@ -37,16 +32,6 @@ class Modes(NamedTuple):
     eigenvalues: Tensor
     directions: Tensor
     rates: Tensor
-
-
-class RateMap(NamedTuple):
-    """Rates ``measured`` and ``predicted`` (momenta, lrs), and the pair that is best."""
-
-    lrs: Tensor
-    momenta: Tensor
-    measured: Tensor
-    predicted: Tensor
-    best: tuple[float, float]
 
 
 def modes(function: Function, rule: Rule, lr: float, end: Tensor, extent: float) -> Modes | None:
@@ -107,34 +92,5 @@ def rates(function: Function, rule: Any) -> RateMap:
         dtype=torch.float64,
     )
     i, j = divmod(int(predicted.argmin()), ACROSS)
-    return RateMap(
-        lrs, momenta, measured(function, rule, λ, lrs, momenta), predicted, (float(lrs[j]), float(momenta[i]))
-    )
-
-
-def at_each(rule: Any, momenta: Tensor) -> list[Any]:
-    return [replace(rule, momentum=float(momentum)) for momentum in momenta]
-
-
-def measured(function: Function, rule: Any, λ: Tensor, lrs: Tensor, momenta: Tensor) -> Tensor:
-    """(momenta, lrs), of walks by the rule itself along the eigendirections of a quadratic."""
-    lr, momentum = (part.reshape(-1, 1) for part in torch.meshgrid(lrs, momenta, indexing="xy"))
-    many = batched(rule, momentum)
-    c = torch.ones(len(lr), len(λ), dtype=torch.float64)
-    state, sizes = many.init(c), []
-    nothing = torch.zeros(len(lr), dtype=torch.float64)
-    for _ in range(STEPS):
-        move, state = many.update(Point(c, nothing, c * λ, function), state, lr)
-        c = c + move
-        sizes.append(c.norm(dim=1))
-    norms = torch.stack(sizes)
-    middle, last = (norms[k - WINDOW : k].amax(0) for k in (STEPS // 2, STEPS))
-    found = (last / middle) ** (2 / STEPS)
-    return torch.where(found.isnan(), 0.0, found).reshape(len(momenta), len(lrs))
-
-
-def batched(rule: Any, momentum: Tensor) -> Any:
-    """The rule with a momentum for each walk, past the check that it is one number."""
-    many = replace(rule)
-    object.__setattr__(many, "momentum", momentum)
-    return many
+    best = (float(lrs[j]), float(momenta[i]))
+    return RateMap(lrs, momenta, measured(rule, λ, lrs, momenta, STEPS), predicted, best)
