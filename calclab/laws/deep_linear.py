@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from calclab import schema
-from calclab.core import Data, Function, Picture, Rule, State, Tracks, Values
+from calclab.core import Curves, Data, Function, Picture, Rule, State, Values
 from calclab.errors import UserError
 from calclab.laws.base import Plain, slope
 from calclab.numerics.deep_linear import half_time, imbalance, mode_strength
 from calclab.numerics.operators import loss_and_gradient
 from calclab.subject.network import Network
 
+FEW = 4  # modes that are drawn
 KINDS = "Type network=deep network.activation=identity network.depth=1 network.bias=false"
 
 
@@ -179,10 +180,15 @@ class Modes(schema.law.Modes, Plain):
         first, second = layers_of(self.subject, "modes", (nn.Identity,))
         mode = (U.T @ parts[second] @ parts[first] @ Vh.T).diagonal()
         time = torch.tensor(k * per_look * self.lr, dtype=torch.float64)
+        told = mode_strength(s, self.start, float(time))
+        few = {
+            f"mode_{i}{end}": part[i] for i in range(min(FEW, len(s))) for end, part in (("", mode), ("_theory", told))
+        }
         return {"x": θ}, {
+            **few,
             "time": time,
             "mode": mode,
-            "mode_theory": mode_strength(s, self.start, float(time)),
+            "mode_theory": told,
             "singular_value": s,
         }
 
@@ -199,7 +205,9 @@ class Modes(schema.law.Modes, Plain):
         }
 
     def pictures(self) -> Sequence[Picture]:
-        return (Tracks("modes", "mode"), Tracks("modes_theory", "mode_theory"))
+        few = range(min(FEW, len(self.singular[1])))
+        names = tuple(f"mode_{i}{end}" for i in few for end in ("", "_theory"))
+        return (Curves("modes", names, against="time", log="", axis="time"),)
 
 
 def one_hot(data: Data) -> Tensor:

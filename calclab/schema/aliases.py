@@ -157,6 +157,13 @@ OPTIONS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("none", "constantlr"), "constant"),
     },
     "line_search": {**dict.fromkeys(("backtracking",), "armijo"), **dict.fromkeys(("strongwolfe",), "wolfe")},
+    "law": {
+        **dict.fromkeys(("implicitgradientregularization", "implicitregularization", "igr"), "implicit_regularisation"),
+        **dict.fromkeys(("ridgeless", "leastsquares", "interpolation"), "double_descent"),
+        **dict.fromkeys(("shatteredgradients", "signalpropagation", "meanfield"), "propagation"),
+        **dict.fromkeys(("balancedness", "conservation"), "imbalance"),
+        **dict.fromkeys(("momentum", "heavyball"), "momentum_rate"),
+    },
     "experiment": {},
 }  # fmt: skip
 
