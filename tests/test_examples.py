@@ -26,6 +26,7 @@ PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if not {"_build", 
 MODULES = sorted(path for path in (ROOT / "calclab").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8"))
 COMMAND = re.compile(r"python -m calclab ((?:[^`\n|]|\|(?!\s))+)")
 PASSING = re.compile(r"(?:`|^    )python -m calclab ([^`\n]+)", re.MULTILINE)
+NEEDED = {"howto/lightning.md": "lightning", "howto/huggingface.md": "accelerate"}  # pages of extras
 TESTED = "=(ray|optuna|submitit_local)"  # engines, of which tests/engines has more
 OTHERS = ("pip", "tensorboard", "torchrun", "git", "python3")  # programs that are not the lab's
 
@@ -124,8 +125,14 @@ def written(example: Example) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT / "docs")))
-def test_every_example_of_the_documentation(lab: Callable[[str], Any], path: Path, tmp_path: Path) -> None:
+def test_every_example_of_the_documentation(
+    lab: Callable[[str], Any], path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the top of a page to its end, all in one folder, as a reader would who types everything."""
+    if extra := NEEDED.get(str(path.relative_to(ROOT / "docs"))):
+        monkeypatch.syspath_prepend(ROOT / "tests" / "networks")
+        importlib.import_module("network_zoo").load_torchvision()
+        pytest.importorskip(extra)
 
     def shell(example: Example) -> None:
         for line in filter(None, example.parsed.splitlines()):

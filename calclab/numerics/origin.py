@@ -32,7 +32,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from calclab.errors import own
+from calclab.errors import HERE, own
 from calclab.numerics.undefined import Extremes, extremes, why_backward, why_forward
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # names that no user gave
@@ -54,6 +54,7 @@ class Origin:
     source: str
     inputs: tuple[Extremes, ...]
     why: str
+    inherited: bool = False  # whether numbers that came in were no numbers already
 
     @property
     def place(self) -> str:
@@ -266,7 +267,8 @@ def backward_hook(trace: Trace, node: Any, found: Found) -> Callable[[Any, Any],
             operation = name.removesuffix("Backward")
         result = next(values for values in out if not values.finite)
         why = why_backward(operation, name, call.inputs, came, result)
-        found.backward = Origin(call.module, call.kind, operation, call.source, (*call.inputs, *came), why)
+        bad = any(values.nan for values in (*call.inputs, *came))
+        found.backward = Origin(call.module, call.kind, operation, call.source, (*call.inputs, *came), why, bad)
 
     return hook
 
@@ -334,10 +336,13 @@ PYTHONS = {"truediv": "div", "rtruediv": "div", "itruediv": "div", "rdiv": "div"
 
 
 def line() -> str:
-    """The user's own line that is being executed, innermost: "train.py, line 12"."""
+    """The user's own line that is being executed, innermost: "train.py, line 12"; nothing where the lab itself called
+    what is executed."""
     frame: Any = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
+        if path.startswith(HERE + os.sep) and path != __file__:
+            return ""
         if own(path) and not path.startswith("<"):
             return f"{os.path.basename(path)}, line {frame.f_lineno}"
         frame = frame.f_back

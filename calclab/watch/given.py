@@ -25,8 +25,9 @@ LOOKS = {  # what ``quantities`` may name, and the class that looks
     "batch_sharpness": "calclab.watch.curvature:BatchSharpness",
     "blocks": "calclab.watch.curvature:Blocks",
     "spectrum": "calclab.watch.curvature:Spectrum",
+    "health": "calclab.watch.monitor:Monitor",
 }
-USUAL = ("norms", "noise")
+USUAL = ("norms", "noise", "health")
 
 
 def whole(model: Any) -> nn.Module:

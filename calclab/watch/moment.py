@@ -6,7 +6,8 @@ of the training's, writes nowhere, and knows neither clock nor budget.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import nan
@@ -39,11 +40,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Event:
-    """Something told in words when it happens. ``kind``: "good", "doubtful" or "bad" news, or nothing of these."""
+    """Something told in words when it happens. ``kind``: "good", "doubtful" or "bad" news, or nothing of these.
+
+    ``name`` is what happened in a word or two ("nonfinite/data", "loss grows"), ``place`` the layer or the parameter,
+    and ``numbers`` are those that the text tells.
+    """
 
     text: str
     kind: str = ""
     step: int = -1  # filled in by the watch
+    name: str = ""
+    place: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 Found = Reading | Evidence | Event
@@ -61,7 +69,8 @@ class Group:
 class Step:
     """What the optimizer was given, by the names of the parameters, and the step that it made of it.
 
-    ``gradient`` is the one that it took (after clipping and unscaling), without the parameters that had none.
+    ``gradient`` is the one that it took (after clipping and unscaling), without the parameters that had none. The
+    tensors are those of this moment: what is to be kept for the next has to be copied.
     """
 
     before: Named  # the weights that the step started from, copies
@@ -130,12 +139,28 @@ class Moment:
         return dict(zip(leaves, found, strict=True))
 
 
+@dataclass(frozen=True)
+class Training:
+    """What attends every step is given at the start. ``names`` are those of the parameters that the optimizer has, by
+    identity. Within a block of ``lent()`` the model may be called; ``spent`` is told the seconds that a hook took."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    names: Mapping[int, str]
+    objective: Objective
+    lent: Callable[[], AbstractContextManager[None]]
+    spent: Callable[[float], Any]
+
+
 class Look(Protocol):
     """Something that is looked at. ``cost`` is what a look is expected to cost, in training steps, until it has been
     measured. ``name`` is what ``quantities=`` calls it.
 
     Optional: ``every``, a cadence of its own in steps (1: at each step); ``batch``, that it needs one; ``step``, that
     it needs ``moment.taken``, and ``previous``, that it needs ``moment.previous`` (copies, made for looks that ask).
+
+    One that has ``attach(training)`` attends it: ``each(batches, step, loss)`` is asked for events after every step,
+    ``heard(readings, step)`` after every look, ``detach()`` at the end.
     """
 
     @property

@@ -17,7 +17,7 @@ averaged, which tells small gradients from none; there the error is that over th
 has moved meanwhile.
 
 >>> groups = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 2.0], [3.0, -2.0]])
->>> found = estimate(spread(groups), rows=5)
+>>> found = estimate(spread([[gradient] for gradient in groups]), rows=5)
 >>> found.trace, found.squared  # 5/3 of 12, and 4 less a twentieth of it
 (20.0, 3.0)
 """
@@ -35,10 +35,11 @@ from torch import Tensor, nn
 
 from calclab.numerics.krylov.student import quantile
 from calclab.watch.moment import Moment, Reading
+from calclab.watch.norms import brought
 from calclab.watch.objective import nested
 
-GROUPS = 16  # into which a batch is parted
-HELD = 2**28  # bytes, at most, of the gradients of all groups
+GROUPS, LEAST = 8, 3  # into which a batch is parted; of a large network
+HELD = 2**28  # bytes, at most, of the gradients of all groups, where these are more than the least
 NORMALISED = 8  # rows of a group, at least, of a network that normalises over the batch
 POOLED = 20  # looks, at most, over which estimates are averaged
 CONFIDENCE = 0.95
@@ -53,7 +54,7 @@ class Noise:
 
     def take(self, moment: Moment) -> list[Reading]:
         size = sum(p.numel() * p.element_size() for p in moment.parameters.values())
-        parts = list(parted(moment.batches, min(GROUPS, max(2, HELD // max(1, size))), least(moment.model)))
+        parts = list(parted(moment.batches, min(GROUPS, max(LEAST, HELD // max(1, size))), least(moment.model)))
         if len(parts) < 2:
             raise RuntimeError("the batch has no two rows to be compared")
         rows = rows_of(parts[0])
@@ -61,7 +62,7 @@ class Noise:
         if "sums" not in moment.memory:
             with torch.no_grad():
                 moment.memory["sums"] = sums(float(moment.loss()), losses, len(moment.batches))
-        found = estimate(spread(gradients / rows if moment.memory["sums"] else gradients), rows)
+        found = estimate(spread(gradients, 1 / rows if moment.memory["sums"] else 1.0), rows)
         before = moment.memory.setdefault("before", deque(maxlen=POOLED))
         before.append((found.trace, found.squared))
         loss = sum(losses) / (len(moment.batches) if moment.memory["sums"] else len(losses))
@@ -107,22 +108,22 @@ def least(model: nn.Module) -> int:
     return NORMALISED if any(isinstance(part, kinds) and part.training for part in model.modules()) else 1
 
 
-def gradients_of(moment: Moment, parts: Sequence[Any]) -> tuple[Tensor, list[float]]:
-    """The gradient of each part, (m, n), and its loss; each with draws of its own."""
+def gradients_of(moment: Moment, parts: Sequence[Any]) -> tuple[list[list[Tensor]], list[float]]:
+    """The gradient of each part, a tensor for each parameter, and its loss; each with draws of its own."""
     leaves = moment.leaves()
-    first = next(iter(leaves.values()))
-    found = first.new_empty(len(parts), sum(p.numel() for p in leaves.values()), dtype=torch.float32)
-    losses = []
+    every, losses = [], []
     for j, part in enumerate(parts):
         loss = moment.loss(leaves, part, draw=j)
         slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        found[j] = torch.cat([dense(slope).to(found).flatten() for slope in slopes])
+        every.append([dense(slope) for slope in slopes])
         losses.append(loss.detach())
-    return found, [float(loss) for loss in losses]
+    return every, torch.stack(losses).tolist()
 
 
 def dense(slope: Tensor) -> Tensor:
-    return slope if slope.layout == torch.strided else slope.to_dense()
+    """Flat, and of a type that sums can be taken in."""
+    flat = (slope if slope.layout == torch.strided else slope.to_dense()).reshape(-1)
+    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
 
 
 def sums(whole: float, parts: Sequence[float], batches: int) -> bool:
@@ -142,13 +143,24 @@ class Spread(NamedTuple):
     along: list[float]
 
 
-def spread(gradients: Tensor) -> Spread:
-    """Of the gradients (m, n) of the groups; one transfer to the CPU."""
-    mean = gradients.mean(0)
-    apart = gradients - mean
-    parts = [mean.square().sum()[None], apart.square().sum(1), apart @ mean]
-    squared, *rest = torch.cat(parts).tolist()
-    return Spread(squared, rest[: len(gradients)], rest[len(gradients) :])
+def spread(gradients: Sequence[Sequence[Tensor]], scale: float = 1.0) -> Spread:
+    """Of the gradients of the groups, each in parts (n,), times ``scale``; one transfer to the CPU.
+
+    ‖g_j - ḡ‖² is ‖g_j‖² - 2⟨ḡ, g_j⟩ + ‖ḡ‖², so that no difference is written: in float32 it is right to about 1e-5 of
+    ‖ḡ‖², which is far below what can be told of it.
+    """
+    count = len(gradients)
+    mean = [part.clone() for part in gradients[0]]
+    for gradient in gradients[1:]:
+        torch._foreach_add_(mean, list(gradient))
+    torch._foreach_mul_(mean, 1 / count)
+    pairs = [(a, b) for gradient in gradients for a, b in ((gradient, gradient), (gradient, mean))]
+    found = brought([torch.dot(x, y) for a, b in [*pairs, (mean, mean)] for x, y in zip(a, b, strict=True)])
+    parts = len(mean)
+    sums = [scale * scale * sum(found[i : i + parts]) for i in range(0, len(found), parts)]
+    squared, own, along = sums[-1], sums[:-1:2], sums[1:-1:2]
+    apart = [max(0.0, a - 2 * b + squared) for a, b in zip(own, along, strict=True)]
+    return Spread(squared, apart, [b - squared for b in along])
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from html import escape
@@ -25,18 +25,18 @@ from calclab.watch import summary
 from calclab.watch.given import USUAL, checked_loss, checked_numbers, inner_optimizer, logs, looks, names_of, whole
 from calclab.watch.kept import Kept
 from calclab.watch.logs import About, Ending, Log
-from calclab.watch.moment import Event, Found, Look, Moment, Reading
+from calclab.watch.moment import Event, Found, Look, Moment, Reading, Training
 from calclab.watch.objective import Criterion, LossOf, Objective, batches
 from calclab.watch.processes import alone, looks_on, whole_weights
 from calclab.watch.schedule import Clock, Schedule
 from calclab.watch.steps import Steps, groups
+from calclab.watch.tell import Tell, teller
 from calclab.watch.untouched import untouched
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ATTEMPTS = 3  # failures in a row after which a look is given up
-told = logging.getLogger("calclab.watch")
 
 
 class Watch:
@@ -51,6 +51,9 @@ class Watch:
     training time, measured; None leaves all to ``every``, without a clock. ``log`` takes what is found while it is
     found: a SummaryWriter, a folder for ``calclab report``, a callable of (step, {tag: number}), or several in a list.
     ``start`` steps were taken before, of a training that is taken up again.
+
+    Events are told in words as ``tell`` says: "log" (Python's logger "calclab.watch"), "warn", "print", a function of
+    an `Event`, or None; all are kept in ``events``.
 
     Raises UserError for what is no module, optimizer, or quantity, and where the optimizer trains none of the model's
     parameters. What goes wrong while it looks is told once, and the training goes on.
@@ -82,6 +85,7 @@ class Watch:
         quantities: Sequence[str | Look] = USUAL,
         loss: LossOf | None = None,
         start: int = 0,
+        tell: str | Tell | None = "log",
         clock: Clock = time.perf_counter,
     ) -> None:
         self.model = whole(model)
@@ -96,6 +100,7 @@ class Watch:
         self.schedule = Schedule({look.name: look.cost for look in self.looks}, every, budget, own, clock)
         here = looks_on(model)
         self.logs: list[Log] = list(logs(log)) if here else []
+        self._say = teller(tell)
         self.count = start  # calls of ``step``, and the steps before the first
         self.events: list[Event] = []
         self.evidence: list[Evidence] = []
@@ -118,6 +123,18 @@ class Watch:
         self._exit = partial(at_exit, me, getattr(sys, "last_value", None))
         atexit.register(self._exit)
         self._due = self.schedule.due(start + 1)
+        self._attending: list[Any] = [look for look in self.looks if here and hasattr(look, "attach")]
+        for look in self._attending:
+            look.attach(
+                Training(
+                    self.model,
+                    self.optimizer,
+                    self.names,
+                    Objective(self.model, self.criterion, self.loss),
+                    self._lent(),
+                    self.schedule.inside,
+                )
+            )
         if not here:
             self.close()
 
@@ -128,17 +145,21 @@ class Watch:
         """Whether the coming step is one for which ``step`` needs the batches."""
         return any(getattr(self._named(name), "batch", False) for name in self._due)
 
-    def step(self, batch: Any = None, *, at: int | None = None) -> None:
+    def step(self, batch: Any = None, *, at: int | None = None, loss: Any = None) -> None:
         """Look at the training after a step on ``batch``; of an accumulated step, a list of its batches.
 
-        ``at`` is the number that the step has in what is logged; it is counted from 1 where none is given.
+        ``at`` is the number that the step has in what is logged; it is counted from 1 where none is given. ``loss`` is
+        that of the step, where the loop has it in hand: a criterion that is a module is overheard.
         """
         if self._steps is None:
             return
         self.schedule.enter()
         self.count += 1
+        number = self.count if at is None else at
+        for look in self._attending:
+            self._keep(self._safely(look.name, look.each, batches(batch), number, loss) or (), number)
         if self._due:
-            self._look(batches(batch), self.count if at is None else at)
+            self._look(batches(batch), number)
         self._previous, self._steps.taken = self._steps.gradient, None
         self._due = self.schedule.due(self.count + 1)
         self.schedule.leave()
@@ -152,6 +173,8 @@ class Watch:
             return
         self._steps.close()
         self._steps = self._previous = None
+        for look in self._attending:
+            self._keep(self._safely(look.name, look.detach) or (), self.count)
         atexit.unregister(self._exit)
         ending = Ending(
             status=status(error),
@@ -251,7 +274,7 @@ class Watch:
             return "step"
         after = self.count + 2
         soon = (look for look in self.looks if after % self.schedule.own.get(look.name, self.schedule.every) == 0)
-        return "gradient" if any(getattr(look, "previous", False) for look in soon) else ""
+        return "gradient" if any(getattr(look, "previous", False) for look in soon) else "rates" if due else ""
 
     def _named(self, name: str) -> Look:
         return next(look for look in self.looks if look.name == name)
@@ -259,12 +282,11 @@ class Watch:
     def _look(self, given: Sequence[Any], step: int) -> None:
         """Take the looks that are due."""
         moment = self._moment(given, step)
-        modules = [self.model, *([self.criterion] if isinstance(self.criterion, nn.Module) else [])]
         found: list[Found] = []
         clock = self.schedule.clock
         begun, taken = clock(), {}
         try:
-            with untouched(modules, self.model.parameters()), alone(self.parts):
+            with self._lent()():
                 for name in self._due:
                     start = clock()
                     here = replace(moment, memory=self._memory[name])
@@ -277,19 +299,24 @@ class Watch:
         for name, seconds in taken.items():
             self.schedule.took(name, self.count, seconds + shared)
 
+    def _lent(self) -> Callable[[], AbstractContextManager[None]]:
+        """The training, lent for a block: it is as it was afterwards. Nothing of it holds the watch."""
+        modules = [self.model, *([self.criterion] if isinstance(self.criterion, nn.Module) else [])]
+        return partial(lent, modules, self.model, self.parts)
+
     def _moment(self, given: Sequence[Any], step: int) -> Moment:
         assert self._steps is not None
-        parameters = {
-            self.names[id(p)]: p.detach() for p in self.model.parameters() if id(p) in self.names and p.requires_grad
-        }
+        held = {self.names[id(p)]: p for p in self.model.parameters() if id(p) in self.names and p.requires_grad}
+        took = self._steps.rates or {}  # a schedule may have moved them since
+        known = groups(self.optimizer, self.names)
         return Moment(
             step=step,
             model=self.model,
             optimizer=self.optimizer,
             objective=Objective(self.model, self.criterion, self.loss),
             batches=given,
-            parameters=parameters,
-            groups=groups(self.optimizer, self.names),
+            parameters={name: p.detach() for name, p in held.items()},
+            groups={name: replace(known[name], lr=took.get(name, known[name].lr)) for name in held},
             taken=self._steps.taken,
             previous=self._previous,
         )
@@ -306,14 +333,16 @@ class Watch:
         if readings or evidence:
             for log in self.logs:
                 self._safely(of_log(log), log.write, step, readings, evidence)
-        for event in found:
+        attending = self._attending if readings else []
+        heard = [one for look in attending for one in self._safely(look.name, look.heard, readings, step) or ()]
+        for event in (*found, *heard):
             if isinstance(event, Event):
-                self._tell(replace(event, step=step))
+                self._tell(event if event.step >= 0 else replace(event, step=step))
 
     def _tell(self, event: Event) -> None:
-        """Say it, once, in the loop's own log of Python's, and to all logs."""
+        """Say it, once, as ``tell`` asks, and to all logs."""
         self.events.append(event)
-        told.warning("calclab: step %d: %s", event.step, event.text)
+        self._safely("tell", self._say, event)
         for log in self.logs:
             self._safely(of_log(log), log.event, event)
 
@@ -333,10 +362,19 @@ class Watch:
         self._failures[name] = self._failures.get(name, 0) + 1
         if first:
             text = f"{name} could not be looked at, and the training goes on: {error_line(error)}"
-            self.events.append(Event(text, "doubtful", self.count))
-            told.warning("calclab: step %d: %s", self.count, text)
+            failed = Event(text, "doubtful", self.count, "failed", name)
+            self.events.append(failed)
+            if name != "tell":
+                self._safely("tell", self._say, failed)
         if self._failures[name] >= ATTEMPTS:
             self.schedule.forget(name)
+
+
+@contextmanager
+def lent(modules: Sequence[nn.Module], model: nn.Module, parts: Sequence[nn.Module]) -> Iterator[None]:
+    """Within the block the modules may be called; they are as they were afterwards, and wait for no other process."""
+    with untouched(modules, model.parameters()), alone(parts):
+        yield
 
 
 def of_log(log: Log) -> str:

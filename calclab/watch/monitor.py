@@ -1,0 +1,153 @@
+"""The look that attends every step: it overhears the training, judges it, and takes a step again that was no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calclab.watch.health import Health, Layer, Sharpness
+from calclab.watch.moment import Event, Moment, Reading, Training
+from calclab.watch.nonfinite import Stable, departure, event
+from calclab.watch.norms import brought, norms_of
+from calclab.watch.record import Recorder, Spoiled, StepRecord
+
+UNUSUAL = 10.0  # times the median norm of the gradient: a step whose loss is asked for where it was not heard
+KNOWN = 5  # first steps whose loss is asked for
+
+
+class Monitor:
+    """What is told of a training in words. Its own look, ``take``, is at single layers; ``each`` is at every step."""
+
+    name = "health"
+    cost = 0.2
+    step = True
+
+    def attach(self, training: Training) -> None:
+        """Listen to a training."""
+        model, names, optimizer = training.model, training.names, training.optimizer
+        parameters = {names[id(p)]: p for p in model.parameters() if id(p) in names and p.requires_grad}
+        self.model, self.optimizer, self.objective, self.lent = model, optimizer, training.objective, training.lent
+        self.recorder = Recorder(optimizer, parameters, self.objective.criterion, training.spent)
+        maximises = any(group.get("maximize", False) for group in optimizer.param_groups)
+        self.health = Health(parameters, maximises, self.again)
+        self.first: Any = None  # the batch of the first step
+        self.stable: Stable | None = None
+        self.gone = False  # it has left the finite numbers, and that has been told
+
+    def detach(self) -> list[Event]:
+        """Stop listening; what the last step has left is told."""
+        self.recorder.close()
+        last = self.health.history.records
+        weights = {name: p.detach() for name, p in self.recorder.parameters.items()}
+        broken = [name for name, p in weights.items() if not bool(p.isfinite().all())]
+        if self.gone or not broken or not last:
+            return []
+        return self.left([], Spoiled(weights, [], broken, self.recorder.start), last[-1].step + 1)
+
+    # --- at each step
+
+    def each(self, batches: Sequence[Any], step: int, loss: Any = None) -> list[Event]:
+        """What is to be told of a step that has been taken; ``loss`` is the one that the loop has in hand, if any."""
+        record = self.recorder.taken(step)
+        if loss is not None:
+            record = replace(record, loss=float(loss), heard=True)
+        if self.first is None and batches:
+            self.first = batches[0]
+        if (spoiled := self.recorder.spoiled) is not None:
+            if self.gone:
+                self.recorder.spoiled = None
+                return []
+            self.gone, self.recorder.spoiled = True, None
+            return self.left(batches, spoiled, step)
+        if not record.norms:
+            return []
+        self.gone = False
+        if not record.heard and batches and self.asks(record):
+            record = replace(record, loss=self.evaluated(batches[0]), heard=True)
+        return self.health.step(record)
+
+    def left(self, batches: Sequence[Any], spoiled: Spoiled, step: int) -> list[Event]:
+        """Why the numbers of a step are not finite; of broken weights, the step before."""
+        before = list(self.health.history.records)
+        rule, knobs = type(self.optimizer).__name__, self.optimizer.param_groups[0]
+        with self.lent():
+            seen = departure(self.model, self.objective, batches, spoiled, before, rule, knobs, self.health.uphill)
+        at = before[-1].step if seen.cause == "weights" and before else step
+        return [event(at, seen, spoiled, before, self.stable)]
+
+    def asks(self, record: StepRecord) -> bool:
+        """Whether the loss of a step is worth a pass, where nobody says it: at the start, and where the gradient is
+        unusual."""
+        norms = sorted(known.norm for known in self.health.history.records)
+        return len(norms) < KNOWN or record.norm > UNUSUAL * norms[len(norms) // 2]
+
+    def again(self) -> float:
+        return math.nan if self.first is None else self.evaluated(self.first)
+
+    def evaluated(self, batch: Any) -> float:
+        """The loss of a batch at the weights of now."""
+        own = {name: p.detach() for name, p in self.recorder.parameters.items()}
+        with self.lent(), torch.no_grad():
+            return float(self.objective(own, batch))
+
+    # --- at looks
+
+    def take(self, moment: Moment) -> Sequence[Event]:
+        """Weights that the step has replaced, or could not change; at the first look, whether it goes down."""
+        if moment.taken is None:
+            return []
+        found = self.sign(moment) if moment.batches and not moment.memory.setdefault("looked", False) else []
+        moment.memory["looked"] = True
+        before, gradient = moment.taken.before, moment.taken.gradient
+        names = [n for n, p in moment.parameters.items() if p.ndim > 1 and n in before and n in gradient and p.numel()]
+        if not names:
+            return found
+        after = [moment.parameters[name] for name in names]
+        moved: list[Tensor] = [p - before[name] for p, name in zip(after, names, strict=True)]
+        parts = norms_of([*(before[n] for n in names), *moved, *(gradient[n] for n in names)])
+        values = brought(parts)
+        n = len(names)
+        layers = {
+            name: Layer(values[i], values[n + i], values[2 * n + i], p.numel(), p[0].numel(), values[n + i] == 0)
+            for i, (name, p) in enumerate(zip(names, after, strict=True))
+        }
+        return [*found, *self.health.look(layers, moment.step)]
+
+    def sign(self, moment: Moment) -> list[Event]:
+        """Whether the gradient that the step took is that of the loss, or one that points the other way."""
+        assert moment.taken is not None
+        mine = {name: p.detach().requires_grad_() for name, p in moment.taken.before.items()}
+        held = [name for name in mine if name in moment.taken.gradient]
+        there = torch.autograd.grad(moment.loss(mine), [mine[name] for name in held], allow_unused=True)
+        pairs = [(moment.taken.gradient[n], g.to_dense()) for n, g in zip(held, there, strict=True) if g is not None]
+        if not pairs:
+            return []
+        both = [torch.cat([pair[i].double().flatten() for pair in pairs]) for i in (0, 1)]
+        cosine = float(torch.nn.functional.cosine_similarity(both[0], both[1], dim=0))
+        return self.health.direction(cosine, moment.step)
+
+    def heard(self, readings: Sequence[Reading], step: int) -> list[Event]:
+        """What the readings of other looks mean for the training."""
+        found = {reading.name: reading for reading in readings}
+        ratio, rate = found.get("curvature/stability_ratio"), found.get("curvature/largest_stable_rate")
+        if ratio is None or not math.isfinite(ratio.value):
+            return []
+        prefix = "layers/curvature_share/"
+        shares = {name.removeprefix(prefix): one.value for name, one in found.items() if name.startswith(prefix)}
+        block = max(shares, key=lambda name: shares[name], default="")
+        error = ratio.error if math.isfinite(ratio.error) else 0.0
+        largest = math.nan if rate is None else rate.value
+        seen = Sharpness(ratio.value, error, self.described(block), largest)
+        if (rate is not None and ratio.value <= 1) or (self.stable is None and rate is not None):
+            self.stable = Stable(rate.value, rate.error / rate.value if rate.value else 0.0, step)
+        return self.health.sharp(seen, step)
+
+    def described(self, layer: str) -> str:
+        """ "3.attn.proj (Linear)"."""
+        parts = dict(self.model.named_modules())
+        return f"{layer} ({type(parts[layer]).__name__})" if layer in parts else layer
