@@ -195,7 +195,14 @@ class Trace(TorchFunctionMode):
     def enter(self, module: nn.Module, _: Any) -> None:
         self.within.append(module)
 
-    def leave(self, module: nn.Module, *_: Any) -> None:
+    def leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        """The module has been called. What it gives and no operation that was seen has made (a Function) is its own."""
+        for tensor in numbers(output):
+            node = tensor.grad_fn if isinstance(tensor, Tensor) else None
+            if node is not None and (not self.numbers or node._sequence_nr() > self.numbers[-1]):
+                module_name, kind = self.place()
+                self.numbers.append(node._sequence_nr())
+                self.calls.append(Call(module_name, kind, node.name().removesuffix("Backward"), line(), ()))
         while self.within and self.within.pop() is not module:
             pass
 
@@ -291,8 +298,8 @@ def graph(root: Any) -> list[Any]:
 
 
 def read(tensor: Tensor) -> Extremes | None:
-    """The extremes of a tensor of floating numbers; None of any other, and of one that holds nothing to be read."""
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta:
+    """The extremes of a tensor; None of one that holds nothing to be read."""
+    if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
         return None
     if tensor.layout is not torch.strided:
         tensor = tensor.detach()

@@ -17,7 +17,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Extremes:
     """The smallest and largest finite entry, and what else there is. ``limit`` is the largest number of the type,
-    ``type`` its name ("" of a plain number)."""
+    ``type`` its name ("" of what is no floating type)."""
 
     lowest: float
     highest: float
@@ -47,7 +47,7 @@ class Extremes:
 
 
 def extremes(value: Tensor | float) -> Extremes:
-    """Of a tensor of floating numbers, of any shape, or of a plain number.
+    """Of a tensor of any shape, or of a plain number.
 
     >>> str(extremes(torch.tensor([1.0, -2.5, float("nan")])))
     '-2.5 to 1 and NaN'
@@ -57,12 +57,14 @@ def extremes(value: Tensor | float) -> Extremes:
         if math.isfinite(x):
             return Extremes(x, x, x == 0)
         return Extremes(math.inf, -math.inf, nan=math.isnan(x), infinite=math.isinf(x))
-    limit, name = torch.finfo(value.dtype).max, str(value.dtype).removeprefix("torch.")
+    floats = value.is_floating_point() or value.is_complex()
+    limit = torch.finfo(value.dtype).max if floats else math.inf
+    name = str(value.dtype).removeprefix("torch.") if floats else ""
     if value.is_complex():
         value = torch.view_as_real(value)
     if not value.numel():
         return Extremes(math.inf, -math.inf, limit=limit, type=name, size=0)
-    if value.dtype.itemsize == 1:  # what the eight bits hold fits into float32
+    if floats and value.dtype.itemsize == 1:  # what the eight bits hold fits into float32
         value = value.float()
     low, high = (float(end) for end in torch.aminmax(value))
     size = value.numel()

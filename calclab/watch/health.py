@@ -33,6 +33,7 @@ SPREADS = 10.0  # deviations above the median: 3.5 is usual for one look, a trai
 LOST = 0.5  # of what was learned, for a spike
 TIMES = 3.0  # the loss it began with: a training that is there several steps in a row grows
 STEPS = 5  # so many
+SETTLED = 25  # steps with a loss that is not high, after which it may be told again
 STILL = 300  # steps after which a loss that has not fallen is told
 TURNED = -0.5  # cosine of the gradient taken with that of the loss
 LARGE = 1.0  # ‖Δw‖ ≥ ‖w‖: a step that replaces the weights
@@ -122,6 +123,7 @@ class Health:
         self.ever: set[str] = set()  # what ever had a gradient
         self.still = 0  # steps in a row at a rate of 0
         self.high = 0  # steps in a row with a loss above the usual
+        self.low = 0  # ... and with one that is not
         self.open: set[tuple[str, str]] = set()  # what has been told, and lasts
         self.same: Counter[str] = Counter()
         self.sharpness: Sharpness | None = None
@@ -138,6 +140,11 @@ class Health:
             found += self.loss(record)
         self.history.add(record)
         return found
+
+    def begin(self, loss: float) -> None:
+        """The loss before the first step, where no step will tell it."""
+        if math.isfinite(loss):
+            self.history.start = self.sign * loss
 
     def rate(self, record: StepRecord) -> list[Event]:
         """A learning rate of 0, or one that is negative or no number, in every group."""
@@ -189,9 +196,12 @@ class Health:
         self.high = self.high + 1 if far else 0
         if self.high >= STEPS:
             return self.grows(record)
+        self.low = 0 if far else self.low + 1
         if far:
             return []
-        return [*self.over("loss grows"), *self.spike(record), *self.fallen(record)]
+        if self.low >= SETTLED:
+            self.over("loss grows")
+        return [*self.spike(record), *self.fallen(record)]
 
     def grows(self, record: StepRecord) -> list[Event]:
         """The loss is far above where it began, and stays; that of the first batch too, where it can be asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calclab.watch.health import Health, Layer, Sharpness
 from calclab.watch.moment import Event, Moment, Reading, Training
-from calclab.watch.nonfinite import Stable, departure, event
+from calclab.watch.nonfinite import Stable, bad_rows, departure, event
 from calclab.watch.norms import brought, norms_of
 from calclab.watch.record import Recorder, Spoiled, StepRecord
 
@@ -36,6 +36,8 @@ class Monitor:
         maximises = any(group.get("maximize", False) for group in optimizer.param_groups)
         self.health = Health(parameters, maximises, self.again)
         self.first: Any = None  # the batch of the first step
+        self.initial: dict[str, Tensor] | None = {name: p.detach().clone() for name, p in parameters.items()}
+        self.looked = False  # whether the step before was looked at
         self.stable: Stable | None = None
         self.gone = False  # it has left the finite numbers, and that has been told
 
@@ -43,11 +45,9 @@ class Monitor:
         """Stop listening; what the last step has left is told."""
         self.recorder.close()
         last = self.health.history.records
-        weights = {name: p.detach() for name, p in self.recorder.parameters.items()}
-        broken = [name for name, p in weights.items() if not bool(p.isfinite().all())]
-        if self.gone or not broken or not last:
+        if self.gone or not last or all(bool(p.isfinite().all()) for p in self.recorder.parameters.values()):
             return []
-        return self.left([], Spoiled(weights, [], broken, self.recorder.start), last[-1].step + 1)
+        return self.left([], self.recorder.copied(), last[-1].step + 1)
 
     # --- at each step
 
@@ -66,9 +66,20 @@ class Monitor:
             return self.left(batches, spoiled, step)
         if not record.norms:
             return []
+        begins, self.initial = self.initial, None
+        if not record.heard and batches and not self.gone:
+            if begins is not None:  # afterwards the first step has been taken
+                self.health.begin(self.evaluated(batches[0], begins))
+            if self.asks(record) or any(map(bad_rows, batches)):
+                record = replace(record, loss=self.evaluated(batches[0]), heard=True)
+        self.looked = False
+        if record.heard and not math.isfinite(record.loss):  # though its gradient is
+            was, self.gone = self.gone, True
+            now = self.recorder.copied()
+            if now.broken:  # by this very step
+                self.health.history.add(replace(record, loss=math.nan, heard=False))
+            return [] if was else self.left(batches, now, step)
         self.gone = False
-        if not record.heard and batches and self.asks(record):
-            record = replace(record, loss=self.evaluated(batches[0]), heard=True)
         return self.health.step(record)
 
     def left(self, batches: Sequence[Any], spoiled: Spoiled, step: int) -> list[Event]:
@@ -81,24 +92,26 @@ class Monitor:
         return [event(at, seen, spoiled, before, self.stable)]
 
     def asks(self, record: StepRecord) -> bool:
-        """Whether the loss of a step is worth a pass, where nobody says it: at the start, and where the gradient is
-        unusual."""
+        """Whether the loss of a step is worth a pass, where nobody says it: at the start, after a look, where the
+        gradient is unusual, and as long as the loss is high."""
         norms = sorted(known.norm for known in self.health.history.records)
-        return len(norms) < KNOWN or record.norm > UNUSUAL * norms[len(norms) // 2]
+        odd = len(norms) < KNOWN or not 0 < record.norm <= UNUSUAL * norms[len(norms) // 2]
+        return odd or self.looked or self.health.high > 0
 
     def again(self) -> float:
         return math.nan if self.first is None else self.evaluated(self.first)
 
-    def evaluated(self, batch: Any) -> float:
-        """The loss of a batch at the weights of now."""
+    def evaluated(self, batch: Any, weights: Mapping[str, Tensor] | None = None) -> float:
+        """The loss of a batch, at the weights of now where none are given."""
         own = {name: p.detach() for name, p in self.recorder.parameters.items()}
         with self.lent(), torch.no_grad():
-            return float(self.objective(own, batch))
+            return float(self.objective(own if weights is None else weights, batch))
 
     # --- at looks
 
     def take(self, moment: Moment) -> Sequence[Event]:
         """Weights that the step has replaced, or could not change; at the first look, whether it goes down."""
+        self.looked = True
         if moment.taken is None:
             return []
         found = self.sign(moment) if moment.batches and not moment.memory.setdefault("looked", False) else []
@@ -111,9 +124,11 @@ class Monitor:
         moved: list[Tensor] = [p - before[name] for p, name in zip(after, names, strict=True)]
         parts = norms_of([*(before[n] for n in names), *moved, *(gradient[n] for n in names)])
         values = brought(parts)
-        n = len(names)
+        n, rates = len(names), moment.rates
         layers = {
-            name: Layer(values[i], values[n + i], values[2 * n + i], p.numel(), p[0].numel(), values[n + i] == 0)
+            name: Layer(
+                values[i], values[n + i], values[2 * n + i], p.numel(), p[0].numel(), values[n + i] == 0 < rates[name]
+            )
             for i, (name, p) in enumerate(zip(names, after, strict=True))
         }
         return [*found, *self.health.look(layers, moment.step)]

@@ -41,11 +41,13 @@ class Stable:
 
 @dataclass(frozen=True)
 class Departure:
-    """``cause`` is "data", "weights", "rate", "sign", "operation" or "unknown"."""
+    """``cause`` is "data" (``place`` is then the part of the batch), "weights", "rate", "sign", "operation" or
+    "unknown"."""
 
     cause: str
     why: str
     found: Found
+    place: str = ""
 
 
 def replay(model: nn.Module, loss: Loss, weights: Mapping[str, Tensor], batch: object, start: Start) -> Found:
@@ -75,7 +77,8 @@ def departure(
         return Departure("weights", broken(spoiled, before, optimizer, knobs or {}), Found())
     for batch in batches:
         if bad := bad_rows(batch):
-            return Departure("data", bad, replay(model, loss, spoiled.weights, batch, spoiled.start))
+            found = replay(model, loss, spoiled.weights, batch, spoiled.start)
+            return Departure("data", f"the batch has {bad.what} in its {bad.place}, {bad.where}", found, bad.place)
     found = Found()
     heard = spoiled.start.autocast
     for cast in dict.fromkeys((heard, None, torch.bfloat16, torch.float16)):  # a function as criterion is not heard
@@ -131,8 +134,21 @@ def grown(before: Sequence[StepRecord], uphill: bool = False) -> str:
     return text + (f": the rate, {short(max(rates))}, is too large" if rates else "")
 
 
-def bad_rows(batch: object) -> str:
-    """Which rows of a batch are not finite; nothing where all are. A tensor of 0 and -inf alone is a mask."""
+@dataclass(frozen=True)
+class BadRows:
+    """``what`` is in the part ``place`` of a batch, and ``where``."""
+
+    place: str
+    what: str
+    where: str
+
+
+def bad_rows(batch: object) -> BadRows | None:
+    """Which rows of a batch are not finite; None where all are. A tensor of 0 and -inf alone is a mask.
+
+    >>> bad_rows((torch.tensor([[1.0, 2.0], [3.0, math.nan]]), torch.zeros(2)))
+    BadRows(place='inputs', what='NaN', where='row 1, at 1')
+    """
     parts = list(tensors(batch))
     for place, part in parts:
         if not (part.is_floating_point() or part.is_complex()) or part.layout is not torch.strided:
@@ -141,7 +157,7 @@ def bad_rows(batch: object) -> str:
             continue
         what = "NaN" if bool(part.isnan().any()) else "infinite numbers"
         if not part.ndim:
-            return f"{place} is {float(part)}"
+            return BadRows(place, what, "a single number")
         found = torch.cat([~part[w].isfinite().reshape(w.stop - w.start, -1).all(1) for w in windows(part)])
         rows = found.nonzero()[:, 0].tolist()
         where = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows ({listed(list(map(str, rows)))})"
@@ -150,8 +166,8 @@ def bad_rows(batch: object) -> str:
         if first.ndim:
             at = (~first.isfinite()).nonzero()[0].tolist()
             column = f", at {tuple(at) if len(at) > 1 else at[0]}"
-        return f"{place} of the batch hold {what}: {where}{column}"
-    return ""
+        return BadRows(place, what, where + column)
+    return None
 
 
 def tensors(batch: object) -> list[tuple[str, Tensor]]:
@@ -201,8 +217,7 @@ def event(
         parts.append(f"The largest stable rate at step {stable.step} was {short(stable.rate)} ± {stable.error:.0%}")
     first = forward or backward
     place = first.place if first is not None else (*spoiled.broken, *spoiled.gradients, "")[0]
-    if seen.cause == "data":
-        place = seen.why.partition(" ")[0]
+    place = seen.place or place
     numbers = {"loss": before[-1].loss, "gradient_norm": before[-1].norm} if before else {}
     return Event(". ".join(parts), "bad", step, f"nonfinite/{seen.cause}", place, numbers)
 

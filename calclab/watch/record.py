@@ -103,20 +103,26 @@ class Recorder:
         self._without = [name for name in self.parameters if name not in having]
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
         self._norms = dict(zip(having, norms(list(having.values())), strict=True))
-        if self.spoiled is None and not math.isfinite(sum(self._norms.values())):
-            self.spoil(having)
+        lost = self._loss is not None and not bool(self._loss.isfinite())
+        if self.spoiled is None and (lost or not math.isfinite(sum(self._norms.values()))):
+            self.spoil(having, lost)
         self.spent(time.perf_counter() - begun)
 
-    def spoil(self, having: Mapping[str, Tensor]) -> None:
-        """Keep the weights, if a gradient really is no number: a norm may overflow where the entries do not."""
+    def spoil(self, having: Mapping[str, Tensor], lost: bool) -> None:
+        """Keep the weights, if the loss is ``lost`` or a gradient really is no number: a norm may overflow where the
+        entries do not."""
         suspects = [name for name, norm in self._norms.items() if not math.isfinite(norm)]
         gradients = [name for name in suspects if not bool(having[name].isfinite().all())]
         for name in set(suspects) - set(gradients):
             self._norms[name] = float(having[name].double().norm())
-        if gradients:
-            weights = {name: p.detach().clone() for name, p in self.parameters.items()}
-            broken = [name for name, p in weights.items() if not bool(p.isfinite().all())]
-            self.spoiled = Spoiled(weights, gradients, broken, self.start)
+        if gradients or lost:
+            self.spoiled = self.copied(gradients)
+
+    def copied(self, gradients: Sequence[str] = ()) -> Spoiled:
+        """The weights of now."""
+        weights = {name: p.detach().clone() for name, p in self.parameters.items()}
+        broken = [name for name, p in weights.items() if not bool(p.isfinite().all())]
+        return Spoiled(weights, gradients, broken, self.start)
 
     def taken(self, step: int) -> StepRecord:
         """What the step that has been taken showed; the next one is listened for."""

@@ -27,6 +27,7 @@ FORWARD: dict[str, tuple[Callable[[], Tensor], str, str]] = {
     "exp": (lambda: x(1, 100).exp().sum(), "exp", "the exponential of 100 overflows: float32 ends at exp(88.7)"),
     "0/0": (lambda: (x(0, 1) / x(0, 2)).sum(), "div", "0/0"),
     "1/0": (lambda: (1 / x(0, 2)).sum(), "div", "a division by 0"),
+    "by a count": (lambda: x(1, 2).sum() / torch.zeros(3, dtype=torch.bool).sum(), "div", "a division by 0"),
     "by a number": (lambda: (x(1, 2) / 0.0).sum(), "div", "a division by 0"),
     "in place": (lambda: (x(1, 0) * 1).log_().sum(), "log", "the logarithm of 0"),
     "power": (lambda: (x(-1, 0) ** 0.5).sum(), "pow", "a negative number (-1) to the power 0.5"),

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 import calclab
@@ -355,7 +356,7 @@ def bad_row() -> Training:
 
     return Training(
         model, Adam(model.parameters(), 1e-3), batch, nn.MSELoss(),
-        name="nonfinite/data", word="inputs of the batch hold NaN: row 11, at 3",
+        name="nonfinite/data", place="inputs", word="the batch has NaN in its inputs, row 11, at 3",
     )  # fmt: skip
 
 
@@ -446,6 +447,340 @@ DIVERGING = (
 )  # fmt: skip
 
 
+# --- the second set, made when what is told had been written ----------------------------------------------------------
+
+
+def autoencoder() -> Training:
+    model = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 20))
+
+    def pixels(k: int) -> tuple[Tensor, Tensor]:
+        drawn = torch.Generator().manual_seed(k)
+        x = (torch.rand(32, 4, generator=drawn) > 0.5).float().repeat(1, 5)
+        return x, x
+
+    return Training(model, Adam(model.parameters(), 3e-3), pixels, nn.BCEWithLogitsLoss(), steps=300)
+
+
+def lstm() -> Training:
+    model = Recurrent(nn.LSTM)
+    return Training(model, SGD(model.parameters(), 0.2, momentum=0.9), series, nn.MSELoss(), clip=0.5, steps=200)
+
+
+class Residual(nn.Module):
+    """Blocks whose last weights begin at 0, so that each begins as the identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16)) for _ in range(4)
+        )
+        for block in self.blocks:
+            nn.init.zeros_(block[3].weight)  # type: ignore[index]
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x)
+
+
+def residual() -> Training:
+    model = Residual()
+    optimizer = AdamW(model.parameters(), 1e-2)
+    falls = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 150)  # to 0 at the end
+    return Training(model, optimizer, rows(16, 4), nn.CrossEntropyLoss(), schedule=falls, steps=150)
+
+
+class Variational(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(10, 6), nn.Linear(3, 10)
+        self.share = 0.0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.encoder(x).chunk(2, 1)
+        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        kl = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).mean()
+        return self.decoder(z), kl
+
+
+def variational() -> Training:
+    """Draws random numbers, and the weight of its second term grows."""
+    model, flat = Variational(), rows(10)
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        restored, kl = net(batch[0])
+        return functional.mse_loss(restored, batch[0]) + 0.1 * kl
+
+    return Training(model, Adam(model.parameters(), 5e-3), flat, loss=loss, steps=250)
+
+
+def single_rows() -> Training:
+    """One row a step until all are learned: most losses are next to 0, some are large."""
+    model, flat = mlp(10, 64, 3), rows(10, 3, size=40)
+    x, y = flat(1)
+
+    def one(k: int) -> tuple[Tensor, Tensor]:
+        i = int(torch.randint(0, 40, (1,), generator=torch.Generator().manual_seed(k)))
+        return x[i : i + 1], y[i : i + 1]
+
+    return Training(model, SGD(model.parameters(), 0.05), one, nn.CrossEntropyLoss(), steps=600)
+
+
+def head_alone() -> Training:
+    """The body is not given to the optimizer."""
+    model = mlp(10, 32, 32, 3)
+    return Training(model, Adam(model[4].parameters(), 1e-2), rows(10, 3), nn.CrossEntropyLoss(), steps=150)
+
+
+class Triplet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.margin = nn.TripletMarginLoss(0.3)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.margin(z[::3], z[1::3], z[2::3])
+
+
+def triplets() -> Training:
+    """A loss that is exactly 0 in many steps."""
+    model = mlp(6, 16, 4)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        drawn = torch.Generator().manual_seed(k)
+        a = torch.randn(12, 6, generator=drawn)
+        b = a + 0.1 * torch.randn(12, 6, generator=drawn)
+        c = torch.randn(12, 6, generator=drawn)
+        return torch.stack([a, b, c], 1).flatten(0, 1), torch.zeros(36)
+
+    return Training(model, Adam(model.parameters(), 1e-3), batch, Triplet(), steps=200)
+
+
+class Gaussian(nn.Module):
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.gaussian_nll_loss(outputs[:, :1], targets, outputs[:, 1:].exp())
+
+
+def likelihood() -> Training:
+    """A loss that falls through 0."""
+    model = mlp(3, 32, 2, act=nn.Tanh)
+    return Training(model, Adam(model.parameters(), 5e-3), rows(3, noise=0.02), Gaussian(), steps=400)
+
+
+def one_cycle() -> Training:
+    model = mlp(10, 48, 48, 3)
+    optimizer = SGD(model.parameters(), 0.01, momentum=0.9)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=260)
+    return Training(model, optimizer, rows(10, 3), nn.CrossEntropyLoss(), schedule=cycle, steps=250)
+
+
+def frozen_group() -> Training:
+    """Two groups, one at a rate of 0; a function as criterion, which nothing overhears."""
+    model = mlp(10, 32, 3)
+    optimizer = SGD([{"params": model[0].parameters(), "lr": 0.0}, {"params": model[2].parameters()}], 0.1)
+    return Training(model, optimizer, rows(10, 3), functional.cross_entropy, steps=200)
+
+
+HEALTHY_TOO = (
+    autoencoder, lstm, residual, variational, single_rows, head_alone, triplets, likelihood, one_cycle, frozen_group,
+)  # fmt: skip
+
+
+def bounded() -> Training:
+    """Far too large a rate, and nothing that overflows."""
+    model = mlp(10, 32, 3, act=nn.Tanh)
+    return Training(model, SGD(model.parameters(), 60.0), rows(10, 3), functional.cross_entropy, name="loss grows")
+
+
+class Cosine(nn.Module):
+    """The angle between rows and a direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x / x.norm(dim=1, keepdim=True)
+        return (x @ (self.direction / self.direction.norm()))[:, None]
+
+
+def zero_row() -> Training:
+    """A row of zeros is divided by its norm."""
+    model, flat = nn.Sequential(Cosine(), nn.Linear(1, 1)), rows(4)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        x, y = flat(k)
+        x[2] = 0 if k == 13 else x[2]
+        return x, y
+
+    return Training(
+        model, Adam(model.parameters(), 1e-2), batch, functional.mse_loss,
+        name="nonfinite/operation", place="0 (Cosine)", word="0/0",
+    )  # fmt: skip
+
+
+class Attention(nn.Module):
+    """Rows attend to those of their group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(5, 8) for _ in range(3))
+        self.head = nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.query(x) @ self.key(x).T / 8**0.5
+        scores = scores.masked_fill(x[:, :1] > 2.4, -math.inf)
+        return self.head(scores.softmax(1) @ self.value(x))
+
+
+def masked_rows() -> Training:
+    """At some step a row has nothing to look at."""
+    model = Attention()
+    return Training(
+        model, Adam(model.parameters(), 1e-3), rows(5), nn.MSELoss(), steps=150,
+        name="nonfinite/operation", place="Attention", word="-inf throughout",
+    )  # fmt: skip
+
+
+def infinite_target() -> Training:
+    model, flat = mlp(5, 16, 1), rows(5)
+
+    def batch(k: int) -> dict[str, Tensor]:
+        x, y = flat(k)
+        y[30] = math.inf if k == 44 else y[30]
+        return {"features": x, "height": y}
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return functional.smooth_l1_loss(net(batch["features"]), batch["height"])
+
+    return Training(
+        model, RMSprop(model.parameters(), 1e-3), batch, loss=loss,
+        name="nonfinite/data", place="height", word="row 30",
+    )  # fmt: skip
+
+
+def rate_of_nan() -> Training:
+    """A schedule with a fault: 0/0 at step 25."""
+    model = mlp(5, 16, 1)
+    optimizer = SGD(model.parameters(), 0.01)
+    fault = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: math.nan if k == 25 else 1.0)
+    return Training(
+        model, optimizer, rows(5), nn.MSELoss(), schedule=fault,
+        name="nonfinite/weights", word="the learning rate was nan",
+    )  # fmt: skip
+
+
+def rule_without_eps() -> Training:
+    """RMSprop with eps=0, and a feature that is always 0: 0/0 in the rule."""
+    model, flat = mlp(5, 16, 1), rows(5)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        x, y = flat(k)
+        x[:, 4] = 0
+        return x, y
+
+    return Training(
+        model, RMSprop(model.parameters(), 1e-3, eps=0.0), batch, nn.MSELoss(),
+        name="nonfinite/weights", place="0.weight", word="eps=0",
+    )  # fmt: skip
+
+
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = mlp(6, 16, 16), nn.Linear(16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).detach())
+
+
+def detached() -> Training:
+    model = Detached()
+    return Training(
+        model, Adam(model.parameters(), 1e-3), rows(6), nn.MSELoss(), name="no gradient", place="body", word="detached"
+    )
+
+
+def dead_units() -> Training:
+    """Biases so far below 0 that no unit of the layer answers."""
+    model = mlp(6, 16, 16, 1)
+    nn.init.constant_(model[2].bias, -50.0)
+    return Training(
+        model, SGD(model.parameters(), 1e-2), rows(6), nn.MSELoss(), name="dead", place="0.weight", word="exactly 0"
+    )
+
+
+class Clamped(torch.autograd.Function):
+    """A Function of the user's whose backward divides by what may be 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradients[0] * x.clamp(min=0) / x.abs()
+
+
+class Clamping(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Clamped.apply(x)
+
+
+def own_function() -> Training:
+    model = nn.Sequential(nn.Linear(4, 8, bias=False), Clamping(), nn.Linear(8, 1))
+    flat = rows(4)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        x, y = flat(k)
+        x[0] = 0 if k == 31 else x[0]
+        return x, y
+
+    return Training(
+        model, SGD(model.parameters(), 1e-2), batch, nn.MSELoss(),
+        name="nonfinite/operation", place="1 (Clamping)", word="Clamped",
+    )  # fmt: skip
+
+
+def rounded() -> Training:
+    """Weights in bfloat16, three digits, at a rate that moves none of them."""
+    model = mlp(6, 16, 1).to(torch.bfloat16)
+    flat = rows(6)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        x, y = flat(k)
+        return x.bfloat16(), y.bfloat16()
+
+    return Training(model, SGD(model.parameters(), 1e-7), batch, nn.MSELoss(), name="rounded away", word="rounded away")
+
+
+def no_rate() -> Training:
+    model = mlp(6, 16, 1)
+    return Training(model, Adam(model.parameters(), 0.0), rows(6), nn.MSELoss(), name="rate zero")
+
+
+def none_counts() -> Training:
+    """A batch in which every label is the ignored one."""
+    model, flat = mlp(10, 16, 3), rows(10, 3)
+
+    def batch(k: int) -> tuple[Tensor, Tensor]:
+        x, y = flat(k)
+        return x, torch.full_like(y, -100) if k == 18 else y
+
+    return Training(
+        model, Adam(model.parameters(), 1e-3), batch, functional.cross_entropy,
+        name="nonfinite/operation", place="the loss", word="no row counts",
+    )  # fmt: skip
+
+
+DIVERGING_TOO = (
+    bounded, zero_row, masked_rows, infinite_target, rate_of_nan, rule_without_eps, detached, dead_units, own_function,
+    rounded, no_rate, none_counts,
+)  # fmt: skip
+
+
 def measured(makers: Any) -> Iterator[tuple[str, Training]]:
     for maker in makers:
         torch.manual_seed(0)
@@ -455,7 +790,13 @@ def measured(makers: Any) -> Iterator[tuple[str, Training]]:
 
 
 if __name__ == "__main__":
-    for title, makers in (("healthy", HEALTHY), ("diverging", DIVERGING)):
+    sets = {
+        "healthy": HEALTHY,
+        "diverging": DIVERGING,
+        "healthy, second set": HEALTHY_TOO,
+        "diverging, second set": DIVERGING_TOO,
+    }
+    for title, makers in sets.items():
         found = list(measured(makers))
         print(f"{title}: {sum(one.right() for _, one in found)} of {len(found)} right")
         for name, one in found:
