@@ -83,14 +83,28 @@ def checked_numbers(every: Any, budget: Any) -> None:
 
 def names_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
     """The names of the parameters that the optimizer has, by identity, in the model's order."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    found = {id(p): name.replace("_orig_mod.", "") for name, p in model.named_parameters() if id(p) in held}
+    if any(nn.parameter.is_lazy(p) for p in model.parameters()):
+        raise UserError(f"{type(model).__name__} has parameters without a shape yet. Call it once before it is watched")
+    found = named(model, optimizer)
     if not found:
         raise UserError(
             f"the optimizer trains none of the parameters of {type(model).__name__}. Make it of this model: "
             "torch.optim.SGD(model.parameters(), lr=0.1)"
         )
     return found
+
+
+def renamed(names: dict[int, str], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The names as they are now, where parameters came to the optimizer, or were replaced, since."""
+    found = named(model, optimizer)
+    if found != names:
+        names.clear()
+        names.update(found)
+
+
+def named(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[int, str]:
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return {id(p): name.replace("_orig_mod.", "") for name, p in model.named_parameters() if id(p) in held}
 
 
 def looks(quantities: Any) -> list[Look]:

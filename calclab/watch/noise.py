@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, nan, sqrt
+from math import inf, isfinite, nan, sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from calclab.numerics.krylov.student import quantile
 from calclab.watch.moment import Moment, Reading
-from calclab.watch.norms import brought
+from calclab.watch.norms import brought, real
 from calclab.watch.objective import nested
 
 GROUPS, LEAST = 8, 3  # into which a batch is parted; of a large network
@@ -62,10 +62,12 @@ class Noise:
         if "sums" not in moment.memory:
             with torch.no_grad():
                 moment.memory["sums"] = sums(float(moment.loss()), losses, len(moment.batches))
+        loss = sum(losses) / (len(moment.batches) if moment.memory["sums"] else len(losses))
         found = estimate(spread(gradients, 1 / rows if moment.memory["sums"] else 1.0), rows)
+        if not isfinite(found.trace):
+            return [Reading("loss/loss", loss)]
         before = moment.memory.setdefault("before", deque(maxlen=POOLED))
         before.append((found.trace, found.squared))
-        loss = sum(losses) / (len(moment.batches) if moment.memory["sums"] else len(losses))
         return [Reading("loss/loss", loss), *readings(found), *pooled(before)]
 
 
@@ -115,15 +117,9 @@ def gradients_of(moment: Moment, parts: Sequence[Any]) -> tuple[list[list[Tensor
     for j, part in enumerate(parts):
         loss = moment.loss(leaves, part, draw=j)
         slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        every.append([dense(slope) for slope in slopes])
+        every.append([real(slope if slope.layout == torch.strided else slope.to_dense()) for slope in slopes])
         losses.append(loss.detach())
     return every, torch.stack(losses).tolist()
-
-
-def dense(slope: Tensor) -> Tensor:
-    """Flat, and of a type that sums can be taken in."""
-    flat = (slope if slope.layout == torch.strided else slope.to_dense()).reshape(-1)
-    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
 
 
 def sums(whole: float, parts: Sequence[float], batches: int) -> bool:
@@ -159,7 +155,7 @@ def spread(gradients: Sequence[Sequence[Tensor]], scale: float = 1.0) -> Spread:
     parts = len(mean)
     sums = [scale * scale * sum(found[i : i + parts]) for i in range(0, len(found), parts)]
     squared, own, along = sums[-1], sums[:-1:2], sums[1:-1:2]
-    apart = [max(0.0, a - 2 * b + squared) for a, b in zip(own, along, strict=True)]
+    apart = [nonnegative(a - 2 * b + squared) for a, b in zip(own, along, strict=True)]
     return Spread(squared, apart, [b - squared for b in along])
 
 
@@ -198,8 +194,13 @@ def estimate(found: Spread, rows: int) -> Estimate:
 
 def of(apart: float, squared: float, m: int, rows: int) -> tuple[float, float]:
     """S and N from Σ‖g_j - ḡ‖² and ‖ḡ‖² of m groups."""
-    trace = max(0.0, rows * apart / (m - 1))
+    trace = nonnegative(rows * apart / (m - 1))
     return trace, squared - trace / (m * rows)
+
+
+def nonnegative(value: float) -> float:
+    """0 for what rounding made negative; NaN stays."""
+    return 0.0 if value < 0 else value
 
 
 def ratio(trace: float, squared: float) -> float:

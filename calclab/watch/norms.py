@@ -74,7 +74,13 @@ def inner(one: Named, other: Named, names: Sequence[str]) -> Tensor:
     """The inner product over the parameters ``names``, ()."""
     first = one[names[0]].device
     wide = torch.float32 if first.type == "mps" else torch.float64
-    return torch.stack([torch.dot(one[n].flatten(), other[n].flatten()).to(first, wide) for n in names]).sum()
+    return torch.stack([torch.dot(real(one[n]), real(other[n])).to(first, wide) for n in names]).sum()
+
+
+def real(tensor: Tensor) -> Tensor:
+    """The entries (n,), of a type that sums can be taken in; of a complex number both parts."""
+    flat = (torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor).reshape(-1)
+    return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
 
 
 def brought(parts: Sequence[Tensor]) -> list[float]:

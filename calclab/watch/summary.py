@@ -65,7 +65,7 @@ def headline(found: Watched) -> str:
     ]
     scales = [one for name, one in found.last.items() if name in SCALES and one.step == latest("noise", found.last)]
     if scales:
-        best = min(scales, key=lambda one: one.error / one.value)
+        best = min(scales, key=lambda one: one.error)
         parts.append(f"noise scale {rounded(best)} rows")
     return f"{found.steps} step{'s' * (found.steps != 1)} of {found.model}: {'; '.join(parts) or 'nothing was read'}"
 

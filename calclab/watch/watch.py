@@ -22,7 +22,17 @@ from calclab.errors import error_line
 from calclab.lines import Line, Said
 from calclab.terminal import plain
 from calclab.watch import summary
-from calclab.watch.given import USUAL, checked_loss, checked_numbers, inner_optimizer, logs, looks, names_of, whole
+from calclab.watch.given import (
+    USUAL,
+    checked_loss,
+    checked_numbers,
+    inner_optimizer,
+    logs,
+    looks,
+    names_of,
+    renamed,
+    whole,
+)
 from calclab.watch.kept import Kept
 from calclab.watch.logs import About, Ending, Log
 from calclab.watch.moment import Event, Found, Look, Moment, Reading, Training
@@ -46,6 +56,7 @@ class Watch:
     ``optimizer`` are those of the loop, whose loss is criterion(model(inputs), targets); where it is something else,
     give ``loss``, a function of (model, batch). A model that says its own loss needs neither. Wrappers of DataParallel,
     DistributedDataParallel, torch.compile and Accelerate are looked through; of several processes the first one looks.
+    The model is called as the loop calls it, so that forward hooks of your own run at looks, too.
 
     ``quantities`` are looked at every ``every`` steps, but no more often than ``budget`` allows: 0.05 is 5 % of the
     training time, measured; None leaves all to ``every``, without a clock. ``log`` takes what is found while it is
@@ -155,11 +166,7 @@ class Watch:
             return
         self.schedule.enter()
         self.count += 1
-        number = self.count if at is None else at
-        for look in self._attending:
-            self._keep(self._safely(look.name, look.each, batches(batch), number, loss) or (), number)
-        if self._due:
-            self._look(batches(batch), number)
+        self._safely("watch", self._seen, batches(batch), self.count if at is None else at, loss)
         self._previous, self._steps.taken = self._steps.gradient, None
         self._due = self.schedule.due(self.count + 1)
         self.schedule.leave()
@@ -179,7 +186,7 @@ class Watch:
         ending = Ending(
             status=status(error),
             steps=self.count,
-            answer=self.answer,
+            answer=self._safely("summary", lambda: self.answer) or Answer("the watch could not be summed up", {}),
             last=[*self._kept.last.values()],
             evidence=self.evidence,
             error="" if error is None else error_line(error),
@@ -188,9 +195,11 @@ class Watch:
             self._safely(of_log(log), log.close, ending)
 
     def __del__(self) -> None:
-        """A watch that nobody has any more, such as that of a cell that was run again."""
-        if getattr(self, "_steps", None) is not None:
+        """A watch that nobody has any more, such as that of a cell that was run again, or that could not be made."""
+        if "_attending" in vars(self):
             self.close()
+        elif (steps := vars(self).get("_steps")) is not None:
+            steps.close()
 
     def __enter__(self) -> Watch:
         return self
@@ -279,6 +288,14 @@ class Watch:
     def _named(self, name: str) -> Look:
         return next(look for look in self.looks if look.name == name)
 
+    def _seen(self, given: Sequence[Any], step: int, loss: Any) -> None:
+        """What attends each step is told of it, and what is due is taken."""
+        for look in self._attending:
+            self._keep(self._safely(look.name, look.each, given, step, loss) or (), step)
+        if self._due:
+            renamed(self.names, self.model, self.optimizer)
+            self._look(given, step)
+
     def _look(self, given: Sequence[Any], step: int) -> None:
         """Take the looks that are due."""
         moment = self._moment(given, step)
@@ -358,10 +375,12 @@ class Watch:
         return found
 
     def _failed(self, name: str, error: Exception) -> None:
-        first = name not in self._failures
+        said = error_line(error)
+        first = not {name, said} & self._failures.keys()  # one mistake may be met by several looks
         self._failures[name] = self._failures.get(name, 0) + 1
         if first:
-            text = f"{name} could not be looked at, and the training goes on: {error_line(error)}"
+            self._failures[said] = 0
+            text = f"{name} could not be looked at, and the training goes on: {said}"
             failed = Event(text, "doubtful", self.count, "failed", name)
             self.events.append(failed)
             if name != "tell":

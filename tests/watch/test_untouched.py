@@ -388,7 +388,7 @@ def ran(make: Callable[[], Training], watched: bool) -> Iterator[dict[str, Any]]
         assert not training.optimizer._optimizer_step_pre_hooks
         assert not training.optimizer._optimizer_step_post_hooks
         assert set(watch.values.step) == {2, 4, 6}
-        unread = {"hostile", "noise"} if training.step is silent else set()
+        unread = {"noise"} if training.step is silent else set()
         assert {event.text.split()[0] for event in watch.events} == unread, watch.events
 
 
