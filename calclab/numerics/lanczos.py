@@ -24,7 +24,7 @@ Beside the eigenvector of 7 with a little of a random direction, 8 is not yet se
 
 >>> from calclab.numerics.krylov.basis import gaussian
 >>> near = torch.eye(8, dtype=torch.float64)[6] + 0.01 * gaussian(8, d, 0, 0)
->>> short, long = (largest(A, near, share=0.01, most=most, within=1e-6) for most in (2, 8))
+>>> short, long = (bounded(A, near, 0.01, most=most, within=1e-6) for most in (2, 8))
 >>> float(short.value) < 7.01 < 8 < short.upper, bool((long.value - 8).abs() < 1e-8), round(long.bound, 6)
 (True, True, 0.0)
 """
@@ -67,23 +67,9 @@ class Ritz:
         return inf if isnan(above) else max(above, 0.0) + self.noise
 
 
-def largest(
-    A: LinearOperator,
-    start: Tensor,
-    tol: float = 1e-3,
-    most: int = PRODUCTS,
-    *,
-    share: float = 0.0,
-    within: float = inf,
-    eps: float | None = None,
-) -> Ritz:
-    """The algebraically largest eigenvalue, until residual <= ``tol`` |λ| or ``most`` products are spent.
-
-    ``share`` is the σ of a random normal part σ g of ``start``: then ``upper`` is known, and the search goes on until
-    that is ``within`` so much of |λ| above λ. ``eps`` is of the type that A computes in, None its own.
-    """
-    n, square = len(start), float(start.norm()) ** 2
-    rounding = ROUNDINGS * (torch.finfo(start.dtype).eps if eps is None else eps)
+def largest(A: LinearOperator, start: Tensor, tol: float = 1e-3, most: int = PRODUCTS) -> Ritz:
+    """The algebraically largest eigenvalue, until residual <= ``tol`` |λ| or ``most`` products are spent."""
+    n = len(start)
     basis = start.new_zeros(min(most, n), n)
     images = torch.zeros_like(basis)
     v = start / start.norm()
@@ -99,23 +85,65 @@ def largest(
         for _ in range(2):
             w = w - (basis[: k + 1] @ w) @ basis[: k + 1]
         rest = w.norm()
-        ended = bool(rest <= torch.finfo(w.dtype).eps * n * images[k].norm())
-        if ended or bool(residual <= tol * λ[-1].abs()):
-            if not share or ended:
-                break
-            upper = above(T, rest, square / share**2)
-            if upper - float(λ[-1]) <= within * abs(float(λ[-1])) + rounding * float(λ.abs().max()):
+        if bool((residual <= tol * λ[-1].abs()) | (rest <= torch.finfo(w.dtype).eps * n * images[k].norm())):
+            break
+        v = w / rest
+    return Ritz(λ[-1], y / y.norm(), residual, k + 1)
+
+
+def bounded(
+    A: LinearOperator,
+    start: Tensor,
+    share: float,
+    *,
+    tol: float = 0.03,
+    within: float = 0.005,
+    most: int = PRODUCTS,
+    eps: float | None = None,
+) -> Ritz:
+    """The same from a ``start`` of which a part is ``share`` times a standard normal vector, with its `Ritz.bound`.
+
+    Goes on until the residual is at most ``tol`` |λ| and nothing more than ``within`` |λ| above λ can have been missed.
+    ``eps`` is of the type that A computes in, None its own. T stands in Hessenberg form, what it lacks of symmetry is
+    what products have rounded; the basis is read four times a product, and nothing else of its size is kept.
+    """
+    n, kind = len(start), start.dtype
+    square = (float(start.norm()) / share) ** 2
+    rounding = ROUNDINGS * (torch.finfo(kind).eps if eps is None else eps) + n**0.5 * torch.finfo(kind).eps
+    basis = start.new_empty(min(most, n), n)
+    H = torch.zeros(len(basis) + 1, len(basis), dtype=torch.float64)
+    v = start / start.norm()
+    for k in range(len(basis)):
+        basis[k] = v
+        w, Q = A @ v, basis[: k + 1]
+        h = Q @ w
+        w = torch.addmv(w, Q.T, h, alpha=-1)
+        again = Q @ w
+        w = torch.addmv(w, Q.T, again, alpha=-1)
+        H[: k + 2, k] = torch.cat([h + again, w.norm()[None]]).cpu().double()
+        if not bool(H[: k + 2, k].isfinite().all()):
+            nothing = H.new_tensor(torch.nan)
+            return Ritz(nothing, start, nothing, k + 1)
+        T, rest = H[: k + 1, : k + 1], float(H[k + 1, k])
+        λ, S = torch.linalg.eigh((T + T.T) / 2)
+        top, scale = float(λ[-1]), float(λ.abs().max())
+        noise = float(torch.linalg.matrix_norm(T - T.T, 2) / 2) + rounding * (k + 1) ** 0.5 * scale
+        residual = rest * abs(float(S[-1, -1])) + noise
+        upper = inf
+        ended = rest <= torch.finfo(kind).eps * n * float(H[: k + 2, k].norm())
+        if ended or residual <= tol * abs(top):
+            upper = above(T, 0.0 if ended else rest, square)
+            if ended or upper - top <= within * abs(top) + rounding * scale:
                 break
         v = w / rest
-    noise = float(torch.linalg.matrix_norm(T - T.T, 2) / 2) + rounding * (k + 1) ** 0.5 * float(λ.abs().max())
-    upper = above(T, rest.new_zeros(()) if ended else rest, square / share**2) if share else inf
-    return Ritz(λ[-1], y / y.norm(), residual, k + 1, upper, noise)
+    upper = min(upper, above(T, 0.0 if ended else rest, square))
+    y = S[:, -1].to(basis) @ basis[: k + 1]
+    return Ritz(λ[-1], y / y.norm(), λ.new_tensor(residual), k + 1, upper, noise)
 
 
-def above(T: Tensor, rest: Tensor, square: float) -> float:
+def above(T: Tensor, rest: float, square: float) -> float:
     """What no eigenvalue is larger than, but for a risk of `RISK`.
 
-    From T (k, k) of k products, of which ``rest`` () was left over; ``square`` is that of the start over σ².
+    From T (k, k) of k products, of which ``rest`` was left over; ``square`` is that of the start over σ².
     """
-    below = torch.cat([T.diagonal(-1).abs(), rest[None]])
-    return beyond(T.diagonal().cpu().double(), below.cpu().double(), square, RISK)
+    return beyond(T.diagonal(), torch.cat([T.diagonal(-1).abs(), T.new_tensor([rest])]), square, RISK)

@@ -33,11 +33,10 @@ import torch
 from torch import Tensor
 
 from calclab.numerics.krylov.basis import gaussian
-from calclab.numerics.lanczos import Ritz, largest
+from calclab.numerics.lanczos import Ritz, bounded
 from calclab.numerics.linear import LinearOperator, derived
 
-PRODUCTS = 16  # the most of one look
-TOLERANCE = 0.03  # of the residual in terms of |λ|: the value is then off by its square over the gap
+PRODUCTS = 24  # the most of one look
 WITHIN = 0.005  # how far above the value a missed eigenvalue may lie, in terms of |λ|
 ASIDE = 1.0  # the length of the random part of a start, in terms of the vector found before
 
@@ -60,10 +59,10 @@ def sharpness(
     n = A.shape[0]
     random = gaussian(n, torch.zeros(0, dtype=A.dtype, device=A.device), seed, 0)
     if near is None or not bool(near.norm() > 0):
-        return largest(A, random, TOLERANCE, most, share=1.0, within=within, eps=eps)
+        return bounded(A, random, 1.0, within=within, most=most, eps=eps)
     share = ASIDE / sqrt(n)
     start = near / near.norm() + share * random
-    return largest(A, start, TOLERANCE, most, share=share, within=within, eps=eps)
+    return bounded(A, start, share, within=within, most=most, eps=eps)
 
 
 def scaled(A: LinearOperator, c: Tensor, d: Tensor | None = None, sign: float = 1.0) -> LinearOperator:

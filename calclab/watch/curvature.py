@@ -12,6 +12,9 @@ Beyond a stability ratio of 1 steps grow along the sharpest direction; ``curvatu
 begins, and ``layers/curvature_share`` how much of that direction is in which layer. The function is the loss of the
 step's batch as the training computes it: with batch statistics where it takes those, one draw of dropout, in the
 parameters' own precision without autocast, at a kink what autograd has there.
+
+Errors are how far λmax can be above the value, which is never above it: from few products as long as the ratio is far
+below 1, where the value is near all the same, and from as many as it takes where it is not.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from torch import Tensor
 from calclab.errors import UserError
 from calclab.numerics.krylov import Extremes, Probes
 from calclab.numerics.lanczos import Ritz
+from calclab.numerics.linear import LinearOperator
 from calclab.optimizer.stability import Diagonals, diagonals, frozen
 from calclab.second_order.held import Held
 from calclab.second_order.kernels import QuickTwice
@@ -35,6 +39,7 @@ from calclab.topic.hessian.spectrum import outliers
 from calclab.watch.moment import Moment, Named, Reading
 from calclab.watch.norms import by_layer
 
+QUICK, FULL, NEAR = 6, 24, 0.5  # products of a look below a ratio of NEAR, and of others
 MISSED = "nothing larger, at 99 %"
 REMEMBERED = 16  # looks at the batch sharpness that its mean is over
 TOP = 5  # eigenvalues that are told
@@ -102,32 +107,54 @@ def times(top: Ritz, scale: float, shift: float) -> Ritz:
     return Ritz(value, top.vector, scale * top.residual, top.products, upper, scale * top.noise)
 
 
+def top_of(A: LinearOperator, moment: Moment, eps: float, products: int | None) -> Ritz:
+    """λmax of A from the eigenvector of the look before, by so many products, None: as many as the place asks for."""
+    memory, seed = moment.memory, moment.seed + moment.step
+    most = products or (FULL if memory.get("near", True) else QUICK)
+    return sharpness(A, memory.get("direction"), seed=seed, most=most, eps=eps)
+
+
+def kept(moment: Moment, top: Ritz, ratio: float) -> None:
+    """What the next look goes on from; a rule without a ratio is never near."""
+    moment.memory.update(direction=top.vector, near=ratio >= NEAR)
+
+
 class Sharpness:
-    """λmax of the loss, and the stability ratio of rules that have one rate for all entries."""
+    """λmax of the loss, and the stability ratio of rules that have one rate for all entries.
+
+    ``products`` is the most of a look, None: by how near the ratio is to 1.
+    """
 
     name = "sharpness"
-    cost = 25.0
+    cost = 20.0
+
+    def __init__(self, products: int | None = None) -> None:
+        self.products = products
 
     def take(self, moment: Moment) -> Sequence[Reading]:
         about = held(moment)
-        top = sharpness(about.hessian, moment.memory.get("direction"), seed=moment.seed + moment.step, eps=about.eps)
+        top = top_of(about.hessian, moment, about.eps, self.products)
         readings = [Reading("curvature/sharpness", float(top.value), top.bound, MISSED)]
         if not isfinite(float(top.value)):
             return readings
-        moment.memory["direction"] = top.vector
         rule = felt(moment)
-        if rule is not None and same_for_all(rule):
-            ratio = times(top, float(rule.c[0]) ** 2, float(rule.d[0]))
-            lr = None if rule.uniform is None else rule.uniform.rate
-            readings += stability(ratio, shares(top.vector, moment.parameters), lr).readings()
-        return readings
+        if rule is None or not same_for_all(rule):
+            kept(moment, top, 0.0)
+            return readings
+        ratio = times(top, float(rule.c[0]) ** 2, float(rule.d[0]))
+        kept(moment, top, float(ratio.value))
+        lr = None if rule.uniform is None else rule.uniform.rate
+        return readings + stability(ratio, shares(top.vector, moment.parameters), lr).readings()
 
 
 class Preconditioned:
     """The stability ratio of rules with a rate for every entry; nothing of those that `Sharpness` tells it of."""
 
     name = "preconditioned"
-    cost = 25.0
+    cost = 20.0
+
+    def __init__(self, products: int | None = None) -> None:
+        self.products = products
 
     def take(self, moment: Moment) -> Sequence[Reading]:
         rule = felt(moment)
@@ -135,10 +162,10 @@ class Preconditioned:
             return []
         about = held(moment)
         A = scaled(about.hessian, rule.c, rule.d, rule.sign)
-        top = sharpness(A, moment.memory.get("direction"), seed=moment.seed + moment.step, eps=about.eps)
+        top = top_of(A, moment, about.eps, self.products)
         if not isfinite(float(top.value)):
             return [Reading("curvature/stability_ratio", nan)]
-        moment.memory["direction"] = top.vector
+        kept(moment, top, float(top.value))
         one = rule.uniform
         found = stability(top, shares(top.vector, moment.parameters), None if one is None else one.rate)
         readings = found.readings()

@@ -173,3 +173,72 @@ def test_the_spectrum_is_that_of_the_matrix() -> None:
     for i in range(5):
         value, residual = found[f"curvature/eigenvalue/{i + 1}"]
         assert abs(value - float(λ[i])) <= residual + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_along_a_training_every_look_is_near_or_says_so(kind: str) -> None:
+    """The short form of tests/benchmark/watch_curvature.py: against the whole matrix, at 20 of 20 looks."""
+    model, criterion = mlp(), nn.CrossEntropyLoss()
+    optimizer = {
+        "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9),
+        "adam": lambda: torch.optim.Adam(model.parameters(), lr=0.02),
+    }[kind]()
+    looks = ["sharpness"] if kind == "sgd" else ["preconditioned"]
+    with calclab.Watch(model, criterion, optimizer, every=1, budget=None, quantities=looks) as watch:
+        for x, y in rows(20, 64):
+            optimizer.zero_grad()
+            criterion(model(x), y).backward()
+            optimizer.step()
+            watch.step((x, y))
+            H, _ = matrix(model, lambda: criterion(model(x), y))  # noqa: B023  called at once
+            felt = diagonals(frozen(optimizer), list(model.parameters()))
+            true = float(torch.linalg.eigvalsh(felt.c[:, None] * H * felt.c + torch.diag(felt.d))[-1])
+            value, bound = read(watch)["curvature/stability_ratio"]
+            assert value <= true * (1 + 1e-9)
+            assert true <= value + bound + 1e-9
+            assert abs(value - true) <= 0.01 * true or bound > 0.01 * value
+            assert abs(value - true) <= 0.1 * true
+
+
+def test_an_accumulated_step_is_of_all_its_batches() -> None:
+    model, criterion = mlp(), nn.CrossEntropyLoss()
+    optimizer, parts = torch.optim.SGD(model.parameters(), lr=0.1), rows(2)
+    with calclab.Watch(model, criterion, optimizer, every=1, budget=None, quantities=["sharpness"]) as watch:
+        for x, y in parts:
+            (criterion(model(x), y) / 2).backward()
+        optimizer.step()
+        watch.step(parts)
+    H, _ = matrix(model, lambda: sum(criterion(model(x), y) for x, y in parts) / 2)  # type: ignore[arg-type,return-value]
+    true = float(torch.linalg.eigvalsh(H)[-1])
+    assert read(watch)["curvature/sharpness"][0] == pytest.approx(true, rel=0.01)
+
+
+def test_half_precision_is_looked_at_with_its_noise() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3)).bfloat16()
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.1), nn.CrossEntropyLoss()
+    x, y = torch.randn(32, 5).bfloat16(), torch.randint(0, 3, (32,))
+    criterion(model(x), y).backward()
+    with calclab.Watch(model, criterion, optimizer, every=1, budget=None, quantities=["sharpness"]) as watch:
+        optimizer.step()
+        watch.step((x, y))
+    exact = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+    exact.load_state_dict(model.state_dict())
+    H, _ = matrix(exact, lambda: criterion(exact(x.double()), y))
+    value, bound = read(watch)["curvature/sharpness"]
+    assert abs(value - float(torch.linalg.eigvalsh(H)[-1])) <= bound
+
+
+def test_a_loss_that_left_the_finite_numbers_has_no_curvature() -> None:
+    model, criterion = mlp(), nn.CrossEntropyLoss()
+    optimizer, (x, y) = torch.optim.Adam(model.parameters(), lr=0.1), rows(1)[0]
+    looks = ["sharpness", "preconditioned", "batch_sharpness"]
+    with calclab.Watch(model, criterion, optimizer, every=1, budget=None, quantities=looks) as watch:
+        for scale in (1.0, float("nan"), 1.0):
+            optimizer.zero_grad()
+            criterion(model(scale * x), y).backward()
+            optimizer.step()
+            watch.step((scale * x, y))
+    values = watch.values[watch.values.name == "curvature/sharpness"].value.tolist()
+    assert [value == value for value in values] == [True, False, False]
+    assert not watch.events
