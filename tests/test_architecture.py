@@ -35,7 +35,7 @@ ALLOWED = {
     "checkpoint": {"core"},
     "archive": {"errors", "text"},
     "runs": {"errors", "archive", "text"},
-    "sink": {"core", "errors", "figure", "report", "text"},
+    "sink": {"archive", "core", "errors", "figure", "report", "text"},
     "figure": {"core"},
     "report": {"archive", "core", "errors", "lines", "text"},
     "difference": {"archive", "errors", "figure", "lines", "report", "terminal", "text"},

@@ -110,7 +110,7 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     overrides = prepare(asked)
     config = compose(overrides)
     request = ask(lab_config(config), dict(config.hydra.runtime.choices), overrides, words)
-    record = request.finished()
+    record = request.shown_again()
     if record is None:
         from calclab.app.compute import compute
 

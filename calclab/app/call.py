@@ -19,7 +19,7 @@ def run(*words: str) -> Run:
     from calclab.archive.run import read_run
 
     request = requested(words)
-    if request.finished() is None:
+    if request.shown_again() is None:
         from calclab.app.compute import compute
 
         compute(request)

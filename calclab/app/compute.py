@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from calclab import checkpoint
-from calclab.app import ranks, record
+from calclab.app import ranks, record, trackers
 from calclab.app.blame import blame, whose
 from calclab.app.build import Job, prepare
 from calclab.app.place import FINISHED, finished
 from calclab.app.request import Request
 from calclab.app.signals import RUN, signals
 from calclab.archive.folder import RECORD, Ledger, blocked, own, read_record, say_moved, show
+from calclab.archive.run import Run as Recorded
+from calclab.archive.run import read_run
 from calclab.core import Run, Scan, Sink, Status
 from calclab.drive import drive, evidence_of_interrupted
 from calclab.errors import UserError, origin
@@ -73,7 +75,9 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
     say_moved(folder, blocked(folder))
     ledger = Ledger(folder)
     memory = MemorySink() if config["claims"] else None  # claims may look at every step
-    sinks = [*record.sinks(run, ledger.name, progress=progress), *([memory] if memory else [])]
+    asked = Recorded(job.run.folder, record.begun(job))
+    tracked = trackers.live(config.get("sinks", ()), asked, job.request.sweep)
+    sinks = [*record.sinks(run, ledger.name, progress=progress), *([memory] if memory else []), *tracked]
     pause = Pause(job, run, interrupted)
     scan: Scan | None = None
     mistake: UserError | None = None
@@ -110,12 +114,15 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
     if mistake is not None and refused and new and not pause.blocks:
         shutil.rmtree(folder, ignore_errors=True)
         raise mistake
-    if folder == job.run.folder:
-        return made
-    if made["status"] in FINISHED:
-        show(folder, job.run.folder)
-        return made
-    return made | {"notes": [KEPT, *made["notes"]]}
+    if folder != job.run.folder:
+        if made["status"] in FINISHED:
+            show(folder, job.run.folder)
+            folder = job.run.folder
+        else:
+            made |= {"notes": [KEPT, *made["notes"]]}
+    for sink in tracked:
+        sink.end(read_run(folder))
+    return made
 
 
 def with_evidence(job: Job, scan: Scan, sinks: Sequence[Sink]) -> Scan:
@@ -194,4 +201,4 @@ class Pause:
     def alive(self, scan: Scan | None) -> None:
         """Write outcome.json as it stands: running, by whom, and when last seen."""
         self._seen = time.perf_counter()
-        record.running(self.job, self.run, -1 if scan is None else scan.step, self.seconds)
+        record.running(self.job, self.run.folder, -1 if scan is None else scan.step, self.seconds)

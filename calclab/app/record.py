@@ -103,8 +103,14 @@ def identity(job: Job) -> dict[str, Any]:
     return {"digest": request.place.digest, "config": json_value(job.run.config), **asked}
 
 
-def running(job: Job, run: Run, step: int, seconds: float) -> None:
-    """outcome.json of a run that goes on: by whom it is computed, and when that was last seen."""
+def running(job: Job, folder: Path, step: int, seconds: float) -> None:
+    """outcome.json of a run that goes on."""
+    write_record(folder, begun(job, step, seconds))
+
+
+def begun(job: Job, step: int = -1, seconds: float = 0.0) -> dict[str, Any]:
+    """The record of a run that goes on: by whom it is computed, and when that was last seen."""
+    run = job.run
     made = {
         "topic": run.topic,
         "subject": run.subject,
@@ -115,7 +121,7 @@ def running(job: Job, run: Run, step: int, seconds: float) -> None:
         "heartbeat": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": json_value(job.provenance),
     }
-    write_record(run.folder, {**made, **this_process(), **identity(job)})
+    return {**made, **this_process(), **identity(job)}
 
 
 def write(

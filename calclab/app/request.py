@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from calclab.app import ranks
+from calclab.app import ranks, trackers
 from calclab.app.place import Place, locate
 from calclab.app.provenance import changed
 from calclab.app.secrets import SECRETS, hidden, shown
@@ -25,7 +26,8 @@ LABELS = ("_target_", "name")  # of a group's node: what is built, and a name fo
 class Request:
     """A run that was asked for: its configuration, checked and without what it has no use for, and its place.
 
-    ``words`` are what the user typed, ``overrides`` what they stand for; ``swept`` are the knobs that its sweep varies.
+    ``words`` are what the user typed, ``overrides`` what they stand for; ``swept`` are the knobs that its sweep varies,
+    and ``sweep`` is that sweep's folder.
     """
 
     config: Mapping[str, Any]
@@ -34,6 +36,7 @@ class Request:
     words: Sequence[str]
     place: Place
     swept: Sequence[str] = ()
+    sweep: Path | None = None
 
     def finished(self) -> dict[str, Any] | None:
         """The record of the run if it need not be computed; all ranks hear the same. UserError where a run that is to
@@ -42,6 +45,14 @@ class Request:
         if record is None:
             self.place.check_writable()
         return ranks.agree(found_again(record))
+
+    def shown_again(self) -> dict[str, Any] | None:
+        """The same, for whoever is to see it: a finished run is put into the trackers that are asked for, too."""
+        record = self.finished()
+        if record is None or not ranks.first():
+            return record
+        said = trackers.put(self.place.folder, self.config.get("sinks", ()), self.sweep)
+        return record | {"notes": [*record.get("notes", ()), *said]} if said else record
 
     def settled(self, anew: bool) -> dict[str, Any] | None:
         """The same for whoever holds the run: what was computed ``anew`` by a process since killed, is what
@@ -64,6 +75,7 @@ def ask(
     overrides: Sequence[str],
     words: Sequence[str],
     swept: Sequence[str] = (),
+    sweep: Path | None = None,
 ) -> Request:
     """The run of a composed configuration; UserError for a knob out of its range, or for none or two subjects.
 
@@ -80,7 +92,7 @@ def ask(
         raise UserError(f"law={choices['law']}: topic={topic} holds no laws. Type topic=law law={choices['law']}")
     config = filled(about(subject_kind(choices, overrides), config), topic)
     naming = [word for word in words if word.lstrip("+").partition("=")[0] in swept] or words
-    return Request(config, choices, overrides, words, locate(config, topic, naming), swept)
+    return Request(config, choices, overrides, words, locate(config, topic, naming), swept, sweep)
 
 
 def found_again(record: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -109,6 +121,7 @@ def check_config(config: Mapping[str, Any], choices: Mapping[str, str | None]) -
         if name not in config:
             raise UserError(f"{name} was taken away and has no value. Leave ~{name} out.")
     check(config, known)
+    trackers.require(config.get("sinks", ()))
     if not config["outputs"].strip():
         raise UserError("outputs=: the folder that holds all runs has a name. Type for example outputs=outputs")
     for group in ("topic", *catalogue.PARTS):

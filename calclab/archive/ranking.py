@@ -46,6 +46,11 @@ class Table:
         return [head, *((next(texts) if row.cells else shortened(row.words, width), row.status) for row in self.rows)]
 
 
+def headline(sweep: Sweep) -> str:
+    """What a sweep came to, in a line."""
+    return next((text for _, text in sentences(sweep)), f"{len(sweep.jobs)} jobs")
+
+
 def sentences(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """The first in the ranking of every question, each with a heading: best where the objective is to be reached."""
     parts = [part for part in sweep.parts if len(part.settings) > 1 or (part is sweep and part.judged and part.best)]

@@ -34,9 +34,10 @@ class Common(Seeded):
         choices=(True, False, "png", "svg", "pdf"),
     )
     sinks: list[str] = knob(
-        "where a run is logged: its CSVs, which are always written, and TensorBoard's event file",
-        "'[csv]'",
-        choices=("csv", "tensorboard"),
+        "where a run is logged: its CSVs, which are always written, TensorBoard's event file, and the experiment "
+        "trackers MLflow and Weights & Biases, which are extras",
+        "'[csv,tensorboard,mlflow]'",
+        choices=("csv", "tensorboard", "mlflow", "wandb"),
         rare=True,
     )
     report: bool = knob("write the run, or the sweep, as one page to mail or print: report.html in its folder", "true")

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, uint8
 
 from calclab import together
-from calclab.app import record
+from calclab.app import record, trackers
 from calclab.app.build import Job, prepare
 from calclab.app.request import Request
 from calclab.app.signals import signals
@@ -81,7 +81,7 @@ def settle(ticket: Ticket) -> dict[str, Any] | Walker | str:
     """The row of a ticket that is finished or wrong; else one to walk with others, or why it cannot."""
     with row_for(ticket) as row:
         request = requested(ticket)
-        if found := request.finished():
+        if found := request.shown_again():
             row |= ending(request.place.folder, found)
             return row
         if ticket.config["claims"]:
@@ -172,6 +172,7 @@ def recorded(job: Job, scan: Scan, columns: Columns) -> dict[str, Any]:
     if not (folder / LIST).is_file():
         put(folder, os.listdir(folder))
     show(folder, job.run.folder)
+    trackers.put(job.run.folder, job.run.config.get("sinks", ()), job.request.sweep)
     return made
 
 

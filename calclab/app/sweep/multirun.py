@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from calclab.app import studies
+from calclab.app import studies, trackers
 from calclab.app.compose import lab_config
 from calclab.app.place import DIGITS, PATIENCE, check_writable, finished, holder, named_place, this_process
 from calclab.app.report import leave
@@ -94,6 +94,7 @@ def carry_out(words: Sequence[str], place: Path) -> int:
         board.write(result, drawn)
     if "report=true" in map(str.lower, words):
         leave(place)
+    trackers.end_sweep(result, stopped=bool(stopped))
     (place / COUNT).unlink(missing_ok=True)
     if anew and not stopped:
         (place / ANEW).unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def run_ticket(ticket: Ticket) -> dict[str, Any]:
     """Run the job, or find it finished; its row, also written beside the sweep's table."""
     with row_for(ticket) as row:
         request = requested(ticket)
-        record = request.finished()
+        record = request.shown_again()
         if record is None:
             from calclab.app.compute import compute
 
@@ -63,7 +63,7 @@ def requested(ticket: Ticket) -> Request:
     """The run that a ticket asks for. A sweep with rerun=true that goes on has done some of its jobs anew before."""
     from calclab.app.request import ask
 
-    request = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked, swept(ticket.sweep))
+    request = ask(ticket.config, ticket.choices, ticket.asked, ticket.asked, swept(ticket.sweep), ticket.sweep)
     if request.config["rerun"] and written(request.place.folder / "outcome.json") > written(ticket.sweep / ANEW) > 0:
         return replace(request, config={**request.config, "rerun": False})
     return request
