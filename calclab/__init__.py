@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from calclab.library.questions import descent as descent
     from calclab.library.questions import hessian as hessian
     from calclab.library.questions import importance as importance
+    from calclab.library.questions import influence as influence
     from calclab.library.questions import jacobian as jacobian
     from calclab.library.questions import law as law
     from calclab.library.questions import partial as partial
@@ -56,7 +57,7 @@ PUBLIC = {  # fetched when asked for: importing calclab stays light
     "calclab.library.operator": ("Operator",),
     "calclab.library.curvature": ("curvature", "jacobian_operator"),
     "calclab.library.questions": (
-        "chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "law", "partial",
+        "chain", "compare", "derivative", "descent", "hessian", "importance", "influence", "jacobian", "law", "partial",
     ),
     "calclab.library.result": ("Interrupted", "RefutedError", "Result", "last"),
     "calclab.library.stable_rate": ("stable_lr",),

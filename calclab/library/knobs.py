@@ -174,6 +174,23 @@ class Importance(Every, total=False):
     Default: []"""
 
 
+class Influence(Every, total=False):
+    row: int
+    """The row whose prediction is explained, of those held out where some are (data.held_out=0.2); whole number >= 0.
+    Default: 0"""
+    target: str | None
+    """What of it: the loss, or an output by number (output.0); null is the loss; text, or null. Default: null"""
+    damping: float
+    """Half of it times the squared weights is added to the loss, which is then at rest; number > 0. Default: 0.01"""
+    retrains: int
+    """Of how many training rows it is seen what training without them really does; whole number >= 0. Default: 20"""
+    fresh: bool
+    """Train again from other weights, as if from nothing, and not from where the network stands; true or false.
+    Default: false"""
+    limit: int
+    """The most parameters, for the Hessian is formed; whole number >= 1. Default: 1000"""
+
+
 class Jacobian(Every, total=False):
     by: Literal["input", "parameters", "layers"]
     """Differentiate a network by its input or by its parameters; or each of its layers by its own input; one of input,

@@ -107,6 +107,18 @@ def importance(subject: Subject, **knobs: Unpack[typed.Importance]) -> Result:
     return ask("importance", subject, knobs)
 
 
+def influence(subject: Subject, **knobs: Unpack[typed.Influence]) -> Result:
+    """Which training rows made the prediction of ``row``, held against really training without some of them.
+
+    >>> import calclab, torch
+    >>> x = torch.linspace(-1, 1, 12, dtype=torch.float64)[:, None]
+    >>> found = calclab.influence(calclab.loss(torch.nn.Linear(1, 1), "mse", (x, x**3)), row=11, retrains=12)
+    >>> found.largest_gap_one_step < 1e-9  # of a linear model one Newton step is exact
+    True
+    """
+    return ask("influence", subject, knobs)
+
+
 def law(
     subject: Subject,
     law: str | Mapping[str, Any] = "implicit_regularisation",
@@ -250,8 +262,20 @@ for name, question in {
     "hessian": hessian,
     "jacobian": jacobian,
     "importance": importance,
+    "influence": influence,
     "law": law,
 }.items():
     question.__signature__ = signature(name)  # type: ignore[attr-defined]
 
-__all__ = ["chain", "compare", "derivative", "descent", "hessian", "importance", "jacobian", "law", "partial"]
+__all__ = [
+    "chain",
+    "compare",
+    "derivative",
+    "descent",
+    "hessian",
+    "importance",
+    "influence",
+    "jacobian",
+    "law",
+    "partial",
+]

@@ -260,6 +260,22 @@ class Importance(Seeded):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Influence(Seeded):
+    row: int = knob(
+        "the row whose prediction is explained, of those held out where some are (data.held_out=0.2)", 3, at_least=0
+    )
+    target: str | None = knob("what of it: the loss, or an output by number (output.0); null is the loss", "output.0")
+    damping: float = knob(
+        "half of it times the squared weights is added to the loss, which is then at rest", 0.1, above=0
+    )
+    retrains: int = knob("of how many training rows it is seen what training without them really does", 40, at_least=0)
+    fresh: bool = knob(
+        "train again from other weights, as if from nothing, and not from where the network stands", "true"
+    )
+    limit: int = knob("the most parameters, for the Hessian is formed", 2000, at_least=1, rare=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Law(Seeded):
     pass
 
