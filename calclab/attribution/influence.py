@@ -30,6 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from calclab.core.values import wide
 from calclab.numerics.operators import Call, dense_hessian, value_and_gradient
 from calclab.numerics.spectrum import eigen, symmetric
 
@@ -109,12 +110,13 @@ def correlation(x: Tensor, y: Tensor) -> Correlation:
     """
     r = pearson(x, y)
     z, half = math.atanh(min(max(r, -1 + 1e-15), 1 - 1e-15)), 1.959963984540054 / math.sqrt(len(x) - 3)
-    ranks = [v.argsort().argsort().to(torch.float64) for v in (x, y)]
+    ranks = [v.argsort().argsort().to(wide(v.device)) for v in (x, y)]
     return Correlation(r, math.tanh(z - half), math.tanh(z + half), pearson(*ranks))
 
 
 def pearson(x: Tensor, y: Tensor) -> float:
-    a, b = (v.double() - v.double().mean() for v in (x, y))
+    a, b = (v.to(wide(v.device)) for v in (x, y))
+    a, b = a - a.mean(), b - b.mean()
     size = float(a.norm() * b.norm())
     return float(a @ b) / size if size else math.nan
 
