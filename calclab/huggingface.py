@@ -95,10 +95,13 @@ class Watch(Base):  # type: ignore[misc]
         step = self.trainer.training_step
 
         def remembered(model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-            if self.accumulation:
-                several = self.trainer.current_gradient_accumulation_steps
-                self.accumulation.add(Batch(inputs, num_items_in_batch, several, rows_of(inputs)))
-            return step(model, inputs, num_items_in_batch)
+            if not self.accumulation:
+                return step(model, inputs, num_items_in_batch)
+            several = self.trainer.current_gradient_accumulation_steps
+            self.accumulation.add(Batch(inputs, num_items_in_batch, several, rows_of(inputs)))
+            loss = step(model, inputs, num_items_in_batch)
+            self.accumulation.gave(loss)
+            return loss
 
         self.trainer.training_step = remembered
 

@@ -122,8 +122,8 @@ class Watch(Base):  # type: ignore[misc]
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.accumulation:
-            if module.automatic_optimization and not outputs:
-                self.accumulation.drop()
+            if module.automatic_optimization:
+                self.accumulation.gave(outputs.get("loss"))
             self.accumulation.look()
 
     def on_train_end(self, trainer: Any, module: Any) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from calclab.watch.given import checked_numbers, looks
+from calclab.watch.objective import nested
 from calclab.watch.watch import Watch
 
 
 class Accumulation:
-    """The batches since the optimizer's last step, copies, kept where the coming step is one to look at.
+    """The batches since the optimizer's last step, and their losses. Where the coming step is one to look at they are
+    copies; else only the dicts and lists are, for a step that turns out to be amiss.
 
     A step is what the optimizer does, and not what a trainer counts: a GradScaler passes over some.
     """
@@ -20,6 +24,7 @@ class Accumulation:
     def __init__(self, watch: Watch, optimizer: Optimizer) -> None:
         self.watch = watch
         self.held: list[Any] = []
+        self.losses: list[Tensor] = []
         self.stepped = False
         self.hook = optimizer.register_step_post_hook(self.after)
 
@@ -28,18 +33,21 @@ class Accumulation:
 
     def add(self, batch: Any) -> None:
         """A batch that the trainer is about to take."""
-        if self.watch.due:
-            self.held.append(fresh(batch))
+        self.held.append(fresh(batch) if self.watch.due else nested(batch, lambda tensor: tensor))
 
-    def drop(self) -> None:
-        """The last batch gave no loss."""
-        del self.held[-1:]
+    def gave(self, loss: Any) -> None:
+        """The share that the batch added last has in the loss of the step; None where it has no part in it."""
+        if loss is None:
+            del self.held[-1:]
+        else:
+            self.losses.append(loss.detach())
 
     def look(self) -> None:
         """Where the optimizer has stepped since the last time, look at the step."""
         if self.stepped:
-            held, self.held, self.stepped = self.held, [], False
-            self.watch.step(held or None)
+            held, losses = self.held, self.losses
+            self.held, self.losses, self.stepped = [], [], False
+            self.watch.step(held or None, loss=torch.stack(losses).sum() if losses else None)
 
     def close(self) -> None:
         self.hook.remove()

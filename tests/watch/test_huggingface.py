@@ -250,6 +250,29 @@ def test_in_bf16_the_loss_is_looked_at_in_the_type_of_the_weights(tmp_path: Path
     assert found["looked at"] != found["trained"]
 
 
+def test_the_loss_of_a_step_is_the_trainers_and_what_spoils_it_is_told(tmp_path: Path) -> None:
+    class Broken(transformers.Trainer):
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **given: Any) -> Any:
+            found = super().compute_loss(model, inputs, return_outputs=return_outputs, **given)
+            return found * (math.nan if self.state.global_step == 4 else 1.0)
+
+    callback = Watch(every=1, budget=None)
+    trainer = trained(
+        tmp_path, [callback], lambda: gpt2(0.0), Broken, max_steps=6, logging_steps=1, gradient_accumulation_steps=2,
+        logging_nan_inf_filter=False,
+    )  # fmt: skip
+    own = {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
+    seen = {record.step: record.loss for record in monitor(callback.watch).health.history.records}
+    assert [seen[step] for step in (1, 2, 3, 4)] == pytest.approx([own[step] for step in (1, 2, 3, 4)], rel=1e-5)
+    first = callback.watch.events[0]
+    assert first.step == 5
+    assert "finite" in first.text or "NaN" in first.text, first.text
+
+
+def monitor(watch: Any) -> Any:
+    return next(look for look in watch.looks if look.name == "health")
+
+
 # --- steps, ends ---
 
 
