@@ -24,7 +24,7 @@ from calclab.app.provenance import provenance
 from calclab.archive.folder import write_record
 from calclab.archive.lock import hold, lock_file
 from calclab.core import Column, Evidence, Outcome, Picture, Run, Sink, Tracks
-from calclab.core.picture import Curves
+from calclab.core.picture import Curves, Guide
 from calclab.errors import UserError
 from calclab.report.outcome import json_value
 from calclab.watch.logs import About, Ending, plain
@@ -33,12 +33,14 @@ from calclab.watch.summary import LAYERS
 
 TOPIC = "watch"
 HEARTBEAT = 5.0  # seconds between two signs of life
+RATIOS = ("curvature/stability_ratio", "curvature/batch_stability_ratio")
 PICTURES: tuple[Picture, ...] = (
-    Curves("gradient_norm", ("gradient/norm", "update/norm")),
-    Curves("cosine", ("gradient/cosine_to_previous",), log=""),
-    Curves("noise_scale", ("noise/scale", "noise/scale_pooled", "noise/scale_at_least")),
-    Curves("sharpness", ("curvature/sharpness",)),
-    Curves("stability", ("curvature/stability", "curvature/preconditioned_stability"), log=""),
+    Curves("training_loss", ("loss/loss",)),
+    Curves("gradient_and_step", ("gradient/norm", "update/norm")),
+    Curves("stability_ratio", RATIOS, log="", guides=(Guide("the edge of stability", 1.0, 1.0),)),
+    Curves("sharpness", ("curvature/sharpness", "curvature/batch_sharpness")),
+    Curves("noise_scale", ("noise/scale", "noise/scale_pooled")),
+    Curves("successive_gradients", ("gradient/cosine_to_previous",), log=""),
     Tracks("layer_gradients", "layers/gradient_norm", log="y"),
     Tracks("layer_updates", "layers/update_to_weight", log="y"),
 )

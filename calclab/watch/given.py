@@ -20,6 +20,7 @@ from calclab.watch.objective import Criterion, LossOf
 LOOKS = {  # what ``quantities`` may name, and the class that looks
     "norms": "calclab.watch.norms:Norms",
     "noise": "calclab.watch.noise:Noise",
+    "agreement": "calclab.watch.agreement:Agreement",
     "sharpness": "calclab.watch.curvature:Sharpness",
     "preconditioned": "calclab.watch.curvature:Preconditioned",
     "batch_sharpness": "calclab.watch.curvature:BatchSharpness",
@@ -27,7 +28,7 @@ LOOKS = {  # what ``quantities`` may name, and the class that looks
     "spectrum": "calclab.watch.curvature:Spectrum",
     "health": "calclab.watch.monitor:Monitor",
 }
-USUAL = ("norms", "noise", "health")
+USUAL = ("norms", "noise", "health", "agreement")
 
 
 def whole(model: Any) -> nn.Module:

@@ -67,7 +67,7 @@ def test_every_log_is_told_the_same(tmp_path: Path) -> None:
             assert run.scalars[row.name][row.step] == row.value
     assert run.status == "completed"
     assert run.topic == "watch"
-    assert set(run.names["pictures"]) >= {"gradient_norm", "layer_gradients"}
+    assert set(run.names["pictures"]) >= {"gradient_and_step", "layer_gradients"}
     said = "\n".join(plain(list(page(run.record))))
     assert watch.answer.headline in said
     assert watch.answer.headline in repr(watch)

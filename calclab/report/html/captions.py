@@ -236,6 +236,30 @@ NAMED |= {  # of a sweep
         "By fANOVA (Hutter, Hoos and Leyton-Brown 2014), within the ranges that were searched: a knob of little "
         "importance there may matter elsewhere.",
     ),
+    "gradient_and_step": Caption(
+        "The norm of the gradient that the optimizer took, and of the step that it made of it.",
+        "On a logarithmic axis lines side by side are one rate; where they come apart, the rule or its rate changed.",
+    ),
+    "successive_gradients": Caption(
+        "The cosine between the gradients of two steps.",
+        "Near 1 steps go one way, near 0 each is mostly noise, below 0 they bounce from side to side.",
+    ),
+    "noise_scale": Caption(
+        "The gradient noise scale tr Σ / ‖G‖², in rows: of single looks, and over the last of them.",
+        "A batch well below it gains from more rows, nearly as much as it grows; one well above it gains nothing.",
+    ),
+    "stability_ratio": Caption(
+        "The largest eigenvalue of the Hessian by what the optimizer can follow: λmax·lr/2 of gradient descent.",
+        "Above the dashed line, 1, steps overshoot along the sharpest direction.",
+    ),
+    "layer_gradients": Caption(
+        "The gradient norm of each layer.",
+        "Layers that fall away from the others by factors of ten hardly learn; one that jumps is where trouble begins.",
+    ),
+    "layer_updates": Caption(
+        "How much of each layer's weights a step moves, ‖Δ‖/‖w‖.",
+        "About a thousandth is usual; a tenth is a rate too large for that layer, a millionth one that stands still.",
+    ),
     "parallel_coordinates": Caption(
         "A line for each trial, through its value of every knob.",
         "Where the dark lines meet, good trials agree on the value; where they fan out, the knob matters little.",
