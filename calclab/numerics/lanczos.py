@@ -42,6 +42,7 @@ from calclab.numerics.operators import LinearOperator
 
 PRODUCTS = 60
 RISK = 0.01  # that a larger eigenvalue was missed all the same
+CANCELLED = 0.1  # of a vector, below which what orthogonalising has left of it is orthogonalised again
 ROUNDINGS = 4.0  # of the type that products are computed in, times the largest |λ| and √k, in a Ritz value
 
 
@@ -105,7 +106,7 @@ def bounded(
 
     Goes on until the residual is at most ``tol`` |λ| and nothing more than ``within`` |λ| above λ can have been missed.
     ``eps`` is of the type that A computes in, None its own. T stands in Hessenberg form, what it lacks of symmetry is
-    what products have rounded; the basis is read four times a product, and nothing else of its size is kept.
+    what products have rounded; the basis is read twice or four times a product, and nothing else of its size is kept.
     """
     n, kind = len(start), start.dtype
     square = (float(start.norm()) / share) ** 2
@@ -118,9 +119,11 @@ def bounded(
         w, Q = A @ v, basis[: k + 1]
         h = Q @ w
         w = torch.addmv(w, Q.T, h, alpha=-1)
-        again = Q @ w
-        w = torch.addmv(w, Q.T, again, alpha=-1)
-        H[: k + 2, k] = torch.cat([h + again, w.norm()[None]]).cpu().double()
+        H[: k + 2, k] = torch.cat([h, w.norm()[None]]).cpu().double()
+        if not H[k + 1, k] > CANCELLED * H[: k + 1, k].norm():  # digits went with what was taken out: once more
+            again = Q @ w
+            w = torch.addmv(w, Q.T, again, alpha=-1)
+            H[: k + 2, k] = torch.cat([h + again, w.norm()[None]]).cpu().double()
         if not bool(H[: k + 2, k].isfinite().all()):
             nothing = H.new_tensor(torch.nan)
             return Ritz(nothing, start, nothing, k + 1)
