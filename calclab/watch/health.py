@@ -22,7 +22,7 @@ from statistics import median
 
 from calclab.numerics.undefined import short
 from calclab.watch.moment import Event
-from calclab.watch.nonfinite import listed
+from calclab.watch.nonfinite import Stable, listed
 from calclab.watch.record import StepRecord
 
 WINDOW = 100  # steps that are remembered
@@ -35,6 +35,7 @@ TIMES = 3.0  # the loss it began with: a training that is there several steps in
 STEPS = 5  # so many
 SETTLED = 25  # steps with a loss that is not high, after which it may be told again
 STILL = 300  # steps after which a loss that has not fallen is told
+AWAY = 0.5  # λmax·lr/2 of a training that has left the edge of stability: about it, it hovers
 TURNED = -0.5  # cosine of the gradient taken with that of the loss
 LARGE = 1.0  # ‖Δw‖ ≥ ‖w‖: a step that replaces the weights
 
@@ -61,6 +62,7 @@ class Sharpness:
     error: float
     block: str = ""
     rate: float = math.nan
+    what: str = "λmax·lr/2"
 
 
 class History:
@@ -105,7 +107,8 @@ class Health:
     """Judges the steps of a training as they come, and looks at its layers and its sharpness where they are taken.
 
     ``trained`` are the names of the weights that the optimizer has; ``maximises`` says that it goes up the gradient;
-    ``again`` tells the loss of the first step's batch at the weights of now.
+    ``again`` tells the loss of the first step's batch at the weights of now, ``stable`` the largest stable rate when
+    the training was last well.
     """
 
     def __init__(
@@ -113,9 +116,10 @@ class Health:
         trained: Iterable[str] = (),
         maximises: bool = False,
         again: Callable[[], float] | None = None,
+        stable: Callable[[], Stable | None] | None = None,
     ) -> None:
         self.history = History()
-        self.sign, self.again = -1.0 if maximises else 1.0, again
+        self.sign, self.again, self.stable = -1.0 if maximises else 1.0, again, stable
         self.uphill = False  # whether the steps are known to go against what they should
         self.trained = list(trained)
         self.steps = 0
@@ -225,11 +229,15 @@ class Health:
             if place and ratio[place] > 1:
                 text += f"; the gradient has grown most in {place}, {short(ratio[place])} times"
         if self.sharpness is not None and self.sharpness.ratio > 1:
-            text += f". {self.beyond()}"
+            text += f"; {self.beyond()}"
         elif self.uphill:
             text += ". The steps go up its gradient, as if its sign were turned"
         elif rates := record.rates:
-            text += f". The rate, {short(max(rates))}, is too large: calclab.stable_lr tells the largest stable one"
+            known = None if self.stable is None else self.stable()
+            text += f". The rate, {short(max(rates))}, is too large"
+            text += (
+                ": calclab.stable_lr tells the largest stable one" if known is None else f". {known.told(max(rates))}"
+            )
         numbers = {"loss": record.loss, "start": history.start}
         return self.told("loss grows", place, text, numbers, record.step)
 
@@ -336,15 +344,15 @@ class Health:
         """λmax·lr/2: at the edge it is information, beyond it with a loss that grows an alarm."""
         self.sharpness = seen
         if not math.isfinite(seen.ratio) or seen.ratio + seen.error < 1:
-            return [*self.over("unstable"), *self.over("edge")]
+            return [*self.over("unstable"), *(self.over("edge") if seen.ratio < AWAY else [])]
         if seen.ratio - seen.error > 1 and self.rising():
             losses = self.history.losses
             text = f"{self.beyond()}. The loss grows: {short(median(list(losses)[:STEPS]))} to {short(losses[-1])}"
             numbers = {"ratio": seen.ratio, "error": seen.error, "rate": seen.rate}
             return self.told("unstable", seen.block, text, numbers, step)
         text = (
-            f"λmax·lr/2 is {short(seen.ratio)} ± {short(seen.error)}: the training is at the edge of stability, where "
-            "full batches go and stay (progressive sharpening); the loss does not grow with it"
+            f"{seen.what} is {short(seen.ratio)} ± {short(seen.error)}: the training is at the edge of stability, "
+            "where full batches go and stay (progressive sharpening); the loss does not grow with it"
         )
         return self.told("edge", seen.block, text, {"ratio": seen.ratio, "error": seen.error}, step, "")
 
@@ -353,9 +361,9 @@ class Health:
         seen = self.sharpness
         assert seen is not None
         where = f" in {seen.block}" if seen.block else ""
-        text = f"λmax·lr/2 passed 1{where}: it is {short(seen.ratio)} ± {short(seen.error)}"
+        text = f"{seen.what} passed 1{where}: it is {short(seen.ratio)} ± {short(seen.error)}"
         if math.isfinite(seen.rate):
-            text += f"; the largest stable rate here is {short(seen.rate)} ± {seen.error / seen.ratio:.0%}"
+            text += f"; the largest stable rate here is {short(seen.rate)} ± {100 * seen.error / seen.ratio:.2g} %"
         return text
 
     def rising(self) -> bool:

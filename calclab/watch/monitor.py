@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,19 @@ from calclab.watch.moment import Event, Moment, Reading, Training
 from calclab.watch.nonfinite import Stable, bad_rows, departure, event
 from calclab.watch.norms import brought, norms_of
 from calclab.watch.record import Recorder, Spoiled, StepRecord
+from calclab.watch.steps import groups as groups_of
 
 UNUSUAL = 10.0  # times the median norm of the gradient: a step whose loss is asked for where it was not heard
 KNOWN = 5  # first steps whose loss is asked for
+
+
+@dataclass(frozen=True)
+class Well:
+    """The weights before a step at which nothing was amiss, and its batches."""
+
+    step: int
+    weights: Mapping[str, Tensor]
+    batches: Sequence[Any]
 
 
 class Monitor:
@@ -31,14 +41,16 @@ class Monitor:
         """Listen to a training."""
         model, names, optimizer = training.model, training.names, training.optimizer
         parameters = {names[id(p)]: p for p in model.parameters() if id(p) in names and p.requires_grad}
-        self.model, self.optimizer, self.objective, self.lent = model, optimizer, training.objective, training.lent
+        self.model, self.optimizer, self.names = model, optimizer, names
+        self.objective, self.lent = training.objective, training.lent
         self.recorder = Recorder(optimizer, parameters, self.objective.criterion, training.spent)
         maximises = any(group.get("maximize", False) for group in optimizer.param_groups)
-        self.health = Health(parameters, maximises, self.again)
+        self.health = Health(parameters, maximises, self.again, self.stable)
         self.first: Any = None  # the batch of the first step
-        self.initial: dict[str, Tensor] | None = {name: p.detach().clone() for name, p in parameters.items()}
+        self.begun = False
+        self.well = Well(0, {name: p.detach().clone() for name, p in parameters.items()}, [])
         self.looked = False  # whether the step before was looked at
-        self.stable: Stable | None = None
+        self.known: Stable | None = None  # the last reading of the largest stable rate while all was well
         self.gone = False  # it has left the finite numbers, and that has been told
 
     def detach(self) -> list[Event]:
@@ -57,7 +69,7 @@ class Monitor:
         if loss is not None:
             record = replace(record, loss=float(loss), heard=True)
         if self.first is None and batches:
-            self.first = batches[0]
+            self.first, self.well = batches[0], replace(self.well, batches=batches)
         if (spoiled := self.recorder.spoiled) is not None:
             if self.gone:
                 self.recorder.spoiled = None
@@ -66,10 +78,10 @@ class Monitor:
             return self.left(batches, spoiled, step)
         if not record.norms:
             return []
-        begins, self.initial = self.initial, None
+        begins, self.begun = not self.begun, True
         if not record.heard and batches and not self.gone:
-            if begins is not None:  # afterwards the first step has been taken
-                self.health.begin(self.evaluated(batches[0], begins))
+            if begins:  # afterwards the first step has been taken
+                self.health.begin(self.evaluated(batches[0], self.well.weights))
             if self.asks(record) or any(map(bad_rows, batches)):
                 record = replace(record, loss=self.evaluated(batches[0]), heard=True)
         self.looked = False
@@ -89,7 +101,22 @@ class Monitor:
         with self.lent():
             seen = departure(self.model, self.objective, batches, spoiled, before, rule, knobs, self.health.uphill)
         at = before[-1].step if seen.cause == "weights" and before else step
-        return [event(at, seen, spoiled, before, self.stable)]
+        return [event(at, seen, spoiled, before, self.stable() if seen.cause == "rate" else None)]
+
+    def stable(self) -> Stable | None:
+        """The largest stable rate when the training was last well: as it was read, or found now; None of rules with a
+        rate for every entry, whose state of then is gone."""
+        from calclab.watch.curvature import Sharpness as Look
+
+        if self.known is not None or not self.well.batches:
+            return self.known
+        well, groups = self.well, groups_of(self.optimizer, self.names)
+        moment = Moment(well.step, self.model, self.optimizer, self.objective, well.batches, well.weights, groups)
+        with self.lent():
+            found = {reading.name: reading for reading in Look().take(moment)}
+        if (rate := found.get("curvature/largest_stable_rate")) is not None and rate.value > 0:
+            self.known = Stable(rate.value, rate.error / rate.value, well.step)
+        return self.known
 
     def asks(self, record: StepRecord) -> bool:
         """Whether the loss of a step is worth a pass, where nobody says it: at the start, after a look, where the
@@ -114,6 +141,8 @@ class Monitor:
         self.looked = True
         if moment.taken is None:
             return []
+        if not self.health.high and not self.gone and moment.batches:
+            self.well = Well(moment.step - 1, moment.taken.before, moment.batches)
         found = self.sign(moment) if moment.batches and not moment.memory.setdefault("looked", False) else []
         moment.memory["looked"] = True
         before, gradient = moment.taken.before, moment.taken.gradient
@@ -157,9 +186,11 @@ class Monitor:
         block = max(shares, key=lambda name: shares[name], default="")
         error = ratio.error if math.isfinite(ratio.error) else 0.0
         largest = math.nan if rate is None else rate.value
-        seen = Sharpness(ratio.value, error, self.described(block), largest)
-        if (rate is not None and ratio.value <= 1) or (self.stable is None and rate is not None):
-            self.stable = Stable(rate.value, rate.error / rate.value if rate.value else 0.0, step)
+        plain = isinstance(self.optimizer, torch.optim.SGD) and not self.optimizer.param_groups[0]["momentum"]
+        what = "λmax·lr/2" if plain else f"the stability ratio of {type(self.optimizer).__name__}"
+        seen = Sharpness(ratio.value, error, self.described(block), largest, what)
+        if rate is not None and rate.value > 0 and not self.health.high:
+            self.known = Stable(rate.value, rate.error / rate.value, step)
         return self.health.sharp(seen, step)
 
     def described(self, layer: str) -> str:

@@ -38,6 +38,11 @@ class Stable:
     error: float
     step: int
 
+    def told(self, rate: float) -> str:
+        """The sentence on it, of a training at ``rate``."""
+        text = f"The largest stable rate at step {self.step} was {short(self.rate)} ± {100 * self.error:.2g} %"
+        return f"{text}, above this one: since then it has become sharper" if self.rate > rate else text
+
 
 @dataclass(frozen=True)
 class Departure:
@@ -90,8 +95,10 @@ def departure(
             break
     why = grown(before, uphill)
     if found.forward is None and found.backward is None:
-        names = listed(spoiled.gradients)
-        again = f"the gradient of {names} is not finite, though the same pass, taken again, gives finite numbers"
+        what = f"the gradient of {listed(spoiled.gradients)}" if spoiled.gradients else "the loss"
+        again = f"{what} is not finite, though the same pass, taken again, gives finite numbers"
+        if not batches:
+            again = f"{what} is not finite; where it began is found where watch.step is given the batch"
         return Departure("rate" if why else "unknown", "; ".join(filter(None, (again, why))), found)
     return Departure(("sign" if uphill else "rate") if why else "operation", why, found)
 
@@ -213,8 +220,8 @@ def event(
         parts.append(f"{seen.why[:1].upper()}{seen.why[1:]}")
     if last := healthy(seen.found, spoiled, before):
         parts.append(f"Last healthy values: {last}")
-    if stable is not None and seen.cause in ("rate", "weights"):
-        parts.append(f"The largest stable rate at step {stable.step} was {short(stable.rate)} ± {stable.error:.0%}")
+    if stable is not None and seen.cause == "rate":
+        parts.append(stable.told(max(before[-1].rates, default=math.nan)))
     first = forward or backward
     place = first.place if first is not None else (*spoiled.broken, *spoiled.gradients, "")[0]
     place = seen.place or place

@@ -154,7 +154,7 @@ class Watch:
     @property
     def due(self) -> bool:
         """Whether the coming step is one for which ``step`` needs the batches."""
-        return any(getattr(self._named(name), "batch", False) for name in self._due)
+        return bool(self._attending) or any(getattr(self._named(name), "batch", False) for name in self._due)
 
     def step(self, batch: Any = None, *, at: int | None = None, loss: Any = None) -> None:
         """Look at the training after a step on ``batch``; of an accumulated step, a list of its batches.

@@ -85,7 +85,7 @@ def test_the_edge_of_stability_is_information_and_an_alarm_when_the_loss_grows()
     (alarm,) = health.sharp(Sharpness(1.4, 0.02, "3.attn.proj (Linear)", 0.0021), 110)
     assert (alarm.name, alarm.kind, alarm.place) == ("unstable", "bad", "3.attn.proj (Linear)")
     assert "λmax·lr/2 passed 1 in 3.attn.proj (Linear)" in alarm.text
-    assert "the largest stable rate here is 0.0021 ± 1%" in alarm.text
+    assert "the largest stable rate here is 0.0021 ± 1.4 %" in alarm.text
 
 
 def test_a_ratio_whose_error_reaches_one_is_no_alarm() -> None:

@@ -45,6 +45,7 @@ class Training:
     place: str = ""
     word: str = ""
     told: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)  # with information
     first: int = 0  # the first step whose loss, gradient or weights are not finite
     last: float = math.nan
 
@@ -56,11 +57,11 @@ class Training:
             x, y = batch
             return self.criterion(self.model(x), y)
 
-    def run(self, **knobs: Any) -> list[Event]:
+    def run(self, *quantities: str) -> list[Event]:
         """What was told, but for information alone."""
         watch = calclab.Watch(
             self.model, self.criterion, self.optimizer, loss=self.loss, every=10, budget=None, tell=None,
-            quantities=["norms", "health"], **knobs,
+            quantities=["norms", "health", *quantities],
         )  # fmt: skip
         with watch:
             for k in range(1, self.steps + 1):
@@ -80,6 +81,7 @@ class Training:
                     self.schedule.step()
                 self.last = float(loss.detach())
                 watch.step(batch)
+        self.events = watch.events
         self.told = [event for event in watch.events if event.kind]
         return self.told
 
