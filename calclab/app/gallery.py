@@ -146,11 +146,12 @@ def of_study(blank: Card, asked: Asked) -> Card:
 
 
 def described(name: str) -> dict[str, object]:
-    """What a study's file says; nothing where it cannot be read, which its run will tell."""
+    """What a study's file says now; nothing where it cannot be read, which its run will tell."""
     import yaml
 
     try:
-        found = catalogue.values("experiment", name)
+        place = catalogue.path("experiment", name)
+        found = yaml.safe_load(place.read_text(encoding="utf-8")) if place else None
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -69,8 +69,24 @@ def sentences(sweep: Sweep) -> Iterator[tuple[str, str]]:
         yield ("best" if part.judged else extreme), printable(f"{knobs}{': ' * bool(knobs)}{what}, {among}")
     if any(job.lost for job in sweep.jobs) and not any(job.done for job in sweep.jobs):
         yield "", printable(no_result(sweep))
+    if told := claims(sweep):
+        yield "claims", printable(told)
     if len(parts) > QUESTIONS:
         yield "", f"... and the first of {len(parts) - QUESTIONS} other questions in the table"
+
+
+def claims(sweep: Sweep) -> str:
+    """How often the claims of a study held, and the one that held least often; empty of jobs without any."""
+    every = [found for run in sweep.runs.values() if isinstance(found := run.outcome.get("claims"), list) and found]
+    if not every:
+        return ""
+    whole = sum(all(claim.get("holds") for claim in found) for found in every)
+    text = f"{'the claim holds' if len(every[0]) == 1 else 'all claims hold'} in {whole} of {len(every)} jobs"
+    counts = [sum(bool(claim.get("holds")) for claim in same) for same in zip(*every, strict=False)]
+    least = counts.index(min(counts))
+    if len(counts) == 1 or counts[least] == len(every):
+        return text
+    return f"{text}; least often, in {counts[least]}: {every[0][least].get('text')}"
 
 
 def no_result(sweep: Sweep) -> str:
