@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,10 @@ SETTING = """
 """
 
 
-def launched(folder: Path, body: str, processes: int = 2) -> str:
-    """What two processes said that ran ``body`` after ``SETTING``; all of them ended well, and in time."""
+def launched(folder: Path, body: str, setting: str = SETTING, processes: int = 2) -> str:
+    """What processes said that ran ``body`` after ``setting``; all of them ended well, and in time."""
     script = folder / "script.py"
-    script.write_text(textwrap.dedent(SETTING) + textwrap.dedent(body), encoding="utf-8")
+    script.write_text(textwrap.dedent(setting) + textwrap.dedent(body), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -65,7 +66,7 @@ def launched(folder: Path, body: str, processes: int = 2) -> str:
             for rank in range(processes)
         ]
         try:
-            left = [process.wait(timeout=150) for process in started]
+            left = [process.wait(timeout=250) for process in started]
         finally:
             for process in started:
                 process.kill()
@@ -127,6 +128,104 @@ def test_the_first_of_two_ranks_looks_and_the_training_is_the_same(tmp_path: Pat
         """,
     )
     assert said.count("is content") == 2, said
+
+
+FRAMEWORK = f"""
+    import sys
+    sys.path.insert(0, {str(Path(__file__).parents[1] / "networks")!r})
+    from network_zoo import load_torchvision
+    load_torchvision()
+    import os, torch
+    from torch import nn
+    import calclab
+    rank = int(os.environ["RANK"])
+"""
+
+
+def present(*packages: str) -> None:
+    """Skips where one is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+
+
+@pytest.mark.minutes
+def test_in_lightning_under_ddp(tmp_path: Path) -> None:
+    present("lightning")
+    said = launched(
+        tmp_path,
+        """
+        import lightning.pytorch as pl
+        from torch.utils.data import DataLoader, TensorDataset
+
+        class Module(pl.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+            def training_step(self, batch, batch_idx):
+                loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+                self.log("loss", loss, sync_dist=True)
+                return loss
+            def configure_optimizers(self):
+                return torch.optim.AdamW(self.parameters(), lr=0.05)
+
+        def trained(callbacks):
+            pl.seed_everything(1, verbose=False)
+            module = Module()
+            made = torch.Generator().manual_seed(1)
+            rows = TensorDataset(torch.randn(64, 5, generator=made), torch.randint(0, 3, (64,), generator=made))
+            trainer = pl.Trainer(
+                callbacks=callbacks, strategy="ddp", devices=2, accelerator="cpu", max_epochs=2, logger=False,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            )
+            trainer.fit(module, DataLoader(rows, batch_size=8, shuffle=True))
+            return module.state_dict()
+
+        watch = calclab.lightning.Watch(every=3, budget=None, quantities=["norms", "noise", "sharpness"])
+        one, other = trained([]), trained([watch])
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        steps = [] if watch.watch is None else sorted(set(watch.watch.values.step))
+        print("rank", rank, "looked at", steps, flush=True)
+        """,
+        FRAMEWORK,
+    )
+    assert "rank 0 looked at [3, 6]" in said, said
+    assert "rank 1 looked at []" in said, said
+
+
+@pytest.mark.minutes
+def test_in_hugging_faces_trainer_under_ddp(tmp_path: Path) -> None:
+    present("accelerate", "transformers")
+    said = launched(
+        tmp_path,
+        """
+        from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+
+        def trained(callbacks):
+            torch.manual_seed(1)
+            words = (torch.randint(11, (64, 1)) + torch.arange(6)) % 11
+            rows = [{"input_ids": sentence, "labels": sentence} for sentence in words]
+            model = GPT2LMHeadModel(GPT2Config(
+                vocab_size=11, n_positions=6, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+            ))
+            arguments = TrainingArguments(
+                "trained", max_steps=6, per_device_train_batch_size=4, gradient_accumulation_steps=2, logging_steps=2,
+                save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, ddp_backend="gloo",
+            )
+            trainer = Trainer(model, arguments, train_dataset=rows, callbacks=callbacks)
+            trainer.train()
+            return trainer
+
+        watch = calclab.huggingface.Watch(every=3, budget=None, quantities=["norms", "noise", "sharpness"])
+        one, other = trained([]).model.state_dict(), trained([watch]).model.state_dict()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        steps = [] if watch.watch is None else sorted(set(watch.watch.values.step))
+        print("rank", rank, "looked at", steps, flush=True)
+        """,
+        FRAMEWORK,
+    )
+    assert "rank 0 looked at [3, 6]" in said, said
+    assert "rank 1 looked at []" in said, said
 
 
 def test_weights_in_shards_are_refused_in_a_sentence(tmp_path: Path) -> None:
