@@ -33,6 +33,7 @@ HEADINGS = {  # of public names, by module, in the order in which a reader meets
     "calclab.library.result": "Results",
     "calclab.library.curvature": "Operators of a subject",
     "calclab.library.operator": "What an operator is",
+    "calclab.library.stable_rate": "Before training",
     "calclab.app.call": "Runs",
     "calclab.archive.read": "Runs that were left",
     "calclab.errors": "Mistakes",

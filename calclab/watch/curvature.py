@@ -20,7 +20,7 @@ below 1, where the value is near all the same, and from as many as it takes wher
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
@@ -107,11 +107,19 @@ def times(top: Ritz, scale: float, shift: float) -> Ritz:
     return Ritz(value, top.vector, scale * top.residual, top.products, upper, scale * top.noise)
 
 
-def top_of(A: LinearOperator, moment: Moment, eps: float, products: int | None) -> Ritz:
-    """λmax of A from the eigenvector of the look before, by so many products, None: as many as the place asks for."""
+def top_of(
+    A: LinearOperator, moment: Moment, eps: float, products: int | None, ratio: Callable[[float], float]
+) -> Ritz:
+    """λmax of A from the eigenvector of the look before, by so many products, None: as many as the place asks for.
+
+    ``ratio`` is the stability ratio of a λmax: one that has come near since the last look is looked at in full at once.
+    """
     memory, seed = moment.memory, moment.seed + moment.step
-    most = products or (FULL if memory.get("near", True) else QUICK)
-    return sharpness(A, memory.get("direction"), seed=seed, most=most, eps=eps)
+    near, quick = memory.get("direction"), not memory.get("near", True)
+    top = sharpness(A, near, seed=seed, most=products or (QUICK if quick else FULL), eps=eps)
+    if products is None and quick and ratio(float(top.value)) >= NEAR:
+        return sharpness(A, top.vector, seed=seed, most=FULL, eps=eps)
+    return top
 
 
 def kept(moment: Moment, top: Ritz, ratio: float) -> None:
@@ -133,16 +141,19 @@ class Sharpness:
 
     def take(self, moment: Moment) -> Sequence[Reading]:
         about = held(moment)
-        top = top_of(about.hessian, moment, about.eps, self.products)
+        rule = felt(moment)
+        if rule is None or not same_for_all(rule):
+            rule, scale, shift = None, 0.0, 0.0
+        else:
+            scale, shift = float(rule.c[0]) ** 2, float(rule.d[0])
+        top = top_of(about.hessian, moment, about.eps, self.products, lambda λ: scale * λ + shift)
         readings = [Reading("curvature/sharpness", float(top.value), top.bound, MISSED)]
         if not isfinite(float(top.value)):
             return readings
-        rule = felt(moment)
-        if rule is None or not same_for_all(rule):
-            kept(moment, top, 0.0)
-            return readings
-        ratio = times(top, float(rule.c[0]) ** 2, float(rule.d[0]))
+        ratio = times(top, scale, shift)
         kept(moment, top, float(ratio.value))
+        if rule is None:
+            return readings
         lr = None if rule.uniform is None else rule.uniform.rate
         return readings + stability(ratio, shares(top.vector, moment.parameters), lr).readings()
 
@@ -162,7 +173,7 @@ class Preconditioned:
             return []
         about = held(moment)
         A = scaled(about.hessian, rule.c, rule.d, rule.sign)
-        top = top_of(A, moment, about.eps, self.products)
+        top = top_of(A, moment, about.eps, self.products, float)
         if not isfinite(float(top.value)):
             return [Reading("curvature/stability_ratio", nan)]
         kept(moment, top, float(top.value))

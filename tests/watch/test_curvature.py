@@ -242,3 +242,20 @@ def test_a_loss_that_left_the_finite_numbers_has_no_curvature() -> None:
     values = watch.values[watch.values.name == "curvature/sharpness"].value.tolist()
     assert [value == value for value in values] == [True, False, False]
     assert not watch.events
+
+
+def test_a_ratio_that_comes_near_between_two_looks_is_known_well_at_once() -> None:
+    model, criterion = mlp(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    bounds = []
+    with calclab.Watch(model, criterion, optimizer, every=1, budget=None, quantities=["sharpness"]) as watch:
+        for lr, (x, y) in zip((1e-3, 1e-3, 1e-3, 5.0), rows(4, 64), strict=True):
+            optimizer.param_groups[0]["lr"] = lr
+            criterion(model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            watch.step((x, y))
+            value, bound = read(watch)["curvature/stability_ratio"]
+            bounds.append(bound / value)
+    assert value > 0.5
+    assert bounds[-1] < 0.01 < bounds[2]
