@@ -4,7 +4,8 @@ A budget of 0.05 is 5 % of the training time, the time between two calls of the 
 training steps and is taken every n takes c/n of it. Looks that ask for less than an equal share of the budget are taken
 every ``every`` steps; what they leave is shared out among the dearer ones in the same way, and these are taken as often
 as their share allows. Whatever the estimates say, no look is taken while what was spent and what it is expected to cost
-are more than the budget of the time trained so far.
+are more than the budget of the time trained so far. What attends every step is taken off the budget first, but for half
+of it, which looks have in any case: a step so short that attending it costs more is told by the cost reported.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Schedule:
         self.every, self.budget, self.clock = every, budget, clock
         self.own = dict(own or {})
         self.guesses = dict(costs)
-        self.trained = self.spent = 0.0
+        self.trained = self.spent = self.attended = 0.0
         self.last: dict[str, int] = {}  # the step at which each look was taken
         self.counts = dict.fromkeys(costs, 0)
         self._seconds: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in costs}
@@ -63,6 +64,18 @@ class Schedule:
         """The watch took so long while the training went on: in the optimizer's hooks."""
         self.spent += seconds
         self._inside += seconds
+
+    def attend(self, seconds: float) -> None:
+        """What attends every step took so long while the training went on."""
+        self.attended += seconds
+        self.inside(seconds)
+
+    @property
+    def allowed(self) -> float:
+        """The share of the training time that looks have."""
+        assert self.budget is not None
+        fixed = self.attended / self.trained if self.trained else 0.0
+        return max(self.budget / 2, self.budget - fixed)
 
     def forget(self, name: str) -> None:
         """A look that is not taken again."""
@@ -92,7 +105,7 @@ class Schedule:
         if self.budget is None or not self.pace:
             return {name: self.own.get(name, self.every) for name in self.guesses}
         costs = {name: self.expected(name) / self.pace for name in self.guesses}
-        return shared(costs, self.every, self.budget, self.own)
+        return shared(costs, self.every, self.allowed, self.own)
 
     def due(self, step: int) -> list[str]:
         """The looks to take at a step, in their order: what is due, as far as the budget of the time so far allows."""
@@ -101,7 +114,7 @@ class Schedule:
             return []
         if self.budget is None:
             return at
-        after, left = self.intervals(), self.budget * self.trained - self.spent
+        after, left = self.intervals(), self.allowed * self.trained - (self.spent - self.attended)
         found = []
         for name in at:
             if step - self.last.get(name, -after[name]) >= after[name] and self.expected(name) <= left:

@@ -143,7 +143,7 @@ class Watch:
                     self.names,
                     Objective(self.model, self.criterion, self.loss),
                     self._lent(),
-                    self.schedule.inside,
+                    self.schedule.attend,
                 )
             )
         if not here:
@@ -290,8 +290,10 @@ class Watch:
 
     def _seen(self, given: Sequence[Any], step: int, loss: Any) -> None:
         """What attends each step is told of it, and what is due is taken."""
+        start = self.schedule.clock()
         for look in self._attending:
             self._keep(self._safely(look.name, look.each, given, step, loss) or (), step)
+        self.schedule.attended += self.schedule.clock() - start
         if self._due:
             renamed(self.names, self.model, self.optimizer)
             self._look(given, step)

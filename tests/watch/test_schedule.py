@@ -103,3 +103,24 @@ def test_the_watch_keeps_and_reports_its_budget() -> None:
     cost = watch.values[watch.values.name == "watch/cost"]
     assert len(cost) == (watch.values.name == "slow/one").sum()
     assert "of 5 % allowed" in repr(watch)
+
+
+@pytest.mark.parametrize(("fixed", "most"), [(0.02, 0.05), (0.3, 0.325)])
+def test_what_attends_every_step_does_not_starve_looks(fixed: float, most: float) -> None:
+    """It is taken off the budget; where it is more than that, looks still have half of it."""
+    clock = Clock()
+    schedule = Schedule({"look": 1.0}, 10, 0.05, clock=clock)
+    taken = 0
+    for k in range(1, 5001):
+        clock.now += 1.0
+        schedule.attend(fixed)
+        clock.now += fixed
+        schedule.enter()
+        if schedule.due(k):
+            clock.now += 1.0
+            schedule.took("look", k, 1.0)
+            taken += 1
+        schedule.leave()
+    assert schedule.trained == pytest.approx(4999, rel=1e-6)
+    assert taken * 1.0 >= 0.02 * 5000
+    assert schedule.spent <= most * 1.001 * schedule.trained
