@@ -41,7 +41,7 @@ class Stable:
     def told(self, rate: float) -> str:
         """The sentence on it, of a training at ``rate``."""
         text = f"The largest stable rate at step {self.step} was {short(self.rate)} ± {100 * self.error:.2g} %"
-        return f"{text}, above this one: since then it has become sharper" if self.rate > rate else text
+        return f"{text}, above this one: other batches, or later weights, are sharper" if self.rate > rate else text
 
 
 @dataclass(frozen=True)
