@@ -215,7 +215,7 @@ class Influence(schema.topic.Influence, Method):
     def answer(self, state: State) -> Answer:
         found, order = state["influences"], state["influences"].argsort(descending=True)
         what = "the loss" if self.output is None else self.subject.outputs[self.output]
-        kind = "row held out" if self.learned.held_out is not None else "row"
+        kind = "held-out row" if self.learned.held_out is not None else "row"
         place = self.number(self.shown, self.row)
         values: dict[str, Tensor | str] = {
             "largest_influence": found.abs().max(),
