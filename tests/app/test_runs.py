@@ -36,7 +36,11 @@ def test_a_topic_by_its_name_alone(lab, topic: str, tmp_path: Path) -> None:
     assert said == outcome["answer"]["headline"]
 
 
-LONG = ("published/edge_of_stability", "published/heavy_ball/gradient_descent_10000")  # a minute or so
+LONG = (  # a minute or so
+    "published/edge_of_stability",
+    "published/heavy_ball/gradient_descent_10000",
+    "published/central_flow/network",
+)
 STUDIES = [pytest.param(n, marks=pytest.mark.minutes) if n in LONG else n for n in catalogue.options("experiment")]
 
 

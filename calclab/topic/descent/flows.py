@@ -33,6 +33,7 @@ LOOKS = 200  # at the sharpness, where none are asked for
 MEMORY = 20.0  # steps of a running mean
 SUBSTEPS, COARSER = 4, 2  # of the central flow in one step
 TIGHT, LOOSE = 1e-6, 1e-4  # relative tolerances of gradient flow
+STRIDES = 300  # of gradient flow in one step, at most: at a kink they would grow short without end
 HELD = 1e-6  # residual of the complementarity problem beyond which nothing holds the sharpness
 CLOSE = 0.05  # of the way from the start: an integrator's error beyond it is said
 OVER = 0.02  # how far the central flow may be above 2/lr, relative to it
@@ -74,7 +75,11 @@ class GradientFlow:
         return (state["x"] - state["coarse"]).norm()
 
     def broken(self, state: State) -> str:
-        return "" if bool(state["x"].isfinite().all()) else "it could not be followed: it leaves the finite numbers"
+        return (
+            ""
+            if bool(state["x"].isfinite().all())
+            else "it could not be followed: it has a kink here, or leaves the finite numbers"
+        )
 
     def flown(self, x: Tensor, h: Tensor, tol: float) -> tuple[Tensor, Tensor]:
         """x (n,) a step later, and the longest stride within it, which the next begins with."""
@@ -88,9 +93,11 @@ class GradientFlow:
         size = float(x.norm()) / len(x) ** 0.5
         solver = RK45(slope, 0.0, x.cpu().numpy(), 1.0, rtol=tol, atol=tol * size, first_step=float(h) or None)
         longest = 0.0
-        while solver.status == "running":
+        for _ in range(STRIDES):
             solver.step()
             longest = max(longest, solver.step_size or 0.0)
+            if solver.status != "running":
+                break
         y = solver.y if solver.status == "finished" else math.nan * solver.y
         return torch.from_numpy(y).to(x), x.new_tensor(longest)
 

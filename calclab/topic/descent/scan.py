@@ -108,9 +108,10 @@ class Descent(schema.topic.Descent):
 
     @property
     def every(self) -> int:
-        """The sharpness is found every so many steps; 0: never. Beside flows it is, also where nobody asked."""
+        """The sharpness is found every so many steps; 0: never. Beside flows it is, also where nobody asked: every odd
+        number of steps, so that of an oscillation to and fro both sides are seen."""
         asked: int = self.sharpness["every"]
-        return asked if asked or self.flow is None else max(1, self.steps // LOOKS)
+        return asked if asked or self.flow is None else max(1, self.steps // LOOKS) | 1
 
     @cached_property
     def flows(self) -> Flows | None:

@@ -88,7 +88,7 @@ def test_the_run_itself_is_what_it_is_alone() -> None:
 
 
 def test_the_sharpness_is_looked_at_where_nobody_asked() -> None:
-    assert [descent(steps=n).every for n in (40, 1000)] == [1, 5]
+    assert [descent(steps=n).every for n in (40, 800, 1000)] == [1, 5, 5]
     assert descent(sharpness={"every": 7}).every == 7
     assert descent(flow=None).every == 0
 
@@ -112,6 +112,11 @@ def test_why_there_is_no_central_flow() -> None:
     assert law.broken(state) == ""
     assert "no oscillation would lower it" in law.broken({**state, "residual": torch.tensor(0.5)})
     assert "finite" in law.broken({**state, "x": torch.full((2,), torch.nan)})
+
+
+def test_gradient_flow_comes_to_a_kink_and_is_given_up() -> None:
+    topic = descent({"name": "kink", "expr": "3*abs(x) + x**2", "at": [1]}, lr=0.5, steps=3)
+    assert "it has a kink here" in topic.answer(drive(topic, []).state).sentence
 
 
 @pytest.mark.parametrize(
