@@ -14,6 +14,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 AT_ONCE, PARAMETERS = 1000, 100  # metrics and parameters that MLflow takes in one call
 LONGEST, NAME = 6000, 250  # characters of a value, of a name
 ODD = re.compile(r"[^\w./ :-]+")  # what MLflow's names may not hold
+SQLITE = "sqlite:///"
 PARENT = "mlflow.parentRunId"
 VERIFY = "verify.json"  # the table of the evidence
 STATES = {**dict.fromkeys(RESULTS, "FINISHED"), "interrupted": "KILLED", "running": "RUNNING"}  # any other is FAILED
@@ -79,9 +81,16 @@ class Mlflow:
             self.uri = uri_of(self._place) or get_tracking_uri()
             if self.uri.startswith("file:"):
                 os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            make_whole(self.uri)
             self._client = MlflowClient(tracking_uri=self.uri)
             self._experiment = experiment(self._client, self._project)
         return self._client
+
+    @property
+    def experiment(self) -> str:
+        """The id of the experiment, which is made at need."""
+        _ = self.client
+        return self._experiment
 
     def open(self) -> None:
         """UserError where the store cannot be used."""
@@ -186,6 +195,23 @@ class Mlflow:
 def uri_of(place: str) -> str:
     """A place as MLflow names it: a folder is a store of files."""
     return place if not place or "://" in place else Path(place).resolve().as_uri()
+
+
+def make_whole(uri: str) -> None:
+    """A database of SQLite's that is not there yet, made aside: MLflow takes seconds for it, and one half made, by a
+    process that was killed or by two at once, is never usable."""
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    if not uri.startswith(SQLITE) or path.exists() or not path.parent.is_dir():
+        return
+    from mlflow import MlflowClient
+
+    made = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # MLflow remembers one that failed
+    try:
+        MlflowClient(tracking_uri=f"{SQLITE}{made}").search_experiments()
+        with suppress(FileExistsError):  # another has made it meanwhile
+            os.link(made, path)
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def open_uri(uri: str) -> str:

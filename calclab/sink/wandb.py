@@ -61,19 +61,12 @@ class Wandb:
         return next((os.path.relpath(place) for place in self._offline(entry.digest)), "")
 
     def begin(self, entry: Entry, known: str) -> str:
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb as library
-
         for place in self._offline(known) if known else ():
             shutil.rmtree(place)
-        said: dict[str, Any] = {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": INIT}
-        settings = library.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, reinit="create_new", **said
-        )
-        self._made = library.init(
+        self._made = begun(
             project=self._project, dir=str(self._folder), id=known or entry.digest, name=entry.name,
             group=entry.sweep.name if entry.sweep else None, job_type=entry.topic, config=dict(entry.knobs),
-            mode=mode(), resume="allow", settings=settings,
+            resume="allow",
         )  # fmt: skip
         self._first = self.made.step if self.made.resumed else 0
         return str(self.made.id)
@@ -114,6 +107,18 @@ class Wandb:
 
     def end_sweep(self, folder: Path, sentence: str, stopped: bool) -> None:
         """A group has no end."""
+
+
+def begun(**asked: Any) -> Made:
+    """A run beside any that is active, begun as `wandb.init` is asked to."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb as library
+
+    said: dict[str, Any] = {} if "WANDB_INIT_TIMEOUT" in os.environ else {"init_timeout": INIT}
+    settings = library.Settings(
+        silent=True, console="off", disable_git=True, disable_code=True, reinit="create_new", **said
+    )
+    return library.init(mode=mode(), settings=settings, **asked)
 
 
 def mode() -> Any:

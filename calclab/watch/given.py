@@ -16,6 +16,7 @@ from calclab.errors import UserError
 from calclab.watch.logs import Board, Call, Log
 from calclab.watch.moment import Look
 from calclab.watch.objective import Criterion, LossOf
+from calclab.watch.trackers import tracked
 
 LOOKS = {  # what ``quantities`` may name, and the class that looks
     "norms": "calclab.watch.norms:Norms",
@@ -136,6 +137,8 @@ def logs(given: Any) -> Iterator[Log]:
     if isinstance(given, list | tuple):
         for entry in given:
             yield from logs(entry)
+    elif tracker := tracked(given):
+        yield tracker
     elif hasattr(given, "add_scalar"):
         yield Board(given)
     elif all(hasattr(given, name) for name in ("open", "write", "event", "close")):
@@ -148,6 +151,6 @@ def logs(given: Any) -> Iterator[Log]:
         yield Folder(given)
     else:
         raise UserError(
-            f"log={given!r} is a {type(given).__name__}. Give a SummaryWriter, a folder ('outputs/watch/first'), a "
-            "callable of (step, {tag: number}), or several in a list"
+            f"log={given!r} is a {type(given).__name__}. Give a SummaryWriter, a folder ('outputs/watch/first'), "
+            "'mlflow', 'wandb' or a run of theirs, a callable of (step, {tag: number}), or several in a list"
         )

@@ -19,7 +19,7 @@ from calclab.core import Column, Run
 from calclab.errors import UserError
 from calclab.sink import tracker
 from calclab.sink.csv import CsvSink
-from calclab.sink.mlflow import ODD, Mlflow, allowed, open_uri
+from calclab.sink.mlflow import ODD, Mlflow, allowed, make_whole, open_uri
 from calclab.sink.tracker import TrackerSink, logged
 
 pytest.importorskip("mlflow", reason="needs an extra: pip install 'calclab[mlflow]'")
@@ -332,6 +332,23 @@ def test_many_numbers_go_in_blocks(store: str, here: Path, monkeypatch: pytest.M
 
 def test_an_address_is_shown_without_its_password() -> None:
     assert open_uri("https://me:word@host/mlflow") == "https://host/mlflow"
+
+
+def test_a_database_is_there_whole_or_not_at_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{here}/new.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_experiments", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            make_whole(uri)
+    assert not list(here.iterdir())
+    make_whole(uri)
+    assert [path.name for path in here.iterdir()] == ["new.db"]
+    before = (here / "new.db").stat().st_ino
+    Mlflow(uri).open()
+    assert (here / "new.db").stat().st_ino == before
+    assert not runs(uri)
 
 
 def test_a_store_that_cannot_be_used_is_said_in_a_line(here: Path) -> None:
