@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from calclab.core import Evidence, Scan, State, Status, Verdict
+from calclab.grown import NAMES, RowFile, whole
 
 NAME = "checkpoint.pt"
 SCALARS = "scalars.csv"  # the one file whose columns may grow
@@ -38,15 +39,21 @@ def every(name: str) -> bool:
 
 
 def save(
-    folder: Path, scan: Scan, seconds: float, own: Own = every, known: MutableMapping[str, Mark] | None = None
+    folder: Path,
+    scan: Scan,
+    seconds: float,
+    own: Own = every,
+    known: MutableMapping[str, Mark] | None = None,
+    rows: RowFile | None = None,
 ) -> None:
     """Write checkpoint.pt; ``seconds`` is the time spent so far, ``own`` tells the names of the run's own files.
 
-    ``known`` keeps what was read of the files from one checkpoint to the next.
+    ``known`` keeps what was read of the files from one checkpoint to the next, ``rows`` what was written of tensors.
     """
+    rows = RowFile(folder) if rows is None else rows
     content = {
         "step": scan.step,
-        "state": scan.state,
+        "state": rows.put(scan.state),
         "last": compact(scan.last),
         "evidence": [{**vars(row), "verdict": row.verdict.name} for row in scan.evidence],
         "seconds": seconds,
@@ -60,6 +67,7 @@ def save(
             file.write(body)
             file.write(SEAL % zlib.crc32(body))
         os.replace(temporary, folder / NAME)
+        rows.settle()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -91,8 +99,11 @@ def load(
     None of the run's own files is there then.
     """
     content = unpacked(folder / NAME, device)
-    damaged = content if isinstance(content, str) else restore(folder, content["files"], content["header"], own)
-    if damaged or isinstance(content, str):
+    state = "" if isinstance(content, str) else whole(content["state"], folder, device)
+    damaged = content if isinstance(content, str) else state if isinstance(state, str) else ""
+    if not damaged and not isinstance(content, str):
+        damaged = restore(folder, content["files"], content["header"], own)
+    if damaged or isinstance(content, str) or isinstance(state, str):
         if damaged:
             say(f"{damaged} is damaged: the run is begun anew")
         known: Mapping[str, Any] = {} if isinstance(content, str) else content["files"]
@@ -101,7 +112,7 @@ def load(
     sweep(folder, own)
     evidence = [Evidence(**{**row, "verdict": Verdict[row["verdict"]]}) for row in content["evidence"]]
     last = {name: value.cpu() for name, value in content["last"].items()}
-    scan = Scan(Status.INTERRUPTED, content["step"], content["state"], last, evidence)
+    scan = Scan(Status.INTERRUPTED, content["step"], state, last, evidence)
     return scan, content["seconds"]
 
 
@@ -195,4 +206,5 @@ def clear(folder: Path, own: Own = every) -> None:
 
 def finish(folder: Path) -> None:
     """The run has ended: no more need of a checkpoint."""
-    (folder / NAME).unlink(missing_ok=True)
+    for name in (*NAMES, NAME):
+        (folder / name).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from calclab.archive.run import read_run
 from calclab.core import Run, Scan, Sink, Status
 from calclab.drive import drive, evidence_of_interrupted
 from calclab.errors import UserError, origin
+from calclab.grown import RowFile
 from calclab.sink.memory import MemorySink
 from calclab.text import warn
 
@@ -176,6 +177,7 @@ class Pause:
     def __init__(self, job: Job, run: Run, interrupted: Callable[[], bool]) -> None:
         self.job, self.run, self.interrupted = job, run, interrupted
         self._marks: dict[str, checkpoint.Mark] = {}  # what was read of the files for checkpoints
+        self._rows = RowFile(run.folder)  # what was written of the state's large tensors
         self.spent = 0.0  # seconds of earlier attempts
         self.blocks = 0  # that were written
         self._began = time.perf_counter()
@@ -195,7 +197,7 @@ class Pause:
         return self.interrupted()
 
     def save(self, scan: Scan) -> None:
-        checkpoint.save(self.run.folder, scan, self.seconds, own(self.run.folder), self._marks)
+        checkpoint.save(self.run.folder, scan, self.seconds, own(self.run.folder), self._marks, self._rows)
         self._saved = time.perf_counter()
 
     def alive(self, scan: Scan | None) -> None:

@@ -29,7 +29,10 @@ RECORD = "outcome.json"
 SEAL = re.compile(rb',\n  "crc32": "([0-9a-f]{8})"\n\}\n\Z')
 LIST = ".files"
 LEAVING = ".left"  # a folder in which a topic leaves files, before they are named
-ALWAYS = (LIST, RECORD, "summary.md", "scalars.csv", "verify.csv", "checkpoint.pt", "error.log", "trackers.json")
+ALWAYS = (
+    LIST, RECORD, "summary.md", "scalars.csv", "verify.csv", "trackers.json", "checkpoint.pt", "checkpoint.rows",
+    "checkpoint.rows2", "error.log",
+)  # fmt: skip
 SWEEP = (  # the files of a sweep's folder
     "sweep.csv", "sweep.png", "history.png", "knob_importance.png", "parallel_coordinates.png", "optuna.json",
     "multirun.yaml", "report.html", ".swept",
