@@ -38,12 +38,7 @@ WITHOUT_EFFECT = (
     "study",
     "oc.env",
 )  # knobs that do not change what is computed
-LATER = (
-    "watch",
-    "animation",
-    "flow",
-    "law",
-)  # knobs that came later: unset they are in no digest, so that earlier runs are found
+LATER = ("watch", "animation", "flow", "law", "evidence")  # came later: unset in no digest, so earlier runs are found
 FILES = (("data", "path"), ("data", "target"), ("network", "weights"))  # knobs that name a file
 MUCH = 2**30  # bytes of a folder whose content is not read for its digest
 CODE = ("_target_", "callable", "loss", "output")  # knobs that may hold a dotted path

@@ -64,7 +64,8 @@ class Descent(Every, total=False):
     Default: {every: 0}"""
     evidence: Any
     """The share of the run's own work that evidence may take beyond that of its start and its end, where the function
-    is no formula: a number, or full for the most there is, or off for none at all; any value. Default: 0.1"""
+    is no formula: a number (null: 0.1), or full for the most there is, or off for none at all; any value. Default:
+    null"""
     flow: list[str] | None
     """Theory's flows beside gradient descent: gradient, and central, which holds at the edge of stability; list of
     texts, or null. Default: null"""

@@ -53,7 +53,7 @@ class Descent(Seeded):
     )
     evidence: Any = knob(
         "the share of the run's own work that evidence may take beyond that of its start and its end, where the "
-        "function is no formula: a number, or full for the most there is, or off for none at all",
+        "function is no formula: a number (null: 0.1), or full for the most there is, or off for none at all",
         0.1,
         names=("full", "off"),
         rare=True,

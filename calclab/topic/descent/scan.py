@@ -31,6 +31,7 @@ from calclab.topic.descent.walk import Walk
 
 WEIGHTS = "weights.pt"
 FEWEST, MOST = 2, 6  # steps that are looked at: start and end, and of a short walk some between
+SHARE = 0.1  # of the run's own work, for evidence between
 COST = 15  # steps of a network that a look at one costs
 
 
@@ -57,7 +58,7 @@ class Descent(schema.topic.Descent):
             per_epoch = 1 if self.minibatches is None else self.minibatches.steps_per_epoch
             object.__setattr__(self, "steps", self.epochs * per_epoch)
         admit(self.optimizer, self.function)  # a vector function is refused now too, and not at the first step
-        if self.evidence not in ("full", "off") and not is_share(self.evidence):
+        if self.evidence not in (None, "full", "off") and not is_share(self.evidence):
             raise UserError(f"evidence={self.evidence}: a share from 0 to 1, full or off. Type evidence=0.1")
         every = self.sharpness.get("every")
         if set(self.sharpness) != {"every"} or isinstance(every, bool) or not isinstance(every, int) or every < 0:
@@ -142,7 +143,7 @@ class Descent(schema.topic.Descent):
             return FEWEST
         if self.evidence == "full" or self.function.exact is not None:
             return MOST
-        share = 0.0 if self.evidence == "off" else float(self.evidence)
+        share = 0.0 if self.evidence == "off" else SHARE if self.evidence is None else float(self.evidence)
         return min(MOST, FEWEST + int(share * self.steps / COST))
 
     def notes(self) -> Sequence[str]:
