@@ -11,6 +11,7 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_origin
 
 from calclab.app.commands import COMMANDS
 from calclab.schema import Knob, catalogue
@@ -70,8 +71,13 @@ def candidates(before: Sequence[str], typed: str) -> Iterable[str]:
     if key in PATHS:
         return (f"{key}={path}" for path in paths(value))
     inside = LISTED.match(value)
-    start = inside[0] if inside else ("[" if key == "optimizers" else "")
+    start = inside[0] if inside else ("[" if key == "optimizers" or is_listed(knobs.get(key.lstrip("+~"))) else "")
     return (f"{key}={start}{entry}" for entry in values(key.lstrip("+~"), knobs))
+
+
+def is_listed(knob: Knob | None) -> bool:
+    """Does a knob take a list of some of its choices?"""
+    return knob is not None and bool(knob.choices) and get_origin(knob.base) is list
 
 
 def known(chosen: Mapping[str, str]) -> dict[str, Knob]:

@@ -66,9 +66,9 @@ class Descent(Every, total=False):
     """The share of the run's own work that evidence may take beyond that of its start and its end, where the function
     is no formula: a number (null: 0.1), or full for the most there is, or off for none at all; any value. Default:
     null"""
-    flow: list[str] | None
+    flow: Literal["gradient", "central"] | None
     """Theory's flows beside gradient descent: gradient, and central, which holds at the edge of stability; list of
-    texts, or null. Default: null"""
+    some of gradient, central. Default: null"""
     animation: bool | None
     """The walk as a moving picture too: walk.gif or path.gif, beside the picture; true or false, or null. Default:
     null"""

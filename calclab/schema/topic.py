@@ -61,7 +61,7 @@ class Descent(Seeded):
     flow: list[str] | None = knob(
         "theory's flows beside gradient descent: gradient, and central, which holds at the edge of stability",
         "[gradient,central]",
-        names=("gradient", "central"),
+        choices=("gradient", "central"),
         rare=True,
     )
     animation: bool | None = knob("the walk as a moving picture too: walk.gif or path.gif, beside the picture", "true")
