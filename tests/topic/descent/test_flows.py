@@ -124,7 +124,7 @@ def test_gradient_flow_comes_to_a_kink_and_is_given_up() -> None:
     [
         ({"optimizer": Momentum(momentum=0.9)}, "gradient descent, and not of Momentum. Type optimizer=gd"),
         ({"schedule": lambda steps: lambda k: 1.0}, "constant rate"),
-        ({"flow": []}, "some of gradient, central"),
+        ({"flow": []}, "there are gradient and central"),
         ({"flow": ["centre"]}, "some of gradient, central"),
     ],
 )
