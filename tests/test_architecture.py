@@ -29,6 +29,7 @@ ALLOWED = {
         *("laws", "core", "errors", "schema", "numerics", "subject", "optimizer", "second_order", "attribution"),
         "text",
     },
+    "testing": {"checks"},
     "checks": {"core", "errors", "lines", "numerics", "subject", "network", "second_order", "terminal"},
     "drive": {"core"},
     "together": {"core", "drive", "optimizer", "topic"},

@@ -22,6 +22,7 @@ class Command:
 
 
 COMMANDS = {
+    "check": Command("calclab.app.check", "whether a derivative is right", "calclab check my.module:f --at '[1,2]'"),
     "runs": Command("calclab.runs", "list, filter, sort and prune what was run", "calclab runs --sort loss"),
     "load": Command("calclab.app.load", "one run read back: values, tables", "calclab load outputs/descent/<run>"),
     "compare": Command("calclab.difference.command", "what differs between runs, curves", "calclab compare A B"),

@@ -23,9 +23,9 @@ from calclab.checks.claims import (
 from calclab.checks.curvature import Split, structure
 from calclab.checks.judgement import TOLERANCE
 from calclab.checks.networks import batch_program
-from calclab.checks.program import Part, Program
+from calclab.checks.program import Part, Program, undisturbed
 from calclab.checks.result import Check, Finding
-from calclab.checks.survey import Survey
+from calclab.checks.survey import Survey, points
 from calclab.core import Function, Verdict
 from calclab.errors import UserError, error_line
 from calclab.numerics.certify import derivative
@@ -55,6 +55,8 @@ def checked(
     survey, notes = Survey(program, tolerance, elsewhere, counts, split), list(program.notes)
     rows: list[Finding] = []
     second = hessian is not None or product is not None
+    if elsewhere < 0:
+        raise UserError(f"elsewhere={elsewhere}: a count of points, 0 or more. Type elsewhere=4")
     first = None if gradient is None else gradient_given(program, gradient)
     if first is None and not program.numpy:
         first = autograd(program)
@@ -62,18 +64,19 @@ def checked(
         rows += survey.rows(first)
     elif not second:
         raise UserError("autograd cannot follow a function of arrays: give gradient=, or a function of tensors")
+    wrong = any(row.verdict is Verdict.REFUTED for row in rows)
     if second:
-        wrong = any(row.verdict is Verdict.REFUTED for row in rows)
         gradients = gradient_map(program, None if wrong else first)
         given = [] if hessian is None else [hessian_given(program, hessian, gradients)]
         given += [] if product is None else [product_given(program, product, gradients)]
         for claim in given:
-            rows += survey.rows(claim)
+            rows += survey.rows(claim, rows)
             rows += [Finding(row, of=row.method) for row in structure(claim, program.x)]
     if gradient is None and not second:
-        claims, said = by_autograd(program, order)
+        claims, said = by_autograd(program, 1 if wrong else order)
         notes += said
-        rows += [row for claim in claims for row in survey.rows(claim)]
+        for claim in claims:
+            rows += survey.rows(claim, rows)
     if program.mutates:
         notes.append("the function writes to its inputs: in place")
     return Check(subject, rows, notes)
@@ -84,8 +87,7 @@ def by_autograd(program: Program, order: int) -> tuple[list[Claim], list[str]]:
     claims: list[Claim] = []
     notes: list[str] = []
     if order > 1:
-        claims, why = second_order(program)
-        notes += [why] if why else []
+        claims, notes = second_order(program)
     try:
         program.pushed(program.x, torch.ones_like(program.x))
         claims.append(forward_mode(program))
@@ -94,6 +96,7 @@ def by_autograd(program: Program, order: int) -> tuple[list[Claim], list[str]]:
     return claims, notes
 
 
+@undisturbed()
 def check(
     subject: Any,
     at: Any = None,
@@ -189,32 +192,39 @@ def of_function(function: Function, given: dict[str, Any], settings: dict[str, A
         program.labels = tuple(laid([Part(name, (), torch.float64, 0, 0) for name in function.variables]))
     given = {key: texts(function, value, key) for key, value in given.items()}
     title = f"derivatives of {function.name}"
-    rows = proven(function, program, given) if given["product"] is None else []
-    if rows and all(row.verdict is Verdict.CERTIFIED for row in rows):
+    rows = proven(function, program, given, settings["elsewhere"]) if given["product"] is None else []
+    here = [row.verdict for row in rows if row.evidence.step == 0]
+    there = {row.verdict for row in rows if row.evidence.step}
+    if here and set(here) == {Verdict.CERTIFIED} and there <= {Verdict.CERTIFIED, Verdict.UNDEFINED}:
         return Check(title, rows)
     return checked(program, title, split=function.split, **given, **settings)
 
 
-def proven(function: Function, program: Program, given: dict[str, Any]) -> list[Finding]:
+def proven(function: Function, program: Program, given: dict[str, Any], count: int) -> list[Finding]:
     """A formula's rows: each entry against its Arb ball."""
     if function.exact is None:
         return []
-    rows: list[Finding] = []
-    x = function.start
     asked = [(1, gradient_given(program, given["gradient"]))] if given["gradient"] is not None else []
     if given["hessian"] is not None:
         asked.append((2, hessian_given(program, given["hessian"], gradient_map(program, None))))
     if not asked:
         asked.append((1, autograd(program)))
+    rows: list[Finding] = []
     for order, claim in asked:
         if claim.dense is None:
             return []
-        numbers = claim.dense(x)
-        shaped = numbers[0] if order == 1 and function.scalar else numbers
-        rows += [
-            Finding(replace(row, quantity=claim.quantity), of=PROOF)
-            for row in derivative(function, x, shaped, 0, order=order)
-        ]
+        for number, x in enumerate(
+            [function.start, *(points(function.start, count) if claim.varies and count else [])]
+        ):
+            try:
+                numbers = claim.dense(x)
+            except UserError:
+                if number == 0:
+                    raise
+                continue
+            shaped = numbers[0] if order == 1 and function.scalar else numbers
+            found = derivative(function, x, shaped, number, order=order)
+            rows += [Finding(replace(row, quantity=claim.quantity), of=PROOF) for row in found]
     return rows
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from calclab.checks.claims import signs
 from calclab.checks.derivatives import checked, counts_of
 from calclab.checks.judgement import TOLERANCE
-from calclab.checks.program import Program, number_tensor, wide
+from calclab.checks.program import Program, number_tensor, undisturbed, wide
 from calclab.checks.result import Check, Finding
 from calclab.core import Evidence, Verdict
 from calclab.errors import UserError, error_line
@@ -30,6 +30,7 @@ SMALLER = (torch.float32, torch.bfloat16)
 LANES = 3
 
 
+@undisturbed()
 def check_function(
     function: Any, *inputs: Any, order: int = 2, elsewhere: int = 4, tolerance: float = TOLERANCE
 ) -> Check:
@@ -103,7 +104,12 @@ def worst_of(found: Iterable[Finding]) -> list[Finding]:
     rows = list(found)
     if not rows:
         return []
-    return [replace(max(rows, key=lambda row: row.badness), of=f"{len(rows)} comparisons with the plain call")]
+    return [
+        replace(
+            max(rows, key=lambda row: row.badness),
+            of=f"{len(rows)} comparison{'s' * (len(rows) > 1)} with the plain call",
+        )
+    ]
 
 
 @dataclass

@@ -75,15 +75,20 @@ def judge(
     bound, gap = RICHARDSON * found.error, (given - found.slope).abs()
     allowed = torch.maximum(half * torch.maximum(size, given.abs()), ROUNDED * scale)
     good = (bound <= allowed) & (gap <= bound + allowed) & ~found.singular & base.isfinite()
-    rows = [one(found, base, given, i, j, half, float(scale[j])) for i, j in torch.nonzero(~good).tolist()]
+    rows = [
+        one(found, base, given, i, j, half, float(scale[j]), float(scale.max()))
+        for i, j in torch.nonzero(~good).tolist()
+    ]
     if bool(good.any()):
         share = torch.where(good, bound / torch.maximum(size, ROUNDED * scale).clamp(min=1e-300), -1.0)
         i, j = divmod(int(share.argmax()), given.shape[1])
-        rows.append(one(found, base, given, i, j, half, float(scale[j])))
+        rows.append(one(found, base, given, i, j, half, float(scale[j]), float(scale.max())))
     return rows
 
 
-def one(found: Measured, base: Tensor, given: Tensor, i: int, j: int, half: float, scale: float) -> Judged:
+def one(
+    found: Measured, base: Tensor, given: Tensor, i: int, j: int, half: float, scale: float, widest: float
+) -> Judged:
     g, m, error = float(given[i, j]), float(found.slope[i, j]), float(found.error[i, j])
     bound = RICHARDSON * error
     size = max(abs(g), abs(m)) if isfinite(g) and isfinite(m) else inf
@@ -108,7 +113,8 @@ def one(found: Measured, base: Tensor, given: Tensor, i: int, j: int, half: floa
     rounded = ROUNDED * scale
     if bound <= max(half * size, rounded) and row.gap <= bound + max(half * size, rounded):
         return replace(row, verdict=Verdict.CONSISTENT, note="")
-    if row.gap <= bound and size <= 10 * bound and bound <= max(NOTHING * scale, 1e-3 * NOTHING * abs(float(base[j]))):
+    nothing = max(NOTHING * scale, 1e-3 * NOTHING * max(widest, abs(float(base[j]))))
+    if row.gap <= bound and size <= 10 * bound and bound <= nothing:
         return replace(row, verdict=Verdict.CONSISTENT, note="zero to within the rounding of the function")
     if isfinite(bound) and row.gap > bound + max(half * size, rounded) and found.witnessed(i, j, g):
         if bool(found.stairs[i, j]):

@@ -244,18 +244,25 @@ class Program:
 
 
 @contextmanager
-def drawn() -> Iterator[None]:
-    """Every generator of random numbers that a program may use begins anew, and afterwards is as it was."""
+def undisturbed() -> Iterator[None]:
+    """Every generator of random numbers that a program may use is afterwards as it was."""
     python, arrays = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED)
-        random.seed(SEED)
-        np.random.seed(SEED)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(arrays)
+
+
+@contextmanager
+def drawn() -> Iterator[None]:
+    """... and begins anew."""
+    with undisturbed():
+        torch.default_generator.manual_seed(SEED)
+        random.seed(SEED)
+        np.random.seed(SEED)
+        yield
 
 
 def same(a: Tensor, b: Tensor) -> bool:

@@ -94,7 +94,7 @@ def measured(
     found = look(x, base, ahead, behind, torch.tensor(steps, dtype=x.dtype, device=x.device), sigma)
     open_ = unsettled(found, ahead, behind, base, sigma, steps[-1], agree, tolerance)
     for i in torch.nonzero(open_).reshape(-1).tolist():
-        full_look(values, x, base, directions[i], sigma, found, i)
+        full_look(values, x, base, directions[i], sigma, found, i, None if agree is None else agree[i])
     return found
 
 
@@ -150,12 +150,14 @@ def unsettled(
 
 
 @torch.no_grad()
-def full_look(values: Values, x: Tensor, base: Tensor, d: Tensor, sigma: Tensor, found: Measured, i: int) -> None:
+def full_look(
+    values: Values, x: Tensor, base: Tensor, d: Tensor, sigma: Tensor, found: Measured, i: int, given: Tensor | None
+) -> None:
     """Put what all steps say of one direction into ``found``."""
     steps = [SHRINK ** -(k + 1) for k in range(-1, depth(x, d))]
     ahead, behind = (side[:, 0] for side in sides(values, x, d[None], steps))
     h = torch.tensor(steps, dtype=x.dtype, device=x.device).reshape(-1, 1)
-    height = stair_height(base, ahead, behind, (ahead - behind) / (2 * h))
+    height = stair_height(base, ahead, behind, (ahead - behind) / (2 * h), given)
     size = torch.cat([base[None], ahead, behind]).abs().nan_to_num(0, 0, 0).amax(0)
     stairs = (height > 0) & (height <= SMALL_TYPE * size)
     sigma = torch.where(stairs, torch.maximum(sigma, height), sigma)
@@ -187,14 +189,15 @@ def depth(x: Tensor, d: Tensor) -> int:
     return LAST if least > 1e-6 or not isfinite(least) else min(MOST, ceil(log(2.0**8 / least) / log(SHRINK)))
 
 
-def stair_height(base: Tensor, ahead: Tensor, behind: Tensor, quotients: Tensor) -> Tensor:
-    """(m,): the lowest jump of outputs that stand still at the smallest steps, and have a slope at larger ones: three
-    quotients within a factor of 2. 0 of those that do not; a step function has no such slope."""
+def stair_height(base: Tensor, ahead: Tensor, behind: Tensor, quotients: Tensor, given: Tensor | None) -> Tensor:
+    """(m,): the lowest jump of outputs that stand still at the smallest steps, and have a slope at larger ones, by the
+    slope ``given`` or three quotients within a factor of 4; 0 of those that do not, as a step function."""
     still = ((ahead == base) & (behind == base)).any(0) & ((ahead != base) | (behind != base)).any(0)
     heights = torch.zeros_like(base)
     for j in torch.nonzero(still).reshape(-1).tolist():
         moving = (ahead[:, j] != base[j]) | (behind[:, j] != base[j])
-        if not steady(quotients[moving, j].tolist()):
+        claimed = given is not None and float(given[j]) != 0
+        if not claimed and not steady(quotients[moving, j].tolist()):
             continue
         seen = torch.cat([base[j : j + 1], ahead[:, j], behind[:, j]])
         gaps = seen[seen.isfinite()].sort().values.diff()
@@ -204,9 +207,9 @@ def stair_height(base: Tensor, ahead: Tensor, behind: Tensor, quotients: Tensor)
 
 
 def steady(quotients: list[float]) -> bool:
-    """Whether some three in a row are within a factor of 2: a slope, where that of a jump would grow fourfold."""
+    """Whether some three in a row are within a factor of 4: a slope, where that of one jump would grow 16-fold."""
     rows = zip(quotients, quotients[1:], quotients[2:], strict=False)
-    return any(min(map(abs, row)) * 2 > max(map(abs, row)) and min(row) * max(row) > 0 for row in rows)
+    return any(min(map(abs, row)) * 4 > max(map(abs, row)) and min(row) * max(row) > 0 for row in rows)
 
 
 def singular(even: list[float], odd: list[float], noise: list[float]) -> tuple[float, float] | None:
