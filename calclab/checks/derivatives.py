@@ -119,7 +119,7 @@ def check(
     ``gradient``, ``hessian`` and ``product`` (v, or the arguments and v, to Hv) are values or functions of the same
     arguments, of the shape of ``at`` or as matrices; formulas where the subject is one. Without any of them reverse
     mode, forward mode and, for ``order`` 2, double backward are looked at. ``elsewhere`` counts other points (other
-    signs, a tenth, ten times) at which a derivative that is right here may be wrong. ``tolerance`` is relative.
+    signs, a tenth, four times) at which a derivative that is right here may be wrong. ``tolerance`` is relative.
 
     The measured numbers come of values of the function alone (`checks.slopes`); those of second derivatives of a
     gradient that has been found right. Raises UserError where there is nothing to differentiate, or what is given

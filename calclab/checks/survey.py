@@ -18,7 +18,7 @@ from calclab.checks.curvature import Split, curvature_cause
 from calclab.checks.judgement import Judged
 from calclab.checks.program import Program, entry_name, same
 from calclab.checks.result import GOOD, Finding
-from calclab.checks.search import EACH, SAMPLE, Look, Question, given_by, look
+from calclab.checks.search import EACH, SAMPLE, Look, Question, given_by, glance, look
 from calclab.core import Evidence, Verdict
 from calclab.errors import UserError, error_line, origin
 from calclab.numerics import taylor
@@ -27,6 +27,7 @@ SEED = 20_164
 SECONDS = 4.0  # that looking at every entry by itself may take
 ROUNDING = 16.0  # times what a given derivative scatters by: rounding explains no more
 TOLD = (RuntimeError, NotImplementedError, UserError)  # what torch raises for what it cannot do, and users
+SWEPT, FULL = 28, 3  # points that are glanced at, and how often one may be looked at in full
 PROBE = 6  # entries of many that are looked at by themselves at other points
 
 
@@ -99,7 +100,7 @@ def entry(claim: Claim, judged: Judged) -> str:
 
 
 def points(x: Tensor, count: int) -> Tensor:
-    """Other points (count, n): every sign turned, random signs, a tenth and ten times as far from 0, ..."""
+    """Other points (count, n): every sign turned, random signs, a tenth and four times as far from 0, ..."""
     maker = torch.Generator().manual_seed(SEED)
     size = torch.where(x == 0, torch.ones_like(x), x.abs())
     found = [-x] if bool(x.any()) else []
@@ -107,7 +108,7 @@ def points(x: Tensor, count: int) -> Tensor:
         drawn = (0.5 + 1.5 * torch.rand(len(x), generator=maker, dtype=torch.float64)).to(x)
         signs = (torch.randint(0, 2, (len(x),), generator=maker) * 2 - 1).to(x)
         one = size * drawn * signs
-        found += [one, -1.3 * one, 0.1 * one.flip(0).sign() * one.abs(), 10 * one]
+        found += [one, -1.3 * one, 0.1 * one.flip(0).sign() * one.abs(), 4 * one]
     return torch.stack(found[:count])
 
 
@@ -163,6 +164,34 @@ class Survey:
                 other = replace(other, cause=(other.cause or "another branch") + tail)
             yield other
             if other.verdict is Verdict.REFUTED:
+                return
+        yield from self.swept(claim, row, few)
+
+    def swept(self, claim: Claim, here: Finding, few: int) -> Iterator[Finding]:
+        """Many further points along one direction each, and where that is off, the entries: a wrong one."""
+        if claim.dense is None or claim.order == 2 or not self.elsewhere or self.program.n > EACH:
+            return
+        looks = 0
+        for number, point in enumerate(points(self.program.x, SWEPT)[few:], few + 1):
+            if looks >= FULL or not bool(self.program.value(point).isfinite().all()):
+                continue
+            try:
+                dense = claim.dense(point)
+            except UserError:
+                continue
+            question = Question(
+                claim.quantity, claim.method, point, claim.values, given_by(dense), claim.columns, dense, number
+            )
+            if not glance(question, self.tolerance):
+                continue
+            looks += 1
+            seen, row = asked(claim, point, number, self.tolerance, EACH)
+            row = self.explained(claim, seen, row)
+            if row.verdict is Verdict.REFUTED:
+                tail = "; right at the point given, and only wrong for some inputs" * (
+                    here.verdict is Verdict.CONSISTENT
+                )
+                yield replace(row, where=f" at x = {shown(point)}", cause=(row.cause or "another branch") + tail)
                 return
 
     def explained(self, claim: Claim, seen: Look | None, row: Finding) -> Finding:
