@@ -112,7 +112,7 @@ def influence(subject: Subject, **knobs: Unpack[typed.Influence]) -> Result:
 
     >>> import calclab, torch
     >>> x = torch.linspace(-1, 1, 12, dtype=torch.float64)[:, None]
-    >>> found = calclab.influence(calclab.loss(torch.nn.Linear(1, 1), "mse", (x, x**3)), row=11, retrains=12)
+    >>> found = calclab.influence(calclab.loss(torch.nn.Linear(1, 1).double(), "mse", (x, x**3)), row=11, retrains=12)
     >>> found.largest_gap_one_step < 1e-9  # of a linear model one Newton step is exact
     True
     """

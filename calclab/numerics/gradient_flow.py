@@ -12,8 +12,9 @@ derivatives along the way; on a quadratic T = 0.
 
 >>> f = lambda x: 0.5 * (x[0] ** 2 + 4 * x[1] ** 2)
 >>> x = torch.tensor([1.0, 1.0], dtype=torch.float64)
->>> flow(f, x, 1.0).tolist(), torch.tensor([-1.0, -4.0], dtype=torch.float64).exp().tolist()  # x e^{-λt}
-([0.36787944..., 0.0183156...], [0.36787944..., 0.0183156...])
+>>> there = torch.tensor([-1.0, -4.0], dtype=torch.float64).exp()  # x e^{-λt}
+>>> bool((flow(f, x, 1.0) - there).abs().max() < 1e-7)
+True
 >>> gap = step_gap(f, x, 1e-2)
 >>> round(float(gap.flow / gap.flow_theory), 1), round(float(gap.modified / gap.modified_theory), 1)
 (1.0, 1.0)

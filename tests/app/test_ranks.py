@@ -100,7 +100,7 @@ def test_two_processes_stopped_and_gone_on_write_what_one_writes(lab: Lab, tmp_p
     for place in (whole, parted):
         place.mkdir()
     done = run(whole, words)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("took all its steps") == 1
     assert outcome(whole)["provenance"]["ranks"] == 2
     stop_at_first_sight(parted, words)
@@ -198,4 +198,4 @@ def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -27,6 +27,8 @@ QUESTIONS = {
     "hessian": "How is {f} curved{place}: which directions are stiff, which are flat, and is it a minimum?",
     "jacobian": "What does {f} do to small changes of its inputs{place}: what does it stretch, and what does it lose?",
     "importance": "Which inputs matter to {f}, and how far is the ranking to be trusted?",
+    "influence": "Which training rows made the prediction of {f}, and does training without them say so?",
+    "law": "What does theory say of {f}, and is that what is measured?",
     "watch": "How does the training of {f} with {optimizer} go?",
 }
 MEANING = {
