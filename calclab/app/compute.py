@@ -98,7 +98,8 @@ def execute(job: Job, interrupted: Callable[[], bool], *, progress: bool = False
             scan = with_evidence(job, scan, sinks)
         if scan.status is Status.INTERRUPTED and not interrupted():  # by no signal
             raise UserError(f"{whose(config)} raised KeyboardInterrupt, and a run ends by itself. Take it out there")
-        outcome = record.concluded(job, scan, pause.seconds, memory)
+        with ranks.by_itself():  # the others are gone by now
+            outcome = record.concluded(job, scan, pause.seconds, memory)
     except (Exception, SystemExit, KeyboardInterrupt) as crash:
         mistake = blame(crash, config)
         if mistake is None and not isinstance(crash, Exception):
