@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,9 @@ def case(name: str) -> Case:
 
 def load_torchvision() -> None:
     """torchvision's compiled operators are built for one build of torch; without them it does not even import. Its
-    networks need none of them: they are declared, and not defined."""
+    networks need none of them: they are declared, and not defined. Where it is not installed, nobody imports it."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
     with contextlib.suppress(RuntimeError):
         importlib.import_module("torchvision")
         return
