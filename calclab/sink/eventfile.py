@@ -23,6 +23,8 @@ from calclab.sink.records import record, scalar_records
 
 VERSION = "brain.Event:2"
 PREFIX, OURS = "events.out.tfevents.", ".calclab"  # a user may write event files of his own
+LAYOUT = b"custom_scalars"  # the plugin that its event names
+BEGINNING = 2**20  # bytes in which that is: it comes with the first lines
 Plain = bool | int | float | str
 
 
@@ -44,6 +46,12 @@ class EventFile:
         self.fresh = self._stream.fresh
         if self.fresh:
             self._add(file_version=VERSION)
+
+    @property
+    def laid_out(self) -> bool:
+        """Has an earlier attempt left a layout?"""
+        with self.path.open("rb") as file:
+            return LAYOUT in file.read(BEGINNING)
 
     def scalars(self, steps: Sequence[int], tags: Sequence[str], values: NDArray[np.float32]) -> None:
         """``values`` (N, tags) at ``steps`` (N,); their wall times are spread evenly since the call before."""

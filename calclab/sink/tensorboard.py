@@ -37,7 +37,7 @@ class TensorBoardSink:
     def open(self, run: Run) -> None:
         self._run = run
         self._file = EventFile(run.folder)
-        self._plain = self._file.fresh  # without a layout, yet
+        self._plain = self._file.fresh or not self._file.laid_out  # without a layout, yet
         if self._file.fresh:
             self._file.session_start(hyperparameters(run))
         else:
