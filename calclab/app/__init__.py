@@ -113,7 +113,9 @@ def single(asked: Sequence[str], words: Sequence[str]) -> int:
     record = request.shown_again()
     if record is None:
         from calclab.app.compute import compute
+        from calclab.app.pages import keep_pages
 
+        keep_pages()
         if request.config["figures"] and ranks.first():
             from calclab.figure.kinds import ready
 

@@ -20,7 +20,6 @@ import torch
 from calclab.app import ranks
 from calclab.app.about import about as about_of
 from calclab.app.blame import blame
-from calclab.app.pages import keep_pages
 from calclab.app.provenance import provenance
 from calclab.app.request import LABELS, Request
 from calclab.core import Data, Function, Rule, Run, Topic
@@ -70,7 +69,6 @@ def built(request: Request) -> Job:
         from calclab.schema.study import study
 
         study(config["study"])
-    keep_pages()
     torch.set_num_threads(1)  # for small problems one thread beats two by far
     where, note = device(config["device"], config["dtype"])
     where = ranks.own_device(where)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from calclab.app.pages import keep_pages
 from calclab.app.sweep.ticket import Ticket, failed, keep, run_ticket
 
 TICK = 0.1  # seconds between two looks at the signals received
@@ -119,6 +120,7 @@ def serve(pipe: Connection, parents: Connection, work: Callable[[Any], Any], env
     for number in (signal.SIGINT, signal.SIGTERM):  # a fork has the parent's handlers
         signal.signal(number, signal.SIG_DFL)
     threading.Thread(target=follow, daemon=True).start()
+    keep_pages()
     parents.close()  # a fork's copy of the parent's end would keep the pipe open
     while True:
         try:

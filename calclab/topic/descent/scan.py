@@ -143,7 +143,7 @@ class Descent(schema.topic.Descent):
             return FEWEST
         if self.evidence == "full" or self.function.exact is not None:
             return MOST
-        share = 0.0 if self.evidence == "off" else SHARE if self.evidence is None else float(self.evidence)
+        share = SHARE if self.evidence in (None, "off") else float(self.evidence)
         return min(MOST, FEWEST + int(share * self.steps / COST))
 
     def notes(self) -> Sequence[str]:
